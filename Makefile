@@ -1,0 +1,29 @@
+# Everything a person types. Each target sets up what it needs first; nothing is installed outside .venv/.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint clean
+
+setup: .venv/ready
+
+# Pip's own configuration decides where packages come from. On a machine without CUDA whose index offers only the
+# CUDA build of torch (gigabytes), point PIP_EXTRA_INDEX_URL at PyTorch's CPU wheels first.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cropkt needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv || { echo "python venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python scripts/sweep_transfer.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv runs studies
