@@ -1,0 +1,263 @@
+"""A study: its cohorts' labels, slides, folds and feature files, checked in full when it is opened.
+
+Opening reads label tables, split files, folder listings and the headers of feature files, never the features, and
+needs no torch. Everything that is wrong is collected over the whole study and told in one StudyError.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cropkt.cohorts import COHORTS, CohortInfo, cohort_info
+from cropkt.data.faults import Faults
+from cropkt.data.folds import Fold, make_splits, read_splits, write_splits
+from cropkt.data.labels import LabelTable, read_labels
+from cropkt.data.listing import SlideFiles
+from cropkt.data.settings import STUDY_FILE, Encoder, StudySettings, read_settings, study_path, suggestion
+from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
+from cropkt.errors import StudyError
+from cropkt.files import digest
+
+__all__ = ["Cohort", "Encoder", "Fold", "Study", "open_study"]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One cohort of an opened and checked study.
+
+    labels: index patient_id (sorted, unique); columns time (float64 days), event (int64, 1 died of the disease),
+        project. Every patient has at least one slide.
+    slides: columns patient_id, slide, path, patches (0 where the header could not be read), sorted by patient, a
+        patient's slides in the order of the label table.
+    folds: patient ids; all of them are in `labels`.
+    fingerprint: changes when labels, folds, slide names, patches, file sizes or the encoder change; not when the study
+        moves.
+    """
+
+    info: CohortInfo
+    labels: pd.DataFrame
+    slides: pd.DataFrame
+    folds: tuple[Fold, ...]
+    encoder: Encoder
+    fingerprint: str
+
+    @property
+    def code(self) -> str:
+        """The cohort's lower-case code."""
+        return self.info.code
+
+
+@dataclass(frozen=True)
+class Study:
+    """An opened study with the encoder chosen; `cohorts` by code, in the registry's order."""
+
+    folder: Path
+    name: str
+    encoder: Encoder
+    cohorts: dict[str, Cohort]
+    warnings: tuple[str, ...]
+
+
+def open_study(
+    folder: str | Path, *, encoder: str | None = None, cohorts: Sequence[str] | None = None, seed: int = 0
+) -> Study:
+    """Open and check the study in `folder`.
+
+    `encoder` defaults to the first one of study.yaml, `cohorts` (any case) to those study.yaml lists, else to those of
+    the registry that have a label table. Splits that are not there are made, seeded by study.yaml's `seed` or else by
+    `seed`, and written beside the study; splits that are there are never rewritten.
+    Raises StudyError with everything that is wrong: file, row, patient, slide, and what to do.
+    """
+    folder = Path(folder)
+    faults = Faults(f"study {folder}")
+    settings = read_settings(folder, faults)
+    try:
+        chosen = _choose_encoder(settings, encoder)
+        listed = _study_cohorts(folder, settings)
+        selected = _select(listed, cohorts, settings)
+    except StudyError:
+        faults.raise_any()  # what is wrong in study.yaml itself is the likely cause
+        raise
+    return _Opening(folder, settings, chosen, faults, seed).open(listed, selected, required=cohorts is not None)
+
+
+def _choose_encoder(settings: StudySettings, name: str | None) -> Encoder:
+    if name is None:
+        return next(iter(settings.encoders.values()))
+    if name not in settings.encoders:
+        known = ", ".join(settings.encoders)
+        hint = suggestion(name, list(settings.encoders))
+        raise StudyError(f"study {settings.name} has no encoder {name!r}; {hint}it has {known}")
+    return settings.encoders[name]
+
+
+def _study_cohorts(folder: Path, settings: StudySettings) -> tuple[str, ...]:
+    if settings.cohorts is not None:
+        return settings.cohorts
+    found = tuple(code for code in COHORTS if study_path(folder, settings.labels, cohort=code).exists())
+    if not found:
+        example = study_path(folder, settings.labels, cohort="acc")
+        raise StudyError(
+            f"{folder / STUDY_FILE}: labels is {settings.labels!r}, but no cohort of the registry has such a file "
+            f"(looked for {example} and 25 more); mend `labels`, or list cohorts of your own under `cohorts`"
+        )
+    return found
+
+
+def _select(listed: tuple[str, ...], cohorts: Sequence[str] | None, settings: StudySettings) -> tuple[str, ...]:
+    if cohorts is None:
+        return listed
+    codes = {code.lower() for code in cohorts}
+    for code in sorted(codes.difference(listed)):
+        hint = suggestion(code, listed)
+        raise StudyError(f"study {settings.name} has no cohort {code!r}; {hint}it has {', '.join(listed)}")
+    return tuple(code for code in listed if code in codes)
+
+
+class _Opening:
+    """One opening of a study: the checks in the order they are made, and what they count on the way."""
+
+    def __init__(self, folder: Path, settings: StudySettings, encoder: Encoder, faults: Faults, seed: int) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.encoder = encoder
+        self.faults = faults
+        self.seed = seed if settings.seed is None else settings.seed
+        self.leave_out = settings.unmatched == "leave_out"
+        self.files = SlideFiles(folder, encoder.features)
+        self.counts: dict[str, dict[str, int]] = {}
+        self.warnings: list[str] = []
+
+    def open(self, listed: Sequence[str], selected: Sequence[str], *, required: bool) -> Study:
+        tables = {code: self._labels(code) for code in listed if code in selected}
+        slides = {code: self._slides(code, table) for code, table in tables.items()}
+        # Where a table could not be made out, its slides would all seem to be nobody's.
+        if all(table.rows for table in tables.values()) and "no project" not in {f.kind for f in self.faults.found}:
+            self._strangers([code for code in listed if code not in selected])
+        labels = {code: self._kept_labels(tables[code], slides[code]) for code in tables}
+        splits = {code: self._splits(code, tables[code], labels[code]) for code in tables}
+        empty = [code for code in tables if labels[code].empty]
+        for code in empty:
+            if self.leave_out and (required or self.settings.cohorts is not None or len(empty) == len(tables)):
+                what = "no patient of the cohort has features"
+                to_do = f"mend `features` of encoder {self.encoder.name}, or leave {code} out of `cohorts`"
+                self.faults.add("cohort without features", tables[code].file, what, to_do)
+        self.faults.raise_any()
+        present = [code for code in tables if code not in empty]
+        if empty:
+            self.warnings.append(f"left out, as none of their patients has features: {', '.join(empty)}")
+        cohorts = {code: self._cohort(code, labels[code], slides[code], splits[code]) for code in present}
+        self._count_labels(cohorts)
+        return Study(self.folder, self.settings.name, self.encoder, cohorts, (*self._counted(), *self.warnings))
+
+    def _labels(self, code: str) -> LabelTable:
+        path = study_path(self.folder, self.settings.labels, cohort=code)
+        table = read_labels(path, self._shown(path), self.faults, leave_out=self.leave_out)
+        self._count("rows that name no patient are left out", code, table.without_patient)
+        return table
+
+    def _slides(self, code: str, table: LabelTable) -> SlideTable:
+        found = locate_slides(code, table, self.files, self.faults, shown=self._shown, leave_out=self.leave_out)
+        self._count("patients without features are left out", code, found.patients_without)
+        self._count("slides without a feature file are left out", code, found.slides_without)
+        checked, unreadable = check_headers(found, self.encoder, self.faults, shown=self._shown)
+        self.warnings += unreadable
+        return checked
+
+    def _strangers(self, unselected: Sequence[str]) -> None:
+        # A folder may hold slides of cohorts that are not selected: their label tables say so.
+        for code in unselected:
+            path = study_path(self.folder, self.settings.labels, cohort=code)
+            for row in read_labels(path, self._shown(path), Faults(""), leave_out=True).rows:
+                if row.slide:
+                    self.files.expected(cohort=code, project=row.project, patient=row.patient, slide=row.slide)
+        strangers = not_in_labels(self.files, self.faults, shown=self._shown, leave_out=self.leave_out)
+        self._count("feature files of slides no label row names are left out", self.encoder.name, strangers)
+
+    def _kept_labels(self, table: LabelTable, slides: SlideTable) -> pd.DataFrame:
+        patients = table.patients()
+        return patients[patients.index.isin(slides.frame["patient_id"].unique())]
+
+    def _splits(self, code: str, table: LabelTable, labels: pd.DataFrame) -> tuple[Fold, ...] | None:
+        """The cohort's folds, or None where they are to be made once everything else has been found right."""
+        paths = self._split_paths(code)
+        beyond = study_path(self.folder, self.settings.splits, cohort=code, fold=self.settings.folds)
+        there = [path.exists() for path in (*paths, beyond)]
+        if not any(there):
+            if table.rows and 0 < len(labels) < self.settings.folds:
+                what = f"{len(labels)} patients cannot fill {self.settings.folds} folds"
+                self.faults.add("too few patients", table.file, what, "lower `folds` or leave the cohort out")
+            return None
+        if there != [True] * self.settings.folds + [False]:
+            exist = ", ".join(str(fold) for fold, exists in enumerate(there) if exists)
+            what = f"splits of folds {exist} are there, but study.yaml says folds: {self.settings.folds}"
+            to_do = "mend `folds`, add what is missing, or remove all of the cohort's splits to have them made"
+            self.faults.add("wrong number of splits", self._shown(paths[0]), what, to_do)
+            return ()
+        everyone = {row.patient for row in table.rows}
+        if not everyone:
+            return ()
+        shown = [self._shown(path) for path in paths]
+        splits, unknown = read_splits(paths, shown, everyone, self.faults, leave_out=self.leave_out)
+        self._count("patients of split files without a label are left out", code, unknown)
+        kept = tuple(fold.keep(set(labels.index)) for fold in splits)
+        tested = {patient for fold in kept for patient in fold.test}
+        self._count(
+            "patients are in no test fold and get no prediction of their own cohort",
+            code,
+            len(set(labels.index) - tested),
+        )
+        return kept
+
+    def _split_paths(self, code: str) -> list[Path]:
+        folds = range(self.settings.folds)
+        return [study_path(self.folder, self.settings.splits, cohort=code, fold=fold) for fold in folds]
+
+    def _cohort(self, code: str, labels: pd.DataFrame, slides: SlideTable, splits: tuple[Fold, ...] | None) -> Cohort:
+        if splits is None:
+            splits = make_splits(labels, self.settings.folds, self.seed, code)
+            paths = self._split_paths(code)
+            try:
+                write_splits(paths, splits)
+            except OSError as error:
+                raise StudyError(
+                    f"{paths[0]}: cannot be written ({error.strerror}); splits are made once and kept, so make the "
+                    "folder writable or give `splits` in study.yaml an absolute path elsewhere"
+                ) from error
+        fingerprint = digest(
+            labels.reset_index().to_dict("list"),
+            [[fold.train, fold.test, fold.validation] for fold in splits],
+            slides.frame[["patient_id", "slide", "patches"]].to_dict("list"),
+            slides.bytes,
+            [self.encoder.name, self.encoder.dim],
+        )
+        return Cohort(cohort_info(code), labels, slides.frame, splits, self.encoder, fingerprint)
+
+    def _count_labels(self, cohorts: dict[str, Cohort]) -> None:
+        owners: dict[str, int] = {}
+        for code, cohort in cohorts.items():
+            self._count("patients have a time of 0 days and are kept", code, int((cohort.labels["time"] == 0).sum()))
+            for patient in cohort.labels.index:
+                owners[patient] = owners.get(patient, 0) + 1
+        if shared := sum(1 for times in owners.values() if times > 1):
+            self.warnings.append(f"{shared} patients are in more than one cohort; no model scores one it has seen")
+        if without := [code for code, cohort in cohorts.items() if not cohort.labels["event"].any()]:
+            self.warnings.append(f"no patient has an event, so no C-index can be had: {', '.join(without)}")
+
+    def _count(self, what: str, where: str, number: int) -> None:
+        if number:
+            self.counts.setdefault(what, {})[where] = number
+
+    def _counted(self) -> list[str]:
+        return [
+            f"{sum(by_cohort.values())} {what} ({', '.join(f'{code} {n}' for code, n in by_cohort.items())})"
+            for what, by_cohort in self.counts.items()
+        ]
+
+    def _shown(self, path: str | Path) -> str:
+        """`path` as messages name it: relative to the study where it lies inside."""
+        relative = os.path.relpath(path, self.folder)
+        return str(path) if relative.startswith("..") else relative

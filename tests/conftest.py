@@ -1,0 +1,66 @@
+"""Where the tests find the published numbers and the real labels.
+
+The clone carries a compact part of the published numbers (tests/parity/compact). All of them are used where
+CROPKT_PARITY_DIR (default ../shared/parity) is there, real labels where CROPKT_REAL_DATA (default ../shared/data) is.
+Both are required when CI=true; elsewhere their absence is a skip that names what is missing.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from small_studies import SmallStudy, write_study
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _folder(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable, ROOT.parent / "shared" / default))
+
+
+def _needed(folder: Path, variable: str, file: str) -> Path:
+    if (folder / file).is_file():
+        return folder
+    message = f"{folder / file} is not there; set {variable}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{message} (required in CI)")
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The matrices of tests are so small that threads only wait for each other, on a busy machine for seconds."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def full_parity() -> Path:
+    """The folder with all of the published code's numbers."""
+    return _needed(_folder("CROPKT_PARITY_DIR", "parity"), "CROPKT_PARITY_DIR", "training.json")
+
+
+@pytest.fixture(scope="session", params=["compact", "full"])
+def parity(request: pytest.FixtureRequest) -> Path:
+    """The published code's numbers: the part in the clone, then all of them."""
+    if request.param == "compact":
+        return ROOT / "tests" / "parity" / "compact"
+    folder: Path = request.getfixturevalue("full_parity")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real labels and features of 26 TCGA cohorts."""
+    return _needed(_folder("CROPKT_REAL_DATA", "data"), "CROPKT_REAL_DATA", "labels/counts.csv")
+
+
+@pytest.fixture
+def small_study(tmp_path: Path) -> Callable[..., SmallStudy]:
+    """small_study("acc", "kipan") writes a valid study of these cohorts into the test's folder."""
+
+    def write(*codes: str, patients: int = 12) -> SmallStudy:
+        return write_study(tmp_path / "study", *codes, patients=patients)
+
+    return write

@@ -1,0 +1,232 @@
+"""Bags hold what the files hold, once, in a known order; bad slides are left out and named."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from small_studies import slide_values
+
+from cropkt.data import bags as bags_module
+from cropkt.data.bags import Bags, read_bags
+from cropkt.data.study import Cohort, open_study
+from cropkt.errors import StudyError
+
+BAD = "TCGA-AC-0003-01Z-00-DX1"  # a patient with two slides
+ONLY = "TCGA-AC-0004-01Z-00-DX1"  # a patient with one slide
+
+
+def opened(study: object) -> Cohort:
+    return open_study(study.folder).cohorts["acc"]
+
+
+def expected(cohort: Cohort, patient: str) -> np.ndarray:
+    rows = cohort.slides[cohort.slides["patient_id"] == patient]
+    return np.concatenate([slide_values(row.slide, row.patches) for row in rows.itertuples()])
+
+
+def bag(bags: Bags, patient: str) -> np.ndarray:
+    number = bags.patients.index(patient)
+    return bags.features[bags.offsets[number] : bags.offsets[number + 1]].float().numpy()
+
+
+def test_a_patients_slides_follow_each_other_in_the_bag(small_study: Callable) -> None:
+    cohort = opened(small_study("acc"))
+    bags = read_bags(cohort)
+    assert bags.patients == tuple(cohort.labels.index)
+    assert bags.features.dtype == torch.float32
+    assert bags.features.is_contiguous()
+    assert bags.offsets.dtype == torch.int64
+    assert (bags.offsets[0], bags.offsets[-1]) == (0, cohort.slides["patches"].sum())
+    assert len(bags) == 12
+    assert bags.lengths.tolist() == cohort.slides.groupby("patient_id")["patches"].sum().tolist()
+    for patient in bags.patients:
+        np.testing.assert_array_equal(bag(bags, patient), expected(cohort, patient))
+
+
+def test_each_file_is_read_once(small_study: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = opened(small_study("acc"))
+    read = []
+    original = bags_module.read_features_into
+    monkeypatch.setattr(bags_module, "read_features_into", lambda path, part: (read.append(path), original(path, part)))
+    read_bags(cohort)
+    assert read == cohort.slides["path"].tolist()
+
+
+def test_bfloat16_bags_are_the_rounded_ones(small_study: Callable) -> None:
+    cohort = opened(small_study("acc"))
+    exact, rounded = read_bags(cohort), read_bags(cohort, dtype=torch.bfloat16)
+    assert torch.equal(rounded.features, exact.features.bfloat16())
+
+
+def test_scratch_gives_the_same_bags_and_leaves_nothing_behind(small_study: Callable, tmp_path: Path) -> None:
+    cohort = opened(small_study("acc"))
+    for dtype in (torch.float32, torch.bfloat16):
+        mapped = read_bags(cohort, dtype=dtype, scratch=tmp_path / "scratch")
+        assert torch.equal(mapped.features, read_bags(cohort, dtype=dtype).features)
+        assert mapped.features.untyped_storage().is_shared()
+        assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_full_scratch_disk_is_said(small_study: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cohort = opened(small_study("acc"))
+    monkeypatch.setattr(bags_module.os, "posix_fallocate", full)
+    with pytest.raises(StudyError, match=r"cannot hold the 0.00 GiB of acc \(No space left on device\)"):
+        read_bags(cohort, scratch=tmp_path / "scratch")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def nan(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["features"][0, 1, 2] = np.nan
+
+
+def infinite(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["features"][0, :2, 2] = (np.inf, -np.inf)
+
+
+def empty(path: Path) -> None:
+    rewrite(path, (1, 0, 6))
+
+
+def narrower(path: Path) -> None:
+    rewrite(path, (1, 2, 5))
+
+
+def longer(path: Path) -> None:
+    rewrite(path, (1, 50, 6))
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(b"404")
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def rewrite(path: Path, shape: tuple[int, ...]) -> None:
+    with h5py.File(path, "w") as file:
+        file["features"] = np.ones(shape, np.float32)
+
+
+SPOILT = {
+    nan: "1 of 5 patches have NaN or infinite features",
+    infinite: "2 of 5 patches have NaN or infinite features",
+    empty: "holds 0 patches",
+    narrower: "width 5",
+    longer: "holds 50 patches",
+    damaged: "cannot be read",
+    gone: "does not exist",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: spoil.__name__)
+def test_a_slide_that_is_bad_when_read_is_left_out_and_named(small_study: Callable, spoil: Callable) -> None:
+    study = small_study("acc")
+    cohort = opened(study)
+    path = study.features("ACC", BAD)
+    spoil(path)
+    with pytest.warns(UserWarning, match=SPOILT[spoil]) as warned:
+        bags = read_bags(cohort)
+    (warning,) = warned
+    assert f"acc: {path}, slide {BAD}, patient TCGA-AC-0003: " in str(warning.message)
+    assert "extract it again" in str(warning.message)
+    (skipped,) = bags.skipped
+    assert (skipped.cohort, skipped.slide, skipped.patient, skipped.path) == ("acc", BAD, "TCGA-AC-0003", str(path))
+
+    # The patient goes on with the other slide, and every other bag is what it was.
+    other = cohort.slides[cohort.slides["slide"] != BAD]
+    for patient in cohort.labels.index:
+        np.testing.assert_array_equal(bag(bags, patient), expected(replace(cohort, slides=other), patient))
+    with pytest.raises(StudyError, match=SPOILT[spoil]):
+        read_bags(cohort, strict=True)
+
+
+@pytest.mark.parametrize("spoil", [nan, empty, gone])
+def test_a_patient_without_a_good_slide_has_no_bag(small_study: Callable, spoil: Callable) -> None:
+    study = small_study("acc")
+    cohort = opened(study)
+    spoil(study.features("ACC", ONLY))
+    with pytest.warns(UserWarning, match=ONLY):
+        bags = read_bags(cohort)
+    assert "TCGA-AC-0004" not in bags.patients
+    assert len(bags) == len(bags.offsets) - 1 == 11
+    np.testing.assert_array_equal(bag(bags, "TCGA-AC-0005"), expected(cohort, "TCGA-AC-0005"))
+
+
+@pytest.mark.parametrize("spoil", [empty, damaged])
+def test_a_slide_that_was_bad_when_the_study_was_opened_is_left_out(small_study: Callable, spoil: Callable) -> None:
+    study = small_study("acc")
+    spoil(study.features("ACC", BAD))
+    with pytest.warns(UserWarning, match="has no patches|cannot be read"):
+        bags = read_bags(opened(study))
+    assert [slide.slide for slide in bags.skipped] == [BAD]
+
+
+def test_large_but_finite_features_are_no_fault(small_study: Callable) -> None:
+    study = small_study("acc")
+    study.write_slide("ACC", BAD, np.full((5, 6), 3e38, np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_bags(opened(study)).skipped == ()
+
+
+def test_a_cohort_without_a_good_slide_is_an_error(small_study: Callable) -> None:
+    study = small_study("acc")
+    cohort = opened(study)
+    for path in cohort.slides["path"]:
+        gone(Path(path))
+    with (
+        pytest.warns(UserWarning, match="does not exist"),
+        pytest.raises(StudyError, match="acc: none of its 16 slides can be used"),
+    ):
+        read_bags(cohort)
+
+
+FIVE = Bags(tuple("abcde"), torch.arange(22.0).reshape(11, 2), torch.tensor([0, 2, 3, 7, 7, 11]), ())
+
+
+@pytest.mark.parametrize("chosen", [[0], [1, 2], [4, 0, 2], [2, 2], [3], [0, 1, 2, 3, 4], [1, 0], [0, 2, 3]])
+def test_taking_bags_concatenates_them_in_order(chosen: list[int]) -> None:
+    taken = FIVE.take(chosen)
+    parts = [FIVE.features[FIVE.offsets[bag] : FIVE.offsets[bag + 1]] for bag in chosen]
+    assert taken.patients == tuple("abcde"[bag] for bag in chosen)
+    assert torch.equal(taken.features, torch.cat(parts))
+    assert taken.lengths.tolist() == [len(part) for part in parts]
+    assert taken.offsets[0] == 0
+    again = taken.take(np.arange(len(chosen)))
+    assert torch.equal(again.features, taken.features)
+
+
+@pytest.mark.parametrize("chosen", [range(1, 4), [0], np.array([2, 3, 4])])
+def test_bags_that_follow_each_other_are_taken_without_a_copy(chosen: object) -> None:
+    taken = FIVE.take(chosen)
+    assert taken.features.untyped_storage().data_ptr() == FIVE.features.untyped_storage().data_ptr()
+
+
+def test_taking_no_bag_gives_no_patches() -> None:
+    taken = FIVE.take([])
+    assert (taken.patients, tuple(taken.features.shape), taken.offsets.tolist()) == ((), (0, 2), [0])
+
+
+@pytest.mark.parametrize("chosen", [[-1], [5], [0, 7]])
+def test_a_bag_that_is_not_there_is_an_error(chosen: list[int]) -> None:
+    with pytest.raises(IndexError, match="there are 5"):
+        FIVE.take(chosen)
+
+
+def test_bags_move_between_devices_as_a_whole() -> None:
+    moved = FIVE.to("meta")
+    assert (moved.features.device.type, moved.offsets.device.type) == ("meta", "meta")
+    assert FIVE.to("cpu").features.data_ptr() == FIVE.features.data_ptr()
+    taken = moved.take([4, 0])  # a device never has to be asked for the offsets
+    assert tuple(taken.features.shape) == (6, 2)
