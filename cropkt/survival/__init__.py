@@ -1,0 +1,1 @@
+"""Discrete-time survival: intervals, losses, hazards to risk, and Harrell's C-index with its error."""
