@@ -1,0 +1,76 @@
+"""ABMIL, the study's model, and its simpler relatives: ungated attention, mean and max pooling.
+
+A projection embeds each patch, a pooling makes one representation a bag, a linear head gives the logits of the
+discrete hazards (Ilse et al. 2018, arXiv 1802.04712).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from cropkt.models.mil import Architecture, BagOutput, MILModel, at_least_float32
+from cropkt.models.pooling import attention_pool, max_pool, mean_pool, membership
+
+
+class GatedAttention(nn.Module):
+    """score = w . (tanh(A h) * sigmoid(B h)) (Ilse et al. 2018, eq. 9)."""
+
+    def __init__(self, embedding: int, attention: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_a = nn.Sequential(nn.Linear(embedding, attention), nn.Tanh(), nn.Dropout(dropout))
+        self.attention_b = nn.Sequential(nn.Linear(embedding, attention), nn.Sigmoid(), nn.Dropout(dropout))
+        self.attention_c = nn.Linear(attention, 1)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(P, E) to (P,)."""
+        return self.attention_c(self.attention_a(embedding) * self.attention_b(embedding)).squeeze(-1)
+
+
+class Attention(nn.Module):
+    """score = w . tanh(A h) (Ilse et al. 2018, eq. 8)."""
+
+    def __init__(self, embedding: int, attention: int, dropout: float) -> None:
+        super().__init__()
+        self.module = nn.Sequential(
+            nn.Linear(embedding, attention), nn.Tanh(), nn.Dropout(dropout), nn.Linear(attention, 1)
+        )
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(P, E) to (P,)."""
+        return self.module(embedding).squeeze(-1)
+
+
+class ABMIL(MILModel):
+    """Projection, pooling, head. The representation is the pooled embedding."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
+        width, dropout = architecture.embedding, architecture.dropout
+        layers: list[nn.Module] = [nn.Linear(architecture.features, width), nn.ReLU()]
+        for _ in range(architecture.projection_layers - 1):
+            layers += [nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU()]
+        self.feat_proj = nn.Sequential(*layers)
+        self.attention_net: nn.Module | None = None
+        if architecture.name == "abmil":
+            self.attention_net = GatedAttention(width, architecture.attention, dropout)
+        elif architecture.name == "abmil_ungated":
+            self.attention_net = Attention(width, architecture.attention, dropout)
+        self.pred_head = nn.Linear(width, architecture.intervals)
+
+    def patch_layer(self) -> tuple[Tensor, Tensor]:
+        """The projection's first layer; W = E."""
+        return self.get_parameter("feat_proj.0.weight"), self.get_parameter("feat_proj.0.bias")
+
+    def from_patch_layer(self, product: Tensor, features: Tensor, offsets: Tensor) -> BagOutput:  # noqa: ARG002
+        """The rest of the projection, pooling and head."""
+        embedding = self.feat_proj[1:](product)
+        score = None if self.attention_net is None else self.attention_net(embedding)
+        with torch.autocast(embedding.device.type, enabled=False):
+            embedding = at_least_float32(embedding)
+            if score is not None:
+                member = membership(offsets, len(embedding))
+                representation, attention = attention_pool(at_least_float32(score), embedding, member)
+            elif self.architecture.name == "mean":
+                representation, attention = mean_pool(embedding, membership(offsets, len(embedding)))
+            else:
+                representation, attention = max_pool(embedding, offsets)
+            return BagOutput(self.pred_head(representation), representation, attention)

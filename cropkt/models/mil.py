@@ -1,0 +1,114 @@
+"""What every multiple-instance model is: patches of bags in; logits, a representation and attention out.
+
+A model reads patches through linear layers that stand side by side (`patch_layer`); what follows makes a bag of them
+(`from_patch_layer`). The methods are in abmil.py, dsmil.py and transmil.py. Parameter names are those of the
+published checkpoints, so these load as they are.
+Shapes: P patches of B bags, D features, E embedding, K intervals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cropkt.errors import ConfigError
+
+ARCHITECTURES = ("abmil", "abmil_ungated", "mean", "max", "dsmil", "transmil")
+TRANSMIL_HEADS = 8
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a model is made of; the defaults are the published ones (CROPKT, section 4.1).
+
+    `attention` is the width of ABMIL's attention branches, `projection_layers` is for abmil, abmil_ungated, mean and
+    max; the other methods have neither. Every method's representation is `embedding` wide.
+    """
+
+    features: int
+    name: str = "abmil"
+    embedding: int = 512
+    attention: int = 384
+    intervals: int = 32
+    projection_layers: int = 1
+    dropout: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.name not in ARCHITECTURES:
+            raise ConfigError(f"architecture {self.name!r} is unknown; choose one of {', '.join(ARCHITECTURES)}")
+        for field in ("features", "embedding", "attention", "intervals", "projection_layers"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"architecture.{field} is {getattr(self, field)}; it must be 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"architecture.dropout is {self.dropout}; it must be at least 0 and below 1")
+        if self.name == "transmil" and self.embedding % TRANSMIL_HEADS:
+            raise ConfigError(
+                f"architecture.embedding is {self.embedding}; transmil needs a multiple of {TRANSMIL_HEADS}, its heads"
+            )
+
+
+class BagOutput(NamedTuple):
+    """What a model says of B bags: logits (B, K), representation (B, E), attention (P,).
+
+    Attention sums to 1 over a bag, but for transmil, whose attention is an approximation.
+    """
+
+    logits: Tensor
+    representation: Tensor
+    attention: Tensor
+
+
+class MILModel(nn.Module):
+    """`MILModel(architecture)` is the method that `architecture` names, as `pathlib.Path(...)` is the platform's path.
+
+    The methods fill in the three functions below; nothing else about them differs for those who use them.
+    """
+
+    def __new__(cls, architecture: Architecture | None = None) -> "MILModel":
+        # A copy is made without arguments, but from the method's own class.
+        return super().__new__(cls if architecture is None or cls is not MILModel else _method(architecture.name))
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+
+    def forward(self, features: Tensor, offsets: Tensor) -> BagOutput:
+        """`features` (P, D) of B bags; bag b owns rows offsets[b]:offsets[b + 1]. One output a bag."""
+        return self.from_patch_layer(F.linear(features, *self.patch_layer()), features, offsets)
+
+    def patch_layer(self) -> tuple[Tensor, Tensor]:
+        """Weight (W, D) and bias (W,) of the linear layers that read the patches."""
+        raise NotImplementedError
+
+    def from_patch_layer(self, product: Tensor, features: Tensor, offsets: Tensor) -> BagOutput:
+        """The rest of the model, from what `patch_layer` made of the patches, (P, W), and the patches themselves."""
+        raise NotImplementedError
+
+
+def forward_together(models: Sequence[MILModel], features: Tensor, offsets: Tensor) -> list[BagOutput]:
+    """Several models of one architecture, in eval mode, on the same bags, the patches read once.
+
+    Their patch layers are one wide matrix product, (P, D) x (D, M W); what follows is each model's own. Equals
+    `[model(features, offsets) for model in models]` up to rounding.
+    """
+    weights, biases = zip(*(model.patch_layer() for model in models), strict=True)
+    wide = F.linear(features, torch.cat(weights), torch.cat(biases))
+    parts = wide.split([len(bias) for bias in biases], dim=1)
+    return [model.from_patch_layer(part, features, offsets) for model, part in zip(models, parts, strict=True)]
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """`tensor` itself, or in float32 where it is in half precision."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def _method(name: str) -> type[MILModel]:
+    # Imported here because each method is a MILModel itself.
+    from cropkt.models.abmil import ABMIL
+    from cropkt.models.dsmil import DSMIL
+    from cropkt.models.transmil import TransMIL
+
+    return {"dsmil": DSMIL, "transmil": TransMIL}.get(name, ABMIL)
