@@ -1,0 +1,122 @@
+"""The training loop: all folds of a cohort in step over the same resident bags.
+
+Every fold walks the same shuffled order of the cohort's bags and skips those it may not see. So the folds touch the
+same bags at about the same time, and a cohort that is memory-mapped rather than resident is read about once an
+epoch, not once an epoch and fold. What a fold learns does not depend on which other folds are trained beside it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cropkt.data.bags import Bags
+from cropkt.models.mil import MILModel
+from cropkt.models.precision import matmul_precision
+from cropkt.seeds import generator, named_seed
+from cropkt.survival.losses import cox_nll, discrete_nll, incidence_nll
+from cropkt.training.config import TrainingConfig
+from cropkt.training.optimiser import build_optimiser, learning_rate, set_learning_rate
+
+
+class TrainingError(RuntimeError):
+    """Training went wrong in a way that no input check foresaw; the message names cohort, fold and epoch."""
+
+
+@dataclass(frozen=True)
+class SurvivalTargets:
+    """The labels of B bags, in bag order: time (B,) in days, event (B,) 0/1, interval (B,) of the time."""
+
+    time: Tensor
+    event: Tensor
+    interval: Tensor
+
+
+@dataclass
+class FoldTraining:
+    """One fold's model and the bags (indices) that may train it; `rates` and `losses` grow by one an update."""
+
+    fold: int
+    model: MILModel
+    train: np.ndarray
+    rates: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+def shuffled(bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
+    """The order (indices of `bags` bags) in which `epoch` walks a cohort; `stream` names the cohort."""
+    return generator(seed, "order of bags", stream, epoch).permutation(bags)
+
+
+def train_folds(
+    folds: Sequence[FoldTraining],
+    bags: Bags,
+    targets: SurvivalTargets,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    stream: str,
+    precision: str = "float32",
+    order: Callable[[int], np.ndarray] | None = None,
+    report: Callable[[int], None] | None = None,
+) -> None:
+    """Train every fold's model in place, on the bags its `train` names and no others.
+
+    `stream` (the cohort's code) names the random streams; `order` gives the order of bags in an epoch (default:
+    `shuffled`); `report(epoch)` is called after each epoch. Bags, targets and models share one device.
+    Raises ConfigError when a fold's training bags do not fill one update, TrainingError when a loss is not finite.
+    """
+    device = bags.features.device
+    order = order or (lambda epoch: shuffled(len(bags), epoch, seed=seed, stream=stream))
+    optimisers = [build_optimiser(fold.model, config) for fold in folds]
+    updates = [config.updates_per_epoch(len(fold.train)) for fold in folds]
+    for fold in folds:
+        fold.model.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for epoch in range(config.epochs):
+            walk = order(epoch)
+            chosen = [walk[np.isin(walk, fold.train)] for fold in folds]
+            for update in range(max(updates)):
+                for fold, optimiser, per_epoch, indices in zip(folds, optimisers, updates, chosen, strict=True):
+                    if update >= per_epoch:
+                        continue
+                    start = update * config.bags_per_update
+                    batch = indices[start : start + config.bags_per_update]
+                    rate = learning_rate(epoch * per_epoch + update, per_epoch, config)
+                    set_learning_rate(optimiser, rate)
+                    # Dropout is drawn from a stream of its own for each update, so that a fold trained alone and a
+                    # fold trained beside four others get the same numbers.
+                    torch.manual_seed(named_seed(seed, "dropout", stream, fold.fold, epoch, update))
+                    with matmul_precision(precision, device.type):
+                        part = bags.take(batch)
+                        logits = fold.model(part.features, part.offsets).logits
+                    loss = survival_loss(logits, targets, batch, config)
+                    value = loss.item()
+                    if not math.isfinite(value):
+                        raise TrainingError(
+                            f"{stream}, fold {fold.fold}, epoch {epoch}: the loss is {value}; lower "
+                            "training.learning_rate, or look for extreme feature values"
+                        )
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+                    fold.rates.append(rate)
+                    fold.losses.append(value)
+            if report is not None:
+                report(epoch)
+    for fold in folds:
+        fold.model.eval()
+
+
+def survival_loss(logits: Tensor, targets: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:
+    """The mean loss of the bags `batch` (indices) with `logits` (len(batch), K); for Cox the first logit is the
+    log-risk and the risk sets are those of the batch."""
+    index = torch.as_tensor(batch, device=logits.device)
+    event = targets.event[index]
+    if config.loss == "cox_nll":
+        return cox_nll(logits[:, 0], targets.time[index], event)
+    loss = discrete_nll if config.loss == "discrete_nll" else incidence_nll
+    return loss(logits, targets.interval[index], event, alpha=config.censored_weight, eps=config.clamp).mean()

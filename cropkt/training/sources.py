@@ -1,0 +1,240 @@
+"""Source models of a cohort: train the folds that are missing, keep them with a card, load them again."""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import cropkt
+from cropkt.data.bags import Bags, read_bags
+from cropkt.data.study import Cohort
+from cropkt.errors import CheckpointError, StudyError
+from cropkt.files import digest
+from cropkt.models.checkpoint import build_null_model, load_model, read_card, save_model
+from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.predict import predict
+from cropkt.survival.concordance import concordance
+from cropkt.survival.intervals import interval_of, uniform_edges
+from cropkt.training.config import TrainingConfig
+from cropkt.training.loop import FoldTraining, SurvivalTargets, train_folds
+
+TRAINING_VERSION = 1
+"""Raised when the code changes what a model of the same settings learns, so that old models are trained again."""
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """How source models are made and where they are kept.
+
+    `folder` holds `null.safetensors` and one folder a cohort. `precision` is resolved ("float32" or "bfloat16").
+    """
+
+    folder: Path
+    architecture: Architecture
+    training: TrainingConfig
+    seed: int
+    precision: str = "float32"
+    device: str = "cpu"
+    strict: bool = False
+
+    def model_path(self, cohort: str, fold: int) -> Path:
+        """Weights of source model (cohort, fold)."""
+        return self.folder / cohort / f"fold_{fold}.safetensors"
+
+    def null_path(self) -> Path:
+        """Weights of the common start."""
+        return self.folder / "null.safetensors"
+
+    def fingerprint(self, cohort: Cohort, fold: int) -> str:
+        """Changes whenever anything changes that decides the weights of source model (cohort, fold)."""
+        return digest(
+            TRAINING_VERSION,
+            cohort.fingerprint,
+            fold,
+            asdict(self.architecture),
+            asdict(self.training),
+            self.seed,
+            self.precision,
+        )
+
+
+@dataclass(frozen=True)
+class SourceModels:
+    """The fold models of one source cohort, with the patients each has seen (training and validation)."""
+
+    cohort: str
+    folds: tuple[int, ...]
+    models: tuple[MILModel, ...]
+    seen: tuple[tuple[str, ...], ...]
+    loss: str
+    fingerprint: str
+
+
+def store_null_model(plan: SourcePlan) -> None:
+    """Build and store the common start of all source models, once, with the settings that all of them share.
+
+    Raises CheckpointError when the folder's models were made with other settings: two kinds of models in one
+    transfer matrix could not be compared.
+    """
+    settings = {
+        "kind": "null model",
+        "training": asdict(plan.training),
+        "seed": plan.seed,
+        "precision": plan.precision,
+    }
+    card = read_card(plan.null_path())
+    if card is None:
+        save_model(plan.null_path(), build_null_model(plan.architecture, plan.seed), settings)
+        return
+    wanted = _flat({**settings, "architecture": asdict(plan.architecture)})
+    found = _flat(card)
+    changed = [f"{key} was {found.get(key)}, is {value}" for key, value in wanted.items() if found.get(key) != value]
+    if changed:
+        raise CheckpointError(
+            f"{plan.folder}: its models were made with other settings ({'; '.join(changed)}). "
+            "Use another --out for these settings, or delete this folder to start again"
+        )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def missing_folds(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> list[int]:
+    """Those of `folds` whose model is absent or would be trained differently today."""
+    missing = []
+    for fold in folds:
+        card = read_card(plan.model_path(cohort.code, fold))
+        if card is None or card["fingerprint"] != plan.fingerprint(cohort, fold):
+            missing.append(fold)
+    return missing
+
+
+def train_cohort(
+    plan: SourcePlan,
+    cohort: Cohort,
+    folds: Sequence[int],
+    *,
+    report: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train and store the models of `folds` of `cohort`; returns their cards.
+
+    All folds learn from the same resident bags. `report(epoch)` is called after each epoch. Raises StudyError when
+    a fold has no training patient with features.
+    """
+    bags = read_bags(cohort, dtype=torch_dtype(plan.precision), strict=plan.strict).to(plan.device)
+    targets = survival_targets(cohort, bags)
+    jobs = []
+    for fold in folds:
+        start = load_model(plan.null_path(), device=plan.device).train()
+        jobs.append(FoldTraining(fold, start, indices_of(bags, cohort.folds[fold].train)))
+        if not len(jobs[-1].train):
+            raise StudyError(f"{cohort.code}, fold {fold}: no training patient has readable features")
+    train_folds(
+        jobs,
+        bags,
+        targets,
+        plan.training,
+        seed=plan.seed,
+        stream=cohort.code,
+        precision=plan.precision,
+        report=report,
+    )
+    return [_store(plan, cohort, bags, targets, job) for job in jobs]
+
+
+def _store(plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining) -> dict[str, Any]:
+    split = cohort.folds[job.fold]
+    test = indices_of(bags, split.test)
+    own = None
+    if len(test):
+        risk = predict([job.model], bags.take(test), loss=plan.training.loss, precision=plan.precision).risk[0]
+        own = concordance(targets.time.cpu().numpy()[test], targets.event.cpu().numpy()[test], risk)
+    path = plan.model_path(cohort.code, job.fold)
+    card = {
+        "kind": "source model",
+        "cohort": cohort.code,
+        "fold": job.fold,
+        "encoder": cohort.encoder.name,
+        "training": asdict(plan.training),
+        "seed": plan.seed,
+        "precision": plan.precision,
+        "data_fingerprint": cohort.fingerprint,
+        "fingerprint": plan.fingerprint(cohort, job.fold),
+        "train_patients": [bags.patients[index] for index in job.train],
+        "validation_patients": list(split.validation),
+        "test_c_index": None if own is None else own.c_index,
+        "test_comparable": 0 if own is None else own.comparable,
+        "skipped_slides": [slide.slide for slide in bags.skipped],
+        "losses": job.losses,
+        "learning_rates": job.rates,
+        "versions": {
+            "cropkt": cropkt.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    save_model(path, job.model, card)
+    return card
+
+
+def source_fingerprint(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> str:
+    """What `load_source_models` will call its fingerprint, when the stored models are today's."""
+    return digest([plan.fingerprint(cohort, fold) for fold in folds])
+
+
+def load_source_models(plan: SourcePlan, cohort: str, folds: Sequence[int]) -> SourceModels:
+    """The stored models of `cohort`'s `folds`, on the plan's device.
+
+    Raises CheckpointError when one is missing, damaged, or of another architecture than the plan's.
+    """
+    models, seen, cards = [], [], []
+    for fold in folds:
+        path = plan.model_path(cohort, fold)
+        model = load_model(path, device=plan.device)
+        card = read_card(path)
+        assert card is not None  # load_model has read it
+        if model.architecture != plan.architecture:
+            raise CheckpointError(f"{path}: is {model.architecture}, but {plan.architecture} is asked for")
+        models.append(model)
+        cards.append(card)
+        seen.append(tuple(card["train_patients"]) + tuple(card["validation_patients"]))
+    return SourceModels(
+        cohort,
+        tuple(folds),
+        tuple(models),
+        tuple(seen),
+        plan.training.loss,
+        digest([card["fingerprint"] for card in cards]),
+    )
+
+
+def survival_targets(cohort: Cohort, bags: Bags) -> SurvivalTargets:
+    """Labels of `bags` in bag order, on their device. The intervals are those of the whole label table, as published."""
+    edges = uniform_edges(cohort.labels["time"].to_numpy(), cohort.labels["event"].to_numpy())
+    rows = cohort.labels.loc[list(bags.patients)]
+    device = bags.features.device
+    time = rows["time"].to_numpy(dtype=np.float64)
+    return SurvivalTargets(
+        torch.tensor(time, dtype=torch.float64, device=device),
+        torch.tensor(rows["event"].to_numpy(dtype=np.int64), device=device),
+        torch.as_tensor(interval_of(time, edges)).to(device),
+    )
+
+
+def indices_of(bags: Bags, patients: Sequence[str]) -> np.ndarray:
+    """Where `patients` stand in `bags`; those without a bag are left out."""
+    where = {patient: index for index, patient in enumerate(bags.patients)}
+    return np.array([where[patient] for patient in patients if patient in where], dtype=np.int64)
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The dtype in which patches are kept resident for `precision`."""
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
