@@ -1,0 +1,173 @@
+"""Do the errors, intervals and p-values of C-indices keep their promises? Simulated cohorts whose truth is known.
+
+A patient has a score x ~ N(0, 1), an event time ~ Exp(rate exp(beta x)) and a censoring time ~ Exp; `models` noisy
+versions of x rank the patients. The five test folds hold equally many events, as the study's do. So the true C-index is
+known to any precision from larger cohorts, and what is promised of 60 patients can be counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cropkt.seeds import generator
+from cropkt.survival.concordance import (
+    FoldScores,
+    concordance,
+    confidence_interval,
+    p_value_against,
+    p_value_of_difference,
+    score_folds,
+    standard_error,
+)
+
+NOISE = 0.6
+"""Of a model's score, beside the patient's own: its correlation with x is 0.8."""
+TRUTH_PATIENTS, TRUTH_COHORTS = 1500, 40
+BOOTSTRAPS = PERMUTATIONS = 200
+
+
+@dataclass(frozen=True)
+class Setting:
+    """beta: what x does to the rate. censoring: mean censoring time; the shorter, the fewer events."""
+
+    beta: float
+    censoring: float
+    patients: int = 60
+    models: int = 5
+    folds: int = 5
+
+
+SETTINGS = tuple(Setting(beta, censoring) for beta in (0.0, 0.5, 1.0) for censoring in (0.5, 0.2, 0.1))
+
+
+@dataclass(frozen=True)
+class SimulatedCohort:
+    """time, event, tested_in: (N,). risk: (models, N)."""
+
+    time: np.ndarray
+    event: np.ndarray
+    tested_in: np.ndarray
+    risk: np.ndarray
+
+    def scores(self, risk: np.ndarray | None = None) -> FoldScores:
+        """C-indices of `risk` (default: the cohort's own)."""
+        risk = self.risk if risk is None else risk
+        return score_folds(self.time, self.event, risk, self.tested_in, np.ones(risk.shape, dtype=bool))
+
+
+def coverage_table(cohorts: int, seed: int, settings: tuple[Setting, ...] = SETTINGS) -> pd.DataFrame:
+    """A row a setting: true C-index, events, what share of `cohorts` the 95 % intervals cover, how the mean standard
+    error compares with the spread of C-indices, the size of the 5 % tests against the truth and between two models that
+    are equally good, and how often nothing can be said."""
+    return pd.DataFrame([_row(number, setting, cohorts, seed) for number, setting in enumerate(settings)])
+
+
+def _row(number: int, setting: Setting, cohorts: int, seed: int) -> dict[str, float]:
+    truth = true_c_index(setting, seed)
+    found = []
+    for cohort in _cohorts(setting, cohorts, seed, number):
+        scores, events = cohort.scores(), int(cohort.event.sum())
+        rival = cohort.scores(cohort.risk[-1:]).pooled
+        first = cohort.scores(cohort.risk[:1]).pooled
+        difference = standard_error(first.influence - rival.influence)
+        pooled, mean = scores.pooled, scores.mean
+        interval = confidence_interval(pooled.c_index, pooled.standard_error, events)
+        mean_interval = confidence_interval(mean.c_index, mean.standard_error, events)
+        found.append(
+            {
+                "events": events,
+                "c_index": pooled.c_index,
+                "standard_error": pooled.standard_error,
+                "covered": _covers(interval, truth),
+                "mean_covered": _covers(mean_interval, truth),
+                "p": p_value_against(pooled.c_index, pooled.standard_error, events, truth),
+                "p_difference": p_value_of_difference(first.c_index - rival.c_index, difference, events),
+            }
+        )
+    table = pd.DataFrame(found)
+    return {
+        "true_c_index": truth,
+        "events": table["events"].mean(),
+        "coverage_pooled": table["covered"].mean(),
+        "coverage_mean": table["mean_covered"].mean(),
+        "error_over_spread": table["standard_error"].mean() / table["c_index"].std(),
+        "below_1_percent": (table["p"].dropna() < 0.01).mean(),
+        "size_of_paired_test": (table["p_difference"].dropna() < 0.05).mean(),
+        "nothing_said": table["p"].isna().mean(),
+    }
+
+
+def _covers(interval: tuple[float, float], truth: float) -> float:
+    return np.nan if np.isnan(interval[0]) else float(interval[0] <= truth <= interval[1])
+
+
+def error_table(cohorts: int, seed: int, settings: tuple[Setting, ...] = SETTINGS) -> pd.DataFrame:
+    """A row a setting: the standard error by U-statistic over that by a bootstrap of patients within folds, and, where
+    the truth is chance, over the spread of permutations within folds. Means over `cohorts` of one model each."""
+    rows = []
+    for number, setting in enumerate(settings):
+        ratios = []
+        for place, cohort in enumerate(_cohorts(setting, cohorts, seed, number)):
+            random = generator(seed, "resampling", number, place)
+            risk = cohort.risk[:1]
+            error = cohort.scores(risk).pooled.standard_error
+            ratios.append((error, _bootstrap(cohort, risk, random), _permutations(cohort, risk, random)))
+        error, bootstrap, permutation = np.nanmean(ratios, axis=0)
+        over_permutation = error / permutation if setting.beta == 0 else np.nan
+        rows.append(
+            {
+                "beta": setting.beta,
+                "censoring": setting.censoring,
+                "standard_error": error,
+                "over_bootstrap": error / bootstrap,
+                "over_permutation": over_permutation,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _bootstrap(cohort: SimulatedCohort, risk: np.ndarray, random: np.random.Generator) -> float:
+    found = []
+    for _ in range(BOOTSTRAPS):
+        drawn = [
+            random.choice(np.flatnonzero(cohort.tested_in == fold), (cohort.tested_in == fold).sum())
+            for fold in np.unique(cohort.tested_in)
+        ]
+        chosen = np.concatenate(drawn)
+        again = SimulatedCohort(cohort.time[chosen], cohort.event[chosen], cohort.tested_in[chosen], risk[:, chosen])
+        found.append(again.scores().pooled.c_index)
+    return float(np.nanstd(found))
+
+
+def _permutations(cohort: SimulatedCohort, risk: np.ndarray, random: np.random.Generator) -> float:
+    rankings = np.empty((PERMUTATIONS, len(cohort.time)))
+    for fold in np.unique(cohort.tested_in):
+        tested = np.flatnonzero(cohort.tested_in == fold)
+        rankings[:, tested] = random.permuted(np.repeat(risk[:1, tested], PERMUTATIONS, axis=0), axis=1)
+    return float(np.nanstd([cohort.scores(ranking[None]).pooled.c_index for ranking in rankings]))
+
+
+def true_c_index(setting: Setting, seed: int) -> float:
+    """The C-index of one model in cohorts so large, and so many, that its error is below 0.002."""
+    if setting.beta == 0:
+        return 0.5
+    large = Setting(setting.beta, setting.censoring, TRUTH_PATIENTS, models=1, folds=1)
+    cohorts = _cohorts(large, TRUTH_COHORTS, seed, -1)
+    return float(np.mean([concordance(cohort.time, cohort.event, cohort.risk[0]).c_index for cohort in cohorts]))
+
+
+def _cohorts(setting: Setting, cohorts: int, seed: int, stream: int) -> Iterator[SimulatedCohort]:
+    random = generator(seed, "coverage", stream)
+    for _ in range(cohorts):
+        score = random.normal(size=setting.patients)
+        dies = random.exponential(np.exp(-setting.beta * score))
+        leaves = random.exponential(setting.censoring, setting.patients)
+        event = (dies <= leaves).astype(np.int64)
+        noise = random.normal(size=(setting.models, setting.patients))
+        order = np.lexsort((random.random(setting.patients), -event))
+        tested_in = np.empty(setting.patients, dtype=np.int64)
+        tested_in[order] = np.arange(setting.patients) % setting.folds
+        risk = np.sqrt(1 - NOISE**2) * score + NOISE * noise
+        yield SimulatedCohort(np.minimum(dies, leaves), event, tested_in, risk)

@@ -1,0 +1,127 @@
+"""Which source to take for a target, chosen without its test patients; and what choosing on them would have shown.
+
+- honest: in each fold the source with the best C-index on the target's training patients of that fold.
+- oracle: the source with the best C-index on the test patients. Nobody can make this choice; it is an upper bound.
+- rank_average: all sources, each patient's risks as percentiles among the training patients, averaged.
+- majority_vote: all sources, the share of models whose risk for a patient is above their training patients' median.
+
+The target's own model is no candidate: it has been trained on the patients it would be chosen on.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cropkt.data.folds import Fold
+from cropkt.survival.concordance import (
+    CombinedConcordance,
+    confidence_interval,
+    p_value_of_difference,
+    score_folds,
+    standard_error,
+)
+from cropkt.transfer.significance import TargetPredictions
+
+METHODS = ("self", "honest", "oracle", "rank_average", "majority_vote")
+
+
+def choose_sources(
+    predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]
+) -> list[dict[str, Any]]:
+    """A row a method: target, method, sources (one a fold, where chosen), pooled C-index, error, interval,
+    difference to the target's own model with p, and gap_to_oracle (oracle's C-index minus this one's).
+
+    `sources` are the candidates, other cohorts than the target. Empty without candidates.
+    """
+    if not sources:
+        return []
+    trained = [np.isin(predictions.patients, [*fold.train, *fold.validation]) for fold in folds]
+    honest = [_best(predictions, sources, in_training) for in_training in trained]
+    oracle = _best(predictions, sources, predictions.tested_in >= 0)
+    risks = {
+        "honest": _chosen_risk(predictions, honest),
+        "oracle": predictions.risk[oracle],
+        "rank_average": _ensemble(predictions, sources, trained, _percentile),
+        "majority_vote": _ensemble(predictions, sources, trained, _above_median),
+    }
+    if predictions.own in predictions.risk:
+        risks["self"] = predictions.risk[predictions.own]
+    chosen = {"honest": honest, "oracle": [oracle] * len(folds)}
+    pooled = {name: _pooled(predictions, risk) for name, risk in risks.items()}
+    events = int(predictions.event[predictions.tested_in >= 0].sum())
+    return [_row(predictions.own, name, pooled, events, chosen.get(name, [])) for name in METHODS if name in pooled]
+
+
+def _row(
+    target: str, name: str, pooled: dict[str, CombinedConcordance], events: int, chosen: list[str]
+) -> dict[str, Any]:
+    found, own = pooled[name], pooled.get("self")
+    lower, upper = confidence_interval(found.c_index, found.standard_error, events)
+    row = {
+        "target": target,
+        "method": name,
+        "sources": chosen,
+        "c_index_pooled": found.c_index,
+        "standard_error": found.standard_error,
+        "interval_lower": lower,
+        "interval_upper": upper,
+        "n_events": events,
+        "gap_to_oracle": pooled["oracle"].c_index - found.c_index,
+        "difference_self": np.nan,
+        "p_self": np.nan,
+    }
+    if own is not None and name != "self":
+        error = standard_error(found.influence - own.influence)
+        row["difference_self"] = found.c_index - own.c_index
+        row["p_self"] = p_value_of_difference(found.c_index - own.c_index, error, events)
+    return row
+
+
+def _best(predictions: TargetPredictions, sources: Sequence[str], among: np.ndarray) -> str:
+    """The source with the best pooled C-index on the patients `among` (B,), the first if equal or unknown."""
+    tested_in = np.where(among, predictions.tested_in, -1)
+    found = []
+    for source in sources:
+        risk = predictions.risk[source]
+        scores = score_folds(predictions.time, predictions.event, risk, tested_in, np.isfinite(risk))
+        found.append(scores.pooled.c_index)
+    return sources[int(np.argmax(np.nan_to_num(found, nan=-1.0)))]
+
+
+def _chosen_risk(predictions: TargetPredictions, chosen: Sequence[str]) -> np.ndarray:
+    """(M, B): in each fold the risks of the source chosen for it; M is that of the source with most models."""
+    models = max(len(predictions.risk[source]) for source in chosen)
+    risk = np.full((models, len(predictions.patients)), np.nan)
+    for fold, source in enumerate(chosen):
+        tested = predictions.tested_in == fold
+        of_source = predictions.risk[source]
+        risk[: len(of_source), tested] = of_source[:, tested]
+    return risk
+
+
+def _ensemble(
+    predictions: TargetPredictions, sources: Sequence[str], trained: list[np.ndarray], value: Any
+) -> np.ndarray:
+    """(1, B): in each fold the mean over all models of `value(risk, risks of the fold's training patients)`."""
+    risk = np.full((1, len(predictions.patients)), np.nan)
+    models = np.concatenate([predictions.risk[source] for source in sources])
+    for fold, in_training in enumerate(trained):
+        tested = predictions.tested_in == fold
+        votes = [value(model[tested], model[in_training & np.isfinite(model)]) for model in models]
+        risk[0, tested] = np.nanmean(votes, axis=0) if tested.any() else []
+    return risk
+
+
+def _percentile(risk: np.ndarray, training: np.ndarray) -> np.ndarray:
+    ordered = np.sort(training)
+    below, up_to = np.searchsorted(ordered, risk, "left"), np.searchsorted(ordered, risk, "right")
+    return np.where(np.isfinite(risk), (below + up_to) / (2 * max(1, len(ordered))), np.nan)
+
+
+def _above_median(risk: np.ndarray, training: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(risk), (risk > np.median(training)).astype(float), np.nan)
+
+
+def _pooled(predictions: TargetPredictions, risk: np.ndarray) -> CombinedConcordance:
+    return score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk)).pooled

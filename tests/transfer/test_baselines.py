@@ -1,0 +1,105 @@
+"""Baselines: they find what there is to find, and never look at a test patient to do so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_target import WIDTH, simulated_target
+
+from cropkt.data.bags import Bags
+from cropkt.models.mil import Architecture
+from cropkt.survival.concordance import concordance
+from cropkt.transfer.baselines import RANDOM_MODELS, cox_risk, measure_baseline
+from cropkt.transfer.pair import TargetCohort
+
+ARCHITECTURE = Architecture(WIDTH, embedding=16, attention=8)
+
+
+def measured(name: str, target: TargetCohort, seed: int = 0) -> dict:
+    return measure_baseline(name, target, ARCHITECTURE, seed=seed).pair
+
+
+def test_mean_cox_finds_a_planted_signal_and_nothing_where_there_is_none() -> None:
+    with_signal = measured("mean_cox", simulated_target(250)[0])
+    assert with_signal["mode"] == with_signal["source"] == "mean_cox"
+    assert with_signal["interval_lower"] > 0.6
+    without = [measured("mean_cox", simulated_target(120, signal=0, seed=seed)[0]) for seed in range(10)]
+    assert sum(row["p_chance"] < 0.05 for row in without) <= 2
+
+
+def test_cox_risk_sees_training_patients_only() -> None:
+    target, _ = simulated_target(100)
+    columns = np.random.default_rng(1).normal(size=(100, 12))
+    columns[:, 0] -= target.time / 500
+    train = np.arange(70)
+    risk = cox_risk(columns, target.time, target.event, train, seed=3)
+    time, event, other = target.time.copy(), target.event.copy(), columns.copy()
+    time[70:], event[70:], other[85:] = 1, 1, 99
+    noisy = cox_risk(other, time, event, train, seed=3)
+    np.testing.assert_array_equal(risk[:85], noisy[:85])
+    assert concordance(target.time[70:], target.event[70:], risk[70:]).c_index > 0.6
+
+
+@pytest.mark.parametrize("name", ["mean_cox", "size"])
+def test_a_folds_test_labels_change_no_prediction_of_it(name: str) -> None:
+    target, _ = simulated_target(100, larger_is_worse=1)
+    before = measure_baseline(name, target, ARCHITECTURE, seed=0).predictions
+    tested = target.tested_in == 2
+    time = np.where(tested, 1.0, target.time)
+    after = measure_baseline(name, replace(target, time=time), ARCHITECTURE, seed=0).predictions
+    assert before is not None
+    assert after is not None
+    ours = before["target_fold"] == 2
+    assert before[ours]["risk"].tolist() == after[ours]["risk"].tolist()
+    assert before[~ours]["risk"].tolist() != after[~ours]["risk"].tolist() or name == "size"
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_size_learns_which_way_patches_point(direction: float) -> None:
+    assert measured("size", simulated_target(200, larger_is_worse=direction)[0])["c_index_pooled"] > 0.6
+
+
+def test_random_weights_are_several_models_that_depend_on_the_seed_alone() -> None:
+    target, _ = simulated_target()
+    result = measure_baseline("random", target, ARCHITECTURE, seed=0)
+    assert {row["source_fold"] for row in result.folds} == set(range(RANDOM_MODELS))
+    assert len({row["c_index"] for row in result.folds if row["target_fold"] == 0}) > RANDOM_MODELS // 2
+    assert result.pair == measured("random", target)
+    assert result.pair["c_index_pooled"] != measured("random", target, seed=1)["c_index_pooled"]
+
+
+def test_chance_is_one_half_with_the_spread_of_rankings_by_lot() -> None:
+    target, _ = simulated_target(60)
+    row = measured("chance", target)
+    assert row["c_index_pooled"] == row["c_index_mean"] == 0.5
+    lots = np.random.default_rng(5).random((400, 60))
+    spread = []
+    for lot in lots:
+        cells = [
+            concordance(*(values[target.tested_in == fold] for values in (target.time, target.event, lot)))
+            for fold in range(5)
+        ]
+        spread.append(sum(cell.concordant for cell in cells) / sum(cell.comparable for cell in cells))
+    assert row["standard_error"] == pytest.approx(np.std(spread), rel=0.15)
+    assert row["interval_lower"] == pytest.approx(np.quantile(spread, 0.025), abs=0.04)
+    assert np.isnan(row["p_chance"])
+
+
+def test_too_few_events_leave_the_cox_model_undefined_not_wrong() -> None:
+    target, _ = simulated_target(40)
+    event = np.zeros_like(target.event)
+    event[:2] = 1
+    row = measured("mean_cox", replace(target, event=event))
+    assert np.isnan(row["c_index_pooled"])
+    assert row["status"] == "no comparable pair"
+    nobody = measured("chance", replace(target, event=np.zeros_like(event)))
+    assert np.isnan(nobody["c_index_pooled"])
+
+
+def test_constant_features_give_ties_not_errors() -> None:
+    target, _ = simulated_target(50)
+    bags = Bags(target.bags.patients, target.bags.features * 0, target.bags.offsets)
+    assert measured("mean_cox", replace(target, bags=bags))["c_index_pooled"] in (
+        0.5,
+        pytest.approx(np.nan, nan_ok=True),
+    )

@@ -1,0 +1,79 @@
+"""Choosing a source without the test patients, and what the oracle would have seen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cropkt.data.folds import Fold
+from cropkt.transfer.significance import TargetPredictions
+from cropkt.transfer.source_choice import choose_sources
+
+PATIENTS = 150
+NAMES = tuple(f"p{number:03d}" for number in range(PATIENTS))
+TESTED_IN = np.arange(PATIENTS) % 5
+FOLDS = tuple(
+    Fold(
+        train=tuple(name for name, where in zip(NAMES, TESTED_IN, strict=True) if where != fold),
+        test=tuple(name for name, where in zip(NAMES, TESTED_IN, strict=True) if where == fold),
+    )
+    for fold in range(5)
+)
+
+
+def predictions(seed: int = 0) -> TargetPredictions:
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=PATIENTS)
+    risk = {
+        name: skill * truth + random.normal(size=(5, PATIENTS)) for name, skill in (("a", 0.2), ("b", 1.5), ("c", -1.0))
+    }
+    own = np.full((5, PATIENTS), np.nan)
+    own[TESTED_IN, np.arange(PATIENTS)] = truth + random.normal(size=PATIENTS)
+    event = (random.random(PATIENTS) < 0.6).astype(np.int64)
+    return TargetPredictions("acc", NAMES, random.exponential(np.exp(-truth)), event, TESTED_IN, {**risk, "acc": own})
+
+
+def chosen(found: TargetPredictions) -> dict[str, dict]:
+    return {row["method"]: row for row in choose_sources(found, ["a", "b", "c"], FOLDS)}
+
+
+def test_the_honest_choice_finds_the_better_source() -> None:
+    rows = chosen(predictions())
+    assert rows["honest"]["sources"] == ["b"] * 5
+    assert rows["oracle"]["sources"] == ["b"] * 5
+    assert rows["honest"]["gap_to_oracle"] == 0
+    assert set(rows) == {"self", "honest", "oracle", "rank_average", "majority_vote"}
+    assert rows["honest"]["interval_lower"] > 0.6
+    assert np.isnan(rows["self"]["p_self"])
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_no_test_label_reaches_the_choice(fold: int) -> None:
+    """Labels of a fold that would make the worst source look best change other folds' choices, not its own."""
+    base = predictions()
+    tested = base.tested_in == fold
+    turned = replace(
+        base,
+        time=np.where(tested, np.argsort(np.argsort(base.risk["c"].mean(axis=0))), base.time),
+        event=np.where(tested, 1, base.event),
+    )
+    assert chosen(turned)["honest"]["sources"][fold] == chosen(base)["honest"]["sources"][fold]
+
+
+def test_the_oracle_is_never_worse_than_a_single_source_chosen_for_all_folds() -> None:
+    for seed in range(5):
+        rows = chosen(predictions(seed))
+        if len(set(rows["honest"]["sources"])) == 1:
+            assert rows["honest"]["gap_to_oracle"] >= 0
+
+
+def test_ensembles_use_all_sources_and_beat_a_useless_one() -> None:
+    base = predictions()
+    good = {name: base.risk["b"] + np.random.default_rng(i).normal(size=(5, PATIENTS)) for i, name in enumerate("abc")}
+    rows = chosen(replace(base, risk={**base.risk, **good}))
+    assert rows["rank_average"]["c_index_pooled"] >= rows["oracle"]["c_index_pooled"] - 0.02
+    assert 0.6 < rows["majority_vote"]["c_index_pooled"] <= rows["rank_average"]["c_index_pooled"] + 0.05
+
+
+def test_without_candidates_there_is_nothing_to_choose() -> None:
+    assert choose_sources(predictions(), [], FOLDS) == []
