@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cropkt.errors import CheckpointError
 from cropkt.files import atomic_path, write_json
+from cropkt.models.build import build_model
 from cropkt.models.mil import Architecture, MILModel
 from cropkt.seeds import named_seed
 
@@ -26,7 +27,7 @@ def build_null_model(architecture: Architecture, seed: int) -> MILModel:
     """The common random start of all source models of one architecture; the caller's random state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(named_seed(seed, "null model", architecture.name))
-        return MILModel(architecture)
+        return build_model(architecture)
 
 
 def save_model(path: Path, model: MILModel, card: Mapping[str, Any]) -> None:
@@ -87,7 +88,7 @@ def _with_weights(
     architecture: Architecture, weights: Mapping[str, Tensor], path: Path, device: str | torch.device
 ) -> MILModel:
     with torch.device("meta"):
-        model = MILModel(architecture)
+        model = build_model(architecture)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if expected != found:

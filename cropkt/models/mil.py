@@ -1,8 +1,8 @@
 """What every multiple-instance model is: patches of bags in; logits, a representation and attention out.
 
 A model reads patches through linear layers that stand side by side (`patch_layer`); what follows makes a bag of them
-(`from_patch_layer`). The methods are in abmil.py, dsmil.py and transmil.py. Parameter names are those of the
-published checkpoints, so these load as they are.
+(`from_patch_layer`). The methods are in abmil.py, dsmil.py and transmil.py; build.py chooses. Parameter names are those
+of the published checkpoints, so these load as they are.
 Shapes: P patches of B bags, D features, E embedding, K intervals.
 """
 
@@ -62,14 +62,7 @@ class BagOutput(NamedTuple):
 
 
 class MILModel(nn.Module):
-    """`MILModel(architecture)` is the method that `architecture` names, as `pathlib.Path(...)` is the platform's path.
-
-    The methods fill in the three functions below; nothing else about them differs for those who use them.
-    """
-
-    def __new__(cls, architecture: Architecture | None = None) -> "MILModel":
-        # A copy is made without arguments, but from the method's own class.
-        return super().__new__(cls if architecture is None or cls is not MILModel else _method(architecture.name))
+    """What all methods have in common; each fills in the last two functions. `build_model` makes one."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -103,12 +96,3 @@ def forward_together(models: Sequence[MILModel], features: Tensor, offsets: Tens
 def at_least_float32(tensor: Tensor) -> Tensor:
     """`tensor` itself, or in float32 where it is in half precision."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-
-
-def _method(name: str) -> type[MILModel]:
-    # Imported here because each method is a MILModel itself.
-    from cropkt.models.abmil import ABMIL
-    from cropkt.models.dsmil import DSMIL
-    from cropkt.models.transmil import TransMIL
-
-    return {"dsmil": DSMIL, "transmil": TransMIL}.get(name, ABMIL)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cropkt.models.build import build_model
 from cropkt.models.checkpoint import load_published
 from cropkt.models.mil import Architecture, MILModel, forward_together
 
@@ -30,7 +31,7 @@ def load(folder: Path, case: dict) -> MILModel:
         intervals=config["num_cls"],
         projection_layers=max(1, config["num_feat_proj_layers"]),
     )
-    model = MILModel(architecture)
+    model = build_model(architecture)
     model.load_state_dict(load_file(folder / case["file"]))
     return model.eval()
 

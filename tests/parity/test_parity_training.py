@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from cropkt.data.bags import Bags
 from cropkt.errors import ConfigError
+from cropkt.models.build import build_model
 from cropkt.models.mil import Architecture, MILModel
 from cropkt.models.predict import predict
 from cropkt.training.config import TrainingConfig
@@ -31,7 +32,7 @@ def configuration(config: dict) -> TrainingConfig:
 
 
 def start_model(tensors: dict[str, torch.Tensor], config: dict) -> MILModel:
-    model = MILModel(
+    model = build_model(
         Architecture(
             features=config["deepmil_dim_in"],
             embedding=config["deepmil_dim_emb"],
