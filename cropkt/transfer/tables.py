@@ -8,6 +8,7 @@ import pandas as pd
 from cropkt.cohorts import COHORTS
 from cropkt.data.folds import Fold
 from cropkt.files import atomic_path, digest, write_json
+from cropkt.transfer.agreement import architecture_agreement
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.results import ResultsFolder, read_comparisons, read_json, read_records
 from cropkt.transfer.significance import COMPARED, collect_predictions, compare, judge
@@ -154,7 +155,7 @@ def _registry_order(code: str) -> tuple[int, str]:
 
 
 def write_tables(folder: ResultsFolder) -> pd.DataFrame:
-    """Assemble transfer.parquet, pairs.parquet, source_choice.parquet and transfer_matrix.csv; returns the pairs.
+    """Assemble the tables in parquet, transfer_matrix.csv and architecture_agreement.csv; returns the pairs.
 
     The tables hold every encoder and architecture measured, the matrix (mean C-index over folds, as published) those
     of `folder`.
@@ -169,4 +170,6 @@ def write_tables(folder: ResultsFolder) -> pd.DataFrame:
     ours = pairs[(pairs["encoder"] == folder.encoder) & (pairs["architecture"] == folder.architecture)]
     with atomic_path(folder.out / "transfer_matrix.csv") as temporary:
         matrix(ours).to_csv(temporary, float_format="%.6f")
+    with atomic_path(folder.out / "architecture_agreement.csv") as temporary:
+        architecture_agreement(pairs).to_csv(temporary, index=False, float_format="%.6f")
     return pairs
