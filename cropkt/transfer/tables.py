@@ -114,6 +114,8 @@ def update_comparison(folder: ResultsFolder, target: str, folds: Sequence[Fold])
     columns = ["patient_id", "time", "event", "source_fold", "target_fold", "risk"]
     paths = {source: folder.predictions_path(source, target) for source in measured}
     tables = {source: pd.read_parquet(path, columns=columns) for source, path in paths.items() if path.exists()}
+    if not tables:
+        return
     predictions = collect_predictions(target, tables)
     candidates = [source for source in tables if mode_of(source, target) == "transfer"]
     which = {"encoder": folder.encoder, "architecture": folder.architecture}

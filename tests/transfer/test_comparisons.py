@@ -1,0 +1,63 @@
+"""From measured pairs on disk to verdicts and choices in the tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from simulated_target import WIDTH, simulated_target
+
+from cropkt.models.mil import Architecture
+from cropkt.transfer.baselines import measure_baseline
+from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
+from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.results import ResultsFolder, store_failure, store_pair
+from cropkt.transfer.tables import update_comparison, write_tables
+
+ARCHITECTURE = Architecture(WIDTH, embedding=16, attention=8)
+
+
+def source(name: str, target: TargetCohort, risk: np.ndarray) -> PairResult:
+    """A source whose five models say `risk` (B,) with noise of their own; the target's own model in matched folds."""
+    random = np.random.default_rng(len(name))
+    models = risk + random.normal(scale=0.3, size=(5, len(risk)))
+    valid = np.ones(models.shape, dtype=bool) if name != "acc" else target.tested_in == np.arange(5)[:, None]
+    return pair_result(Scored(name, "abmil", tuple(range(5)), models, valid), target)
+
+
+def store(folder: ResultsFolder, result: PairResult, patients: tuple[str, ...], fingerprint: str = "f") -> None:
+    store_pair(folder, result, fingerprint=fingerprint, patients=patients, seconds=0.1)
+
+
+def test_a_target_without_results_has_nothing_to_compare(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, "simulated", "abmil")
+    store_failure(folder, "brca", "acc", "its worker died")
+    target, _ = simulated_target(40)
+    update_comparison(folder, "acc", target.cohort.folds)
+    assert write_tables(folder)["verdict"].tolist() == ["cannot tell"]
+
+
+def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, "simulated", "abmil")
+    target, log_risk = simulated_target(200, signal=0.2)
+    patients = target.bags.patients
+    for name, risk in {"brca": log_risk, "kipan": -log_risk, "lung": 0 * log_risk, "acc": 0.2 * log_risk}.items():
+        store(folder, source(name, target, risk), patients)
+    for name in BASELINES:
+        store(folder, measure_baseline(name, target, ARCHITECTURE, seed=0), patients)
+    update_comparison(folder, "acc", target.cohort.folds)
+    pairs = write_tables(folder).set_index("source")
+    verdicts = pairs["verdict"]
+    assert verdicts[["brca", "kipan", "lung"]].tolist() == ["transfers", "worse than chance", "not shown"]
+    assert verdicts[[*BASELINES, "acc"]].isna().all()
+    assert pairs.loc["brca", "difference_self"] > 0.1
+    assert pairs.loc["brca", "q_self"] < 0.01
+    choice = pd.read_parquet(tmp_path / "source_choice.parquet").set_index("method")
+    assert list(choice.loc["honest", "sources"]) == ["brca"] * 5
+
+    stored = folder.comparison_path("acc")
+    before = stored.stat().st_mtime_ns
+    update_comparison(folder, "acc", target.cohort.folds)
+    assert stored.stat().st_mtime_ns == before
+    store(folder, source("brca", target, -log_risk), patients, "other models")
+    update_comparison(folder, "acc", target.cohort.folds)
+    assert write_tables(folder).set_index("source")["verdict"]["brca"] == "worse than chance"
