@@ -1,0 +1,260 @@
+"""The model behind the simulated study: tissue prototypes, cohort weightings, survival (docs/simulation.md).
+
+A cohort's patients differ in how much of each tissue prototype their slides show; the cohort's weighting of these
+fractions is the log-risk. Cohorts of a group have similar weightings and similar features.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cropkt.cohorts import COHORTS, CohortInfo
+from cropkt.errors import ConfigError
+from cropkt.seeds import generator
+
+PROTOTYPES = ("tumour", "stroma", "lymphocytes", "necrosis", "vessels")
+"""Shared by all cohorts. Every cohort has one more of its own, the organ's normal tissue."""
+
+GROUPS = {
+    "squamous": ("blca", "cesc", "hnsc", "lung"),
+    "gastrointestinal": ("coadread", "stes", "paad", "chol"),
+    "gynaecological": ("ucec", "ucs", "ov", "cesc"),
+    "hepatobiliary": ("lihc", "chol"),
+    "melanocytic": ("skcm", "uvm"),
+    "endocrine": ("acc", "pcpg", "thca"),
+    "immune": ("dlbc", "thym"),
+}
+"""Cohorts not named here are on their own. A cohort of two groups lies between them."""
+
+REVERSED = "sarc"
+"""Its weighting has the opposite sign of what all others share."""
+
+TRANSFER = ("groups", "none")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Patients, share with an event, median follow-up in days, and share of patients with several slides."""
+
+    patients: int
+    events: float
+    follow_up: float
+    several_slides: float = 0.1
+
+
+# Follow-up, slides a patient and event shares are near those of TCGA's disease-specific survival. Patients are scaled
+# down; so that large cohorts keep about 20 events, and rare ones the handful they have, the smallest shares are
+# raised.
+SIZES = {
+    "blca": Size(120, 0.31, 540),
+    "brca": Size(120, 0.16, 820),
+    "cesc": Size(110, 0.2, 640),
+    "coadread": Size(120, 0.18, 640),
+    "gbmlgg": Size(120, 0.53, 490, 0.4),
+    "hnsc": Size(120, 0.27, 650),
+    "kipan": Size(120, 0.2, 1070),
+    "lihc": Size(110, 0.22, 600),
+    "lung": Size(120, 0.23, 650),
+    "sarc": Size(120, 0.36, 940, 0.4),
+    "skcm": Size(120, 0.42, 1090),
+    "stes": Size(120, 0.26, 410),
+    "ucec": Size(120, 0.17, 910),
+    "uvm": Size(52, 0.28, 780, 0.0),
+    "chol": Size(40, 0.43, 680, 0.0),
+    "acc": Size(50, 0.33, 1180, 0.6),
+    "dlbc": Size(40, 0.12, 810),
+    "meso": Size(50, 0.65, 480),
+    "ov": Size(60, 0.56, 1000),
+    "paad": Size(70, 0.44, 470),
+    "pcpg": Size(70, 0.07, 760),
+    "tgct": Size(60, 0.08, 1260, 0.3),
+    "ucs": Size(46, 0.56, 600, 0.3),
+    "thym": Size(56, 0.08, 1250, 0.3),
+    "prad": Size(90, 0.06, 930),
+    "thca": Size(90, 0.07, 940),
+}
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """What is simulated. The defaults are the demo study.
+
+    cohorts: codes of the registry. patients: multiplies every cohort's size. patches: least and most a patient. dim:
+    feature width. transfer: "groups", or "none" for survival that no slide tells anything about.
+    effect: standard deviation of a patient's log-risk. common, own: shares (of 1) of a weighting's variance that all
+    cohorts have in common, and that a cohort has for itself within its group.
+    """
+
+    seed: int = 7
+    transfer: str = "groups"
+    cohorts: tuple[str, ...] = tuple(COHORTS)
+    patients: float = 1.0
+    patches: tuple[int, int] = (32, 160)
+    dim: int = 128
+    folds: int = 5
+    effect: float = 1.6
+    common: float = 0.25
+    own: float = 0.2
+    separation: float = 12.0
+    concentration: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.transfer not in TRANSFER:
+            raise ConfigError(f"transfer is {self.transfer!r}; choose {' or '.join(TRANSFER)}")
+        unknown = [code for code in self.cohorts if code not in COHORTS]
+        if unknown or not self.cohorts:
+            raise ConfigError(f"cohorts names {', '.join(unknown) or 'none'}; choose among {', '.join(COHORTS)}")
+        if not 0 < self.patients <= 1000:
+            raise ConfigError(f"patients is {self.patients}; it multiplies the sizes and must be above 0, at most 1000")
+        low, high = self.patches
+        if not 1 <= low <= high:
+            raise ConfigError(f"patches is {low} to {high}; give the least, 1 or more, and the most")
+        least = 2 * len(PROTOTYPES)
+        if self.dim < least:
+            raise ConfigError(f"dim is {self.dim}; the prototypes need {least} or more")
+        if self.folds < 2:
+            raise ConfigError(f"folds is {self.folds}; it must be 2 or more")
+
+    def patients_of(self, code: str) -> int:
+        """Patients of a cohort, enough to fill every fold."""
+        return max(2 * self.folds, round(SIZES[code].patients * self.patients))
+
+
+@dataclass(frozen=True)
+class Patients:
+    """N drawn patients: fractions (N, K + 1) of the shared prototypes and the organ's own; log_risk (N,)."""
+
+    fractions: np.ndarray
+    log_risk: np.ndarray
+
+
+@dataclass(frozen=True)
+class CohortModel:
+    """The population of a cohort.
+
+    place: (L,) where the cohort lies; cohorts that lie close have similar features and weightings. weights: (K + 1,)
+    log-risk of a unit of each fraction; shift: (D,) added to every patch; prototypes: (K + 1, D), before the shift.
+    alpha: (K + 1,) of the Dirichlet distribution of fractions. scale: days, of the baseline Weibull survival.
+    """
+
+    info: CohortInfo
+    place: np.ndarray
+    weights: np.ndarray
+    alpha: np.ndarray
+    prototypes: np.ndarray
+    shift: np.ndarray
+    scale: float
+    effect: float
+    transfer: str
+
+    def draw(self, patients: int, random: np.random.Generator) -> Patients:
+        """Draw patients of the cohort's population."""
+        fractions = random.dirichlet(self.alpha, patients)
+        if self.transfer == "none":
+            return Patients(fractions, self.effect * random.standard_normal(patients))
+        return Patients(fractions, self.score(fractions))
+
+    def score(self, fractions: np.ndarray) -> np.ndarray:
+        """(N,) this cohort's weighting of fractions (N, K + 1) of its own patients, centred at its mean patient."""
+        return (fractions - self.alpha / self.alpha.sum()) @ self.weights
+
+    def score_others(self, fractions: np.ndarray) -> np.ndarray:
+        """(N,) the weighting of another cohort's fractions: that one's organ tissue is unknown here and counts 0."""
+        return fractions[:, :-1] @ self.weights[:-1]
+
+
+CENTRE = 20.0
+"""How far from 0 the features of all tissue lie, as those of foundation models do. Without it, a model could lower its
+hazards to the share of events only through what tells prototypes apart, and would rank patients by that."""
+SHAPE = 1.3
+"""Of the Weibull survival times: hazards rise slowly."""
+LONGEST_FOLLOW_UP = 11 * 365
+ZERO_DAYS = 0.015
+"""Share of patients lost on the day of diagnosis, as in TCGA."""
+
+
+def event_times(log_risk: np.ndarray, scale: float, random: np.random.Generator) -> np.ndarray:
+    """Days to the event, by the proportional hazards model with a Weibull baseline (Bender et al. 2005)."""
+    return scale * (random.exponential(size=len(log_risk)) * np.exp(-log_risk)) ** (1 / SHAPE)
+
+
+def censoring_times(size: Size, patients: int, random: np.random.Generator) -> np.ndarray:
+    """Days of follow-up, independent of everything else."""
+    times = np.minimum(size.follow_up * random.lognormal(0, 0.6, patients), LONGEST_FOLLOW_UP)
+    return np.where(random.random(patients) < ZERO_DAYS, 0.0, times)
+
+
+def build_cohorts(config: SimulationConfig) -> dict[str, CohortModel]:
+    """The populations of the study's cohorts, by code. A cohort does not depend on which others are chosen."""
+    kinds = len(PROTOTYPES)
+    world = generator(config.seed, "simulation", "world")
+    # An orthonormal basis of feature space: prototypes stand apart, places move all patches of a cohort elsewhere.
+    basis = np.linalg.qr(world.standard_normal((config.dim, config.dim)))[0].T
+    contrasts = _contrasts(kinds, world)
+    places = _places(config, kinds - 2, world)
+    return {code: _cohort(config, code, places[code], contrasts, basis) for code in config.cohorts}
+
+
+def _contrasts(kinds: int, world: np.random.Generator) -> np.ndarray:
+    """(K - 1, K) orthonormal weightings of fractions that sum to 0, as fractions sum to 1: the first one is common."""
+    centred = world.standard_normal((kinds, kinds))
+    centred[0] = 1
+    return np.linalg.qr(centred.T)[0].T[1:]
+
+
+def _places(config: SimulationConfig, axes: int, world: np.random.Generator) -> dict[str, np.ndarray]:
+    """(L,) of unit length for each cohort of the registry: its groups' directions and a part of its own."""
+    groups = {name: _unit(world.standard_normal(axes)) for name in GROUPS}
+    places = {}
+    for code in COHORTS:
+        of_groups = [groups[name] for name, members in GROUPS.items() if code in members]
+        own = _unit(world.standard_normal(axes))
+        group = _unit(np.sum(of_groups, axis=0)) if of_groups else _unit(world.standard_normal(axes))
+        places[code] = _unit(np.sqrt(1 - config.own) * group + np.sqrt(config.own) * own)
+    return places
+
+
+def _cohort(
+    config: SimulationConfig, code: str, place: np.ndarray, contrasts: np.ndarray, basis: np.ndarray
+) -> CohortModel:
+    random = generator(config.seed, "simulation", "cohort", code)
+    kinds = len(PROTOTYPES)
+    sign = -1 if code == REVERSED else 1
+    common, specific = (0.9, 0.1) if code == REVERSED else (config.common, 1 - config.common)
+    shared = np.sqrt(common) * sign * contrasts[0] + np.sqrt(specific) * place @ contrasts[1:]
+    weights = np.append(shared, 0.25 * random.choice([-1, 1]))
+    alpha = config.concentration * _shares(random, kinds)
+    weights *= config.effect / _deviation(weights, alpha)
+    organ = _unit(random.standard_normal(config.dim))
+    corners = basis[:kinds] - basis[:kinds].mean(axis=0)
+    prototypes = config.separation * np.vstack([corners, organ]) + CENTRE * basis[-1]
+    shift = 0.5 * config.separation * place @ basis[kinds : kinds + len(place)]
+    model = CohortModel(COHORTS[code], place, weights, alpha, prototypes, shift, 1.0, config.effect, config.transfer)
+    return _with_events(model, random)
+
+
+def _shares(random: np.random.Generator, kinds: int) -> np.ndarray:
+    """(K + 1,) mean fractions, even but for what makes cohorts differ; the organ's own tissue is the smallest."""
+    shares = np.append(np.ones(kinds), 0.7) * random.lognormal(0, 0.2, kinds + 1)
+    return shares / shares.sum()
+
+
+def _deviation(weights: np.ndarray, alpha: np.ndarray) -> float:
+    """Standard deviation of the weighting of Dirichlet fractions."""
+    mean = alpha / alpha.sum()
+    return float(np.sqrt((mean @ weights**2 - (mean @ weights) ** 2) / (alpha.sum() + 1)))
+
+
+def _with_events(model: CohortModel, random: np.random.Generator) -> CohortModel:
+    """`model` with the scale at which its population has the share of events that its size asks for."""
+    size = SIZES[model.info.code]
+    drawn = model.draw(8000, random)
+    unit_times = event_times(drawn.log_risk, 1.0, random)
+    censored = censoring_times(size, 8000, random)
+    # An event is seen when scale x unit time <= censoring time, so the scale is a quantile of their ratio.
+    scale = float(np.quantile(censored / unit_times, 1 - size.events))
+    return CohortModel(**{**vars(model), "scale": scale})
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)

@@ -1,0 +1,125 @@
+"""Survival curves of the patients a source puts at high and at low risk, small enough to carry 676 in a page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sksurv.compare import compare_survival
+from sksurv.nonparametric import kaplan_meier_estimator
+from sksurv.util import Surv
+
+from cropkt.transfer.results import ResultsFolder
+
+DAYS_A_YEAR = 365.25
+CENSOR_MARKS = 150
+"""Marks of censored patients kept in a curve: more of them cannot be told apart on a screen."""
+MOST_TICKS = 12
+NEEDED = ["source_fold", "target_fold", "patient_id", "time", "event", "risk"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A Kaplan-Meier curve as its steps: survival falls to `survival` (K,) at `time` (K,) days, from 1 at day 0.
+
+    censored: (C,) days at which patients left without an event, at most CENSOR_MARKS. at_risk: patients at each of the
+    pair's `ticks`. patients, events: how many the curve rests on.
+    """
+
+    time: np.ndarray
+    survival: np.ndarray
+    censored: np.ndarray
+    at_risk: np.ndarray
+    patients: int
+    events: int
+
+
+@dataclass(frozen=True)
+class RiskCurves:
+    """A pair's two curves, the log-rank test between them (NaN: none), and `ticks`, the years of their at_risk."""
+
+    high: Curve
+    low: Curve
+    chi_square: float
+    p_value: float
+    ticks: np.ndarray
+
+
+def risk_groups(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row a source and patient: source, patient_id, target_fold, time, event, percentile, high.
+
+    A patient's percentile is its rank among the patients of the same test fold, for each model by itself, averaged over
+    the source's models. `high` is a percentile above the median of the test fold. Nothing passes from fold to fold:
+    neither a model's scale, nor how the patients of another fold were ranked.
+    """
+    finite = predictions[np.isfinite(predictions["risk"])]
+    cell = finite.groupby(["source", "source_fold", "target_fold"])["risk"]
+    percentile = (cell.rank() - 0.5) / cell.transform("size")
+    by_patient = finite.assign(percentile=percentile).groupby(["source", "patient_id"], sort=True)
+    table = by_patient.agg(
+        target_fold=("target_fold", "first"),
+        time=("time", "first"),
+        event=("event", "first"),
+        percentile=("percentile", "mean"),
+    ).reset_index()
+    median = table.groupby(["source", "target_fold"])["percentile"].transform("median")
+    # Averaging ranks over five models leaves equal patients apart by a rounding error.
+    return table.assign(high=table["percentile"] > median + 1e-9)
+
+
+def risk_curves(groups: pd.DataFrame) -> RiskCurves | None:
+    """Curves of one source's rows of `risk_groups`; None when either group is empty."""
+    high = groups["high"].to_numpy(dtype=bool)
+    if high.all() or not high.any():
+        return None
+    time = groups["time"].to_numpy(dtype=np.float64)
+    event = groups["event"].to_numpy(dtype=bool)
+    ticks = _ticks(float(time.max()) / DAYS_A_YEAR)
+    chi_square, p_value = log_rank(time, event, high)
+    return RiskCurves(
+        _curve(time[high], event[high], ticks), _curve(time[~high], event[~high], ticks), chi_square, p_value, ticks
+    )
+
+
+def log_rank(time: np.ndarray, event: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Log-rank chi-square and p-value of two groups, those of scikit-survival; NaN when nobody has an event."""
+    if not event.any():
+        return np.nan, np.nan
+    try:
+        chi_square, p_value = compare_survival(Surv.from_arrays(event, time), high)
+    except np.linalg.LinAlgError:  # all events fall where only one group is at risk: the test has no variance
+        return np.nan, np.nan
+    return float(chi_square), float(p_value)
+
+
+def target_curves(folder: ResultsFolder, target: str, sources: list[str]) -> Iterator[tuple[str, RiskCurves]]:
+    """(source, curves) of every source whose predictions on `target` are there."""
+    tables = []
+    for source in sources:
+        path = folder.predictions_path(source, target)
+        if path.is_file():
+            tables.append(pd.read_parquet(path, columns=NEEDED).assign(source=source))
+    if not tables:
+        return
+    for name, groups in risk_groups(pd.concat(tables, ignore_index=True)).groupby("source", sort=False):
+        curves = risk_curves(groups)
+        if curves is not None:
+            yield str(name), curves
+
+
+def _curve(time: np.ndarray, event: np.ndarray, ticks: np.ndarray) -> Curve:
+    times, survival = kaplan_meier_estimator(event, time)
+    falls = np.diff(survival, prepend=1.0) < 0
+    censored = np.unique(time[~event])
+    if len(censored) > CENSOR_MARKS:
+        censored = censored[np.linspace(0, len(censored) - 1, CENSOR_MARKS).round().astype(int)]
+    at_risk = (time[None, :] >= ticks[:, None] * DAYS_A_YEAR).sum(axis=1)
+    # The last patient's day closes the curve, else it would seem to end at the last event.
+    steps = np.append(times[falls], time.max()), np.append(survival[falls], survival[-1])
+    return Curve(*steps, censored, at_risk, len(time), int(event.sum()))
+
+
+def _ticks(years: float) -> np.ndarray:
+    """Round years from 0, at most MOST_TICKS of them."""
+    step = next(step for step in (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000) if years / step < MOST_TICKS)
+    return np.arange(0, years + 1e-9, step)

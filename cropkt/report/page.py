@@ -1,0 +1,154 @@
+"""report.html: one file with the data, the scripts and the plotting library in it; it opens anywhere, offline."""
+
+import base64
+import gzip
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs, get_plotlyjs_version
+
+import cropkt
+from cropkt.files import atomic_path
+from cropkt.report.headline import headline, meanings
+from cropkt.report.payload import build_payload
+from cropkt.report.tables import ResultTables, choose_results, read_tables
+from cropkt.transfer.results import ResultsFolder
+
+SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
+PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors", "plotly")
+MARKS = {
+    "transfers": "●",
+    "better than chance": "○",
+    "worse than chance": "▼",
+    "cannot tell": "?",
+    "failed": "\N{MULTIPLICATION SIGN}",
+    "not measured": "\N{EN DASH}",
+}
+"""Signs in the cells of the matrix. "not shown" has none: it is what a cell is until something is shown."""
+
+
+def write_report(out: Path, encoder: str, architecture: str, *, study: str, settings: Mapping[str, str]) -> Path:
+    """Write `out`/report.html from the tables and predictions in `out`; returns its path.
+
+    `settings` are shown as they are: how the run was made. The same folder and settings give the same bytes. Raises
+    InputError when the tables are missing or damaged, or hold no pair of this encoder and architecture.
+    """
+    out = Path(out)
+    tables = read_tables(out, encoder, architecture)
+    data = {
+        **build_payload(tables, ResultsFolder(out, encoder, architecture)),
+        "marks": MARKS,
+        "meaning": meanings(judged=tables.judged),
+    }
+    sentence, lines = headline(tables)
+    environment = Environment(
+        loader=PackageLoader("cropkt.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        study=study,
+        encoder=encoder,
+        architecture=architecture,
+        settings=dict(settings),
+        versions=_versions(),
+        sentence=sentence,
+        lines=lines,
+        marks=MARKS,
+        judged=tables.judged,
+        data=_embedded(data),
+        downloads=_downloads(tables),
+        matrix=_matrix_rows(tables),
+        codes=tables.codes,
+        css=_asset("report.css"),
+        scripts=[_asset(name) for name in SCRIPTS],
+        plotly=get_plotlyjs().replace("</script", "<\\/script"),
+    )
+    path = out / "report.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def remake_report(out: Path, encoder: str | None = None, architecture: str | None = None) -> Path:
+    """`write_report` from the folder alone: its name is the study's, the settings are those of a stored source model.
+
+    Raises InputError as write_report, and when several encoders or architectures fit.
+    """
+    encoder, architecture = choose_results(out, encoder, architecture)
+    folder = ResultsFolder(out, encoder, architecture)
+    return write_report(out, encoder, architecture, study=out.resolve().name, settings=_settings_of_models(folder))
+
+
+def _settings_of_models(folder: ResultsFolder) -> dict[str, str]:
+    for path in sorted(folder.models.glob("*/*.json")):
+        card = json.loads(path.read_text())
+        known = {name: card[name] for name in ("precision", "seed") if name in card} | card.get("training", {})
+        return {name: str(value) for name, value in known.items()}
+    return {}
+
+
+def _versions() -> dict[str, str]:
+    found = {"cropkt": cropkt.__version__, "Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found | {"plotly.js": get_plotlyjs_version()}
+
+
+def _asset(name: str) -> str:
+    return (files("cropkt.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _embedded(value: Any) -> str:
+    """JSON that is safe inside a script element: nothing in it can end the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _downloads(tables: ResultTables) -> list[dict[str, str]]:
+    """Each table as gzipped CSV in base64; the page unpacks it when it is asked for."""
+    rows = {
+        "pairs": "one row a pair and one a baseline and target: C-index, interval, p and q, verdict",
+        "transfer": "one row per source, target, source fold and target fold",
+        "source_choice": "one row a target and way to choose or combine sources",
+    }
+    named = [(name, rows[name], _as_csv(table)) for name, table in tables.read.items()]
+    for value in ("c_index_mean", "c_index_pooled"):
+        csv = tables.matrix(value).to_csv(float_format="%.6f")
+        named.append((f"matrix_{value}", "rows are sources, columns are targets", csv))
+    return [
+        {
+            "name": name,
+            "note": note,
+            "size": f"{len(csv) / 1000:,.0f} kB",
+            "content": base64.b64encode(gzip.compress(csv.encode(), mtime=0)).decode(),
+        }
+        for name, note, csv in named
+    ]
+
+
+def _as_csv(table: pd.DataFrame) -> str:
+    lists = {name: table[name].map(" ".join) for name in ("sources",) if name in table}
+    return table.assign(**lists).to_csv(index=False, float_format="%.6g")
+
+
+def _matrix_rows(tables: ResultTables) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The matrix as text, for readers who do not see the picture: (source, [(C-index, state), ...])."""
+    count = len(tables.codes)
+    shown = [
+        ("\N{EN DASH}" if pd.isna(value) else f"{value:.3f}", str(state))
+        for value, state in zip(tables.pairs["c_index_pooled"].astype(float), tables.pairs["state"], strict=True)
+    ]
+    return [(source, shown[row * count : (row + 1) * count]) for row, source in enumerate(tables.codes)]

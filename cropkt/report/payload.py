@@ -1,0 +1,172 @@
+"""What the page's scripts read: the measured numbers, rounded to what is shown and laid out by column, as JSON."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from cropkt.cohorts import cohort_info
+from cropkt.report.curves import Curve, RiskCurves, target_curves
+from cropkt.report.matrix import COLOURS
+from cropkt.report.order import matrix_orders
+from cropkt.report.tables import ResultTables, has_comparison
+from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.significance import COMPARED
+
+SCALE_STOPS = 21
+NUMBERS = [
+    "c_index_mean",
+    "c_index_mean_standard_error",
+    "c_index_pooled",
+    "standard_error",
+    "interval_lower",
+    "interval_upper",
+    "p_chance",
+    "q_chance",
+    *(f"{kind}_{name}" for name in COMPARED for kind in ("difference", "p", "q")),
+    "n_patients",
+    "n_events",
+    "n_comparable",
+    "folds_used",
+    "skipped_slides",
+]
+SUMMARY = ["c_index_pooled", "interval_lower", "interval_upper", "c_index_mean", "n_events"]
+
+
+def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]:
+    """Everything the page draws. Pairs are in row order: source * cohorts + target."""
+    relied_on = tables.matrix("c_index_pooled").where(tables.matrix("state") != "cannot tell").astype(float)
+    return {
+        "cohorts": _cohorts(tables),
+        "orders": matrix_orders(relied_on),
+        "scale": _colour_scale(),
+        "reach": _reach(relied_on.to_numpy()),
+        "judged": tables.judged,
+        "compared": [name for name in COMPARED if has_comparison(tables, name)],
+        "pairs": {
+            **{name: [_number(value) for value in tables.pairs[name]] for name in NUMBERS},
+            "state": list(tables.pairs["state"]),
+            "status": [None if pd.isna(text) else str(text) for text in tables.pairs["status"]],
+        },
+        "folds": _folds(tables),
+        "curves": _curves(tables, folder),
+        "baselines": _baselines(tables),
+        "choice": _choice(tables),
+    }
+
+
+def _cohorts(tables: ResultTables) -> list[dict[str, Any]]:
+    largest = tables.pairs.groupby("target")[["n_patients", "n_events"]].max()
+    return [
+        {
+            "code": code,
+            "name": cohort_info(code).name,
+            "organ": cohort_info(code).organ,
+            "group": cohort_info(code).group,
+            "patients": _number(largest.loc[code, "n_patients"]),
+            "events": _number(largest.loc[code, "n_events"]),
+        }
+        for code in tables.codes
+    ]
+
+
+def _colour_scale() -> list[list[Any]]:
+    stops = np.linspace(0, 1, SCALE_STOPS)
+    colours = [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[COLOURS](stops)]
+    return [[round(float(stop), 4), colour] for stop, colour in zip(stops, colours, strict=True)]
+
+
+def _reach(values: np.ndarray) -> float:
+    """How far the colours go on either side of 0.5; a few cells at 0 or 1 must not wash out the others."""
+    known = np.abs(values[np.isfinite(values)] - 0.5)
+    widest = float(np.quantile(known, 0.98)) if len(known) else 0.0
+    return round(float(np.clip(np.ceil(widest * 20) / 20, 0.15, 0.4)), 2)
+
+
+def _folds(tables: ResultTables) -> dict[str, Any]:
+    """columns: by target, [test fold, patients, events]; cells: by pair, [source fold, test fold, C x 1000]."""
+    ours = tables.folds[tables.folds["mode"].isin(["self", "transfer"])]
+    widest = ours.groupby(["target", "target_fold"])[["n_patients", "n_events"]].max().reset_index()
+    columns: dict[str, list[list[int]]] = {}
+    for target, *counts in widest.itertuples(index=False):
+        columns.setdefault(str(target), []).append([int(count) for count in counts])
+    cells: dict[int, list[list[int | None]]] = {}
+    measured = ours[["source", "target", "source_fold", "target_fold", "c_index"]]
+    place = {code: position for position, code in enumerate(tables.codes)}
+    for source, target, source_fold, target_fold, c_index in measured.itertuples(index=False):
+        position = place[source] * len(place) + place[target]
+        cells.setdefault(position, []).append([int(source_fold), int(target_fold), _thousandths(c_index)])
+    return {"columns": columns, "cells": cells}
+
+
+def _curves(tables: ResultTables, folder: ResultsFolder) -> dict[int, Any]:
+    codes = list(tables.codes)
+    curves = {}
+    for number, target in enumerate(codes):
+        for source, found in target_curves(folder, target, codes):
+            curves[codes.index(source) * len(codes) + number] = _curve_pair(found)
+    return curves
+
+
+def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
+    return {
+        "p": _number(curves.p_value),
+        "chi": _number(curves.chi_square),
+        "ticks": [_number(tick) for tick in curves.ticks],
+        "high": _curve(curves.high),
+        "low": _curve(curves.low),
+    }
+
+
+def _curve(curve: Curve) -> list[Any]:
+    """[days of the steps, survival x 1000, days of censoring, numbers at risk, patients, events]."""
+    return [
+        [round(float(day)) for day in curve.time],
+        [_thousandths(value) for value in curve.survival],
+        [round(float(day)) for day in curve.censored],
+        [int(count) for count in curve.at_risk],
+        curve.patients,
+        curve.events,
+    ]
+
+
+def _baselines(tables: ResultTables) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for row in tables.baselines.reset_index().to_dict("records"):
+        found.setdefault(str(row["target"]), {})[str(row["mode"])] = _summary(row)
+    return found
+
+
+def _choice(tables: ResultTables) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in tables.choice.to_dict("records"):
+        entry = {
+            "method": str(row["method"]),
+            "gap": _number(row["gap_to_oracle"]),
+            "sources": _listed(row["sources"]),
+            **_summary(row),
+        }
+        found.setdefault(str(row["target"]), []).append(entry)
+    return found
+
+
+def _listed(sources: Any) -> list[str]:
+    return [str(source) for source in sources] if isinstance(sources, Iterable) else []
+
+
+def _summary(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: _number(row[name]) for name in SUMMARY if name in row}
+
+
+def _thousandths(value: Any) -> int | None:
+    return None if pd.isna(value) else round(float(value) * 1000)
+
+
+def _number(value: Any) -> float | int | None:
+    """Four significant digits, None for NaN, whole numbers as such."""
+    if value is None or not np.isfinite(value):
+        return None
+    rounded = float(f"{float(value):.4g}") if abs(value) < 1000 else round(float(value))
+    return int(rounded) if rounded == int(rounded) else rounded

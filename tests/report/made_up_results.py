@@ -1,0 +1,99 @@
+"""A results folder made up in seconds: real record, comparison and table code on risks drawn at random, not on models.
+
+`python tests/report/made_up_results.py DIR` writes one with all 26 cohorts, to look at a report without a sweep.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from cropkt.cohorts import COHORTS, cohort_info
+from cropkt.data.folds import Fold
+from cropkt.seeds import generator
+from cropkt.transfer.pair import Scored, TargetCohort, pair_result
+from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.results import ResultsFolder, store_failure, store_pair
+from cropkt.transfer.tables import update_comparison, write_tables
+
+ENCODER, ARCHITECTURE, FOLDS = "uni2-h", "abmil", 5
+NO_EVENT, FEW_EVENTS, HALF_FAILED = "dlbc", "tgct", "ucs"
+"""Targets with no event and with three, and a source that fails on every second target."""
+
+
+@dataclass(frozen=True)
+class MadeUpTarget:
+    """Patients of a made-up cohort: what pair_result needs to know of a target, and each patient's true log-risk."""
+
+    target: TargetCohort
+    log_risk: np.ndarray
+    folds: tuple[Fold, ...]
+
+
+def write_results(out: Path, codes: Sequence[str], *, patients: int = 60) -> ResultsFolder:
+    """Write records, predictions and tables of all pairs of `codes` and of the baselines."""
+    folder = ResultsFolder(out, ENCODER, ARCHITECTURE)
+    for code in codes:
+        made = make_target(code, patients)
+        for number, source in enumerate([*codes, *BASELINES]):
+            if source == HALF_FAILED and number % 2 == list(codes).index(code) % 2:
+                store_failure(folder, source, code, "RuntimeError: made up <to fail>")
+                continue
+            result = pair_result(_scored(source, made), made.target)
+            names = made.target.bags.patients
+            store_pair(folder, result, fingerprint="made up", patients=names, seconds=0.1)
+        update_comparison(folder, code, made.folds)
+    write_tables(folder)
+    return folder
+
+
+def make_target(code: str, patients: int) -> MadeUpTarget:
+    """Exponential survival times whose log-rate is the patients' log-risk; censoring leaves a third with an event."""
+    random = generator(0, "made up", code)
+    log_risk = random.normal(size=patients)
+    death = random.exponential(1500 * np.exp(-0.8 * log_risk))
+    censored = random.exponential(900, size=patients)
+    time, event = np.ceil(np.minimum(death, censored)), (death < censored).astype(np.int64)
+    events = {NO_EVENT: 0, FEW_EVENTS: 3}.get(code, patients)
+    event[np.flatnonzero(event)[events:]] = 0
+    names = tuple(f"{code}-{number:04d}" for number in range(patients))
+    tested_in = np.arange(patients) % FOLDS
+    folds = tuple(_fold(names, tested_in, fold) for fold in range(FOLDS))
+    cohort = SimpleNamespace(code=code, folds=folds, encoder=SimpleNamespace(name=ENCODER))
+    bags = SimpleNamespace(patients=names, skipped=())
+    return MadeUpTarget(TargetCohort(cast(Any, cohort), cast(Any, bags), time, event, tested_in), log_risk, folds)
+
+
+def _fold(names: Sequence[str], tested_in: np.ndarray, fold: int) -> Fold:
+    test = tuple(name for name, where in zip(names, tested_in, strict=True) if where == fold)
+    return Fold(tuple(name for name in names if name not in test), test)
+
+
+def _scored(source: str, made: MadeUpTarget) -> Scored:
+    code = made.target.cohort.code
+    random = generator(0, "made up risk", source, code)
+    noise = random.normal(size=(1, len(made.log_risk))) + 0.6 * random.normal(size=(FOLDS, len(made.log_risk)))
+    risk = _knowledge(source, code) * made.log_risk + noise
+    valid = np.ones(risk.shape, dtype=bool)
+    if source in (code, "mean_cox", "size"):
+        valid = made.target.tested_in[None, :] == np.arange(FOLDS)[:, None]
+    return Scored(source, ARCHITECTURE, tuple(range(FOLDS)), risk, valid)
+
+
+def _knowledge(source: str, target: str) -> float:
+    """How much of the true log-risk a source sees: most at home, some within its group, SARC the wrong way round."""
+    if source in BASELINES:
+        return {"mean_cox": 0.4, "random": 0.1}.get(source, 0.0)
+    if source == target:
+        return 1.2
+    if source == "sarc":
+        return -1.2
+    return 2.5 if cohort_info(source).group == cohort_info(target).group else 0.25
+
+
+if __name__ == "__main__":
+    write_results(Path(sys.argv[1]), list(COHORTS), patients=200)

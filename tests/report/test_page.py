@@ -1,0 +1,230 @@
+"""report.html: the measured numbers arrive in the page, no table can break out of it, old folders still open."""
+
+import base64
+import csv
+import gzip
+import io
+import json
+import runpy
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_results import ARCHITECTURE, ENCODER, write_results
+
+from cropkt.errors import InputError
+from cropkt.report.page import remake_report, write_report
+from cropkt.report.tables import read_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+CODES = ["blca", "cesc", "sarc", "dlbc", "tgct", "ucs"]
+
+
+class Page(HTMLParser):
+    """The elements of a page, the text outside of scripts and styles, and the contents of scripts by id."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self._inside: str | None = None
+        self.feed(path.read_text(encoding="utf-8"))
+        self.data = json.loads(self.scripts["data"])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside = dict(attrs).get("id") or f"{tag} {len(self.scripts)}"
+            self.scripts[self._inside] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None if tag in ("script", "style") else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside is None:
+            self.text.append(data)
+        else:
+            self.scripts[self._inside] += data
+
+    def count(self, tag: str) -> int:
+        """How many elements of this kind there are."""
+        return sum(1 for name, _ in self.tags if name == tag)
+
+    def table(self, name: str) -> list[list[str]]:
+        """A downloadable table, unpacked as the page does."""
+        packed = base64.b64decode(self.scripts[f"table-{name}"])
+        return list(csv.reader(io.StringIO(gzip.decompress(packed).decode())))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up results folder of six cohorts, among them one without events and a source that fails."""
+    return write_results(tmp_path_factory.mktemp("results"), CODES, patients=40).out
+
+
+@pytest.fixture(scope="module")
+def page(results: Path) -> Page:
+    settings = {"seed": "7", "note": "<i>a & b</i>"}
+    return Page(write_report(results, ENCODER, ARCHITECTURE, study="made up", settings=settings))
+
+
+def copy_tables(results: Path, out: Path) -> Path:
+    """The tables of a results folder, without its predictions and records."""
+    for path in results.glob("*.parquet"):
+        (out / path.name).write_bytes(path.read_bytes())
+    return out
+
+
+def test_every_pair_arrives_with_its_numbers(results: Path, page: Page) -> None:
+    codes = [cohort["code"] for cohort in page.data["cohorts"]]
+    assert sorted(codes) == sorted(CODES)
+    pairs = pd.read_parquet(results / "pairs.parquet").set_index(["source", "target"])
+    for position, (source, target) in enumerate((source, target) for source in codes for target in codes):
+        stored = pairs.loc[(source, target)]
+        for name in ("c_index_pooled", "c_index_mean", "interval_lower", "q_chance", "difference_mean_cox", "q_self"):
+            shown = page.data["pairs"][name][position]
+            assert (np.nan if shown is None else shown) == pytest.approx(stored[name], rel=5e-4, nan_ok=True)
+        state = page.data["pairs"]["state"][position]
+        if str(stored["status"]).startswith("failed"):
+            assert state == "failed"
+        elif source != target:
+            assert state == stored["verdict"]
+        else:
+            assert state == ("self" if stored["n_events"] >= 5 and stored["n_comparable"] >= 50 else "cannot tell")
+
+
+def test_every_fold_pair_arrives(results: Path, page: Page) -> None:
+    codes = [cohort["code"] for cohort in page.data["cohorts"]]
+    folds = pd.read_parquet(results / "transfer.parquet")
+    ours = folds[folds["mode"].isin(["self", "transfer"])]
+    assert sum(len(cells) for cells in page.data["folds"]["cells"].values()) == len(ours)
+    for row in ours.sample(60, random_state=0).itertuples():
+        cells = page.data["folds"]["cells"][str(codes.index(row.source) * len(codes) + codes.index(row.target))]
+        (shown,) = [value for *where, value in cells if where == [row.source_fold, row.target_fold]]
+        assert (np.nan if shown is None else shown / 1000) == pytest.approx(row.c_index, abs=5e-4, nan_ok=True)
+
+
+def test_headline_counts_are_those_of_the_table(results: Path, page: Page) -> None:
+    pairs = pd.read_parquet(results / "pairs.parquet")
+    transfer = pairs[(pairs["mode"] == "transfer") & ~pairs["status"].str.startswith("failed")]
+    text = " ".join(" ".join(page.text).split())
+    for verdict, count in transfer["verdict"].value_counts().items():
+        assert f"{verdict} {count} (" in text
+    assert f"{(transfer['verdict'] == 'transfers').sum()} of 30 pairs of cohorts transfer;" in text
+    choice = pd.read_parquet(results / "source_choice.parquet")
+    gap = choice.loc[choice["method"] == "honest", "gap_to_oracle"].mean()
+    assert f"gap of honest to oracle choice {gap:.3f}" in text
+
+
+def test_downloads_are_the_tables(results: Path, page: Page) -> None:
+    pairs = pd.read_parquet(results / "pairs.parquet")
+    header, *rows = page.table("pairs")
+    assert header == list(pairs.columns)
+    assert len(rows) == len(pairs)
+    assert [row[0] for row in rows] == list(pairs["source"])
+    assert len(page.table("transfer")) == 1 + len(pd.read_parquet(results / "transfer.parquet"))
+    header, *rows = page.table("source_choice")
+    honest = next(row for row in rows if row[header.index("method")] == "honest")
+    assert set(honest[header.index("sources")].split()) <= set(CODES)
+    assert len(page.table("matrix_c_index_mean")) == 7
+
+
+def test_page_asks_the_network_for_nothing(page: Page) -> None:
+    policy = next(attributes for tag, attributes in page.tags if "http-equiv" in attributes)["content"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    addresses = [attributes.get(name) for _, attributes in page.tags for name in ("src", "href")]
+    assert all(address.startswith(("#", "data:")) for address in addresses if address is not None)
+
+
+def test_settings_are_shown_and_escaped(page: Page) -> None:
+    assert "<i>a & b</i>" in page.text
+    assert not [tag for tag, attributes in page.tags if tag == "i" and not attributes.get("class")]
+
+
+def test_same_folder_same_bytes(results: Path) -> None:
+    first = remake_report(results).read_bytes()
+    assert remake_report(results).read_bytes() == first
+    assert not list(results.glob(".report*"))
+
+
+def test_odd_names_stay_text(results: Path, tmp_path: Path) -> None:
+    odd = '</script ><script>alert("1")</script><b onclick=x>&\'"<!--'
+    copy_tables(results, tmp_path)
+    for path in tmp_path.glob("*.parquet"):
+        table = pd.read_parquet(path)
+        columns = [name for name in ("source", "target") if name in table]
+        table[columns] = table[columns].replace("blca", odd)
+        if "status" in table:
+            table["status"] = table["status"].replace("ok", f"ok {odd}")
+        table.to_parquet(path, index=False)
+    plain = Page(write_report(results, ENCODER, ARCHITECTURE, study="s", settings={"s": "s"}))
+    page = Page(write_report(tmp_path, ENCODER, ARCHITECTURE, study=odd, settings={odd: odd}))
+    assert odd in [cohort["code"] for cohort in page.data["cohorts"]]
+    assert odd in page.text
+    assert not set("<>&") & set(page.scripts["data"])
+    for tag in ("script", "b", "option", "td"):
+        assert page.count(tag) == plain.count(tag)
+    assert not [attributes for _, attributes in page.tags if "onclick" in attributes]
+
+
+def test_older_folder_shows_what_there_is(results: Path, tmp_path: Path) -> None:
+    """Before baselines were measured: no verdicts, no comparisons, no choice, and here no predictions either."""
+    copy_tables(results, tmp_path)
+    (tmp_path / "source_choice.parquet").unlink()
+    pairs = pd.read_parquet(tmp_path / "pairs.parquet")
+    old = [name for name in pairs if name == "verdict" or name.endswith(("_random", "_mean_cox", "_size", "_self"))]
+    pairs = pairs[pairs["mode"].isin(["self", "transfer"])].drop(columns=old)
+    pairs.loc[pairs["source"] == "sarc", ["q_chance", "c_index_pooled"]] = [0.001, 0.3]
+    pairs.loc[pairs["source"] == "blca", ["q_chance", "c_index_pooled"]] = [0.001, 0.7]
+    pairs.to_parquet(tmp_path / "pairs.parquet", index=False)
+    page = Page(remake_report(tmp_path))
+    assert page.data["judged"] is False
+    assert page.data["compared"] == []
+    assert page.data["curves"] == {}
+    assert page.data["choice"] == {}
+    states = read_tables(tmp_path, ENCODER, ARCHITECTURE).pairs["state"]
+    assert states["sarc", "cesc"] == "worse than chance"
+    assert states["blca", "cesc"] == "better than chance"
+    assert "baselines have not been measured" in " ".join(page.text)
+
+
+def test_pairs_that_were_not_run_are_told_from_pairs_that_failed(results: Path, tmp_path: Path) -> None:
+    copy_tables(results, tmp_path)
+    pairs = pd.read_parquet(tmp_path / "pairs.parquet")
+    pairs[pairs["target"] == "cesc"].to_parquet(tmp_path / "pairs.parquet", index=False)
+    states = read_tables(tmp_path, ENCODER, ARCHITECTURE).pairs["state"]
+    assert (states.xs("blca", level="target") == "not measured").all()
+    assert (states.xs("cesc", level="target") != "not measured").all()
+    assert Page(remake_report(tmp_path)).data["pairs"]["state"].count("not measured") == 30
+
+
+def test_wrong_folders_are_named(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pairs\.parquet is not there"):
+        remake_report(tmp_path)
+    with pytest.raises(InputError, match=r"no results fit.*--encoder uni2-h --architecture abmil"):
+        remake_report(results, "conch")
+    copy_tables(results, tmp_path)
+    pairs = pd.read_parquet(tmp_path / "pairs.parquet")
+    pd.concat([pairs, pairs.assign(architecture="max")]).to_parquet(tmp_path / "pairs.parquet")
+    with pytest.raises(InputError, match="several results fit"):
+        remake_report(tmp_path)
+    assert remake_report(tmp_path, architecture="max").is_file()
+    (tmp_path / "pairs.parquet").write_bytes(b"PAR1 not a table")
+    with pytest.raises(InputError, match="not readable"):
+        remake_report(tmp_path)
+
+
+def test_script_writes_the_report_or_says_what_is_missing(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(ROOT / "scripts" / "make_report.py"))["main"]
+    assert main(["--out", str(results)]) == 0
+    assert capsys.readouterr().out.strip() == str(results / "report.html")
+    assert main(["--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert str(tmp_path / "pairs.parquet") in told

@@ -1,0 +1,42 @@
+"""One small study, one Ray cluster, and one undisturbed sweep that all disturbed ones have to equal."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from processes import run
+from small_studies import write_study
+from small_sweeps import COHORTS, Undisturbed, sweep_arguments
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.system)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of five cohorts of 12 patients."""
+    return write_study(tmp_path_factory.mktemp("system") / "study", *COHORTS).folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> "Iterator[Cluster]":
+    """A Ray cluster of one node with two CPUs, as `ray start --head` makes it. This process is not connected to it."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(study: Path, cluster: "Cluster", tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Trains and sweeps the study on the cluster, baselines and MLflow included."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    return Undisturbed(out, run("sweep_transfer.py", *sweep_arguments(study, out), "--ray-address", cluster.address))
