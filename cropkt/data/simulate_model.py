@@ -92,11 +92,11 @@ class SimulationConfig:
     patches: tuple[int, int] = (32, 160)
     dim: int = 128
     folds: int = 5
-    effect: float = 1.6
+    effect: float = 1.5
     common: float = 0.25
     own: float = 0.2
-    separation: float = 12.0
-    concentration: float = 3.0
+    separation: float = 18.0
+    concentration: float = 2.0
 
     def __post_init__(self) -> None:
         if self.transfer not in TRANSFER:

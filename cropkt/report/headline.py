@@ -54,7 +54,8 @@ def headline(tables: ResultTables) -> tuple[str, list[Line]]:
 def _sentence(tables: ResultTables, away: pd.DataFrame, counts: pd.Series) -> str:
     if tables.judged:
         found = f"{counts.get('transfers', 0)} of {len(away)} pairs of cohorts transfer"
-        rest = f"{counts.get('better than chance', 0)} more beat chance, but not every baseline"
+        more = "more " if counts.get("transfers", 0) else ""
+        rest = f"{counts.get('better than chance', 0)} {more}beat chance, but not every baseline"
     else:
         found = f"{counts.get('better than chance', 0)} of {len(away)} pairs of cohorts are better than chance"
         rest = "the baselines have not been measured, so chance is all they were held against"

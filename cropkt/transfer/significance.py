@@ -97,11 +97,16 @@ def _compared(predictions: TargetPredictions, source: str, baselines: Mapping[st
 
 
 def _spread(scores: FoldScores) -> float:
-    """How far one more such model would be from the mean of these: root of the variance between them, 1 + 1/M times."""
+    """How far one more such model would be from the mean of these: root of the variance between them, 1 + 1/M times.
+
+    NaN where there is nothing to compare.
+    """
     models = sorted({model for model, _ in scores.cells})
     cells = [[cell for (model, _), cell in scores.cells.items() if model == chosen] for chosen in models]
     correct = [sum(cell.concordant + 0.5 * cell.tied_risk for cell in of_model) for of_model in cells]
     comparable = [sum(cell.comparable for cell in of_model) for of_model in cells]
+    if 0 in comparable:
+        return np.nan
     c_index = np.divide(correct, comparable)
     return float(np.sqrt(c_index.var(ddof=1) * (1 + 1 / len(models))))
 
