@@ -12,7 +12,7 @@ from cropkt.cohorts import COHORTS, CohortInfo
 from cropkt.errors import ConfigError
 from cropkt.seeds import generator
 
-PROTOTYPES = ("tumour", "stroma", "lymphocytes", "necrosis", "vessels")
+PROTOTYPES = ("tumour", "stroma", "lymphocytes", "necrosis")
 """Shared by all cohorts. Every cohort has one more of its own, the organ's normal tissue."""
 
 GROUPS = {
@@ -82,7 +82,8 @@ class SimulationConfig:
     cohorts: codes of the registry. patients: multiplies every cohort's size. patches: least and most a patient. dim:
     feature width. transfer: "groups", or "none" for survival that no slide tells anything about.
     effect: standard deviation of a patient's log-risk. common, own: shares (of 1) of a weighting's variance that all
-    cohorts have in common, and that a cohort has for itself within its group.
+    cohorts have in common, and that a cohort has for itself within its group. separation: how far prototypes lie from
+    the centre, in standard deviations of a patch's noise. concentration: sum of the Dirichlet parameters of fractions.
     """
 
     seed: int = 7
@@ -132,7 +133,7 @@ class Patients:
 class CohortModel:
     """The population of a cohort.
 
-    place: (L,) where the cohort lies; cohorts that lie close have similar features and weightings. weights: (K + 1,)
+    place: (2,) where the cohort lies; cohorts that lie close have similar features and weightings. weights: (K + 1,)
     log-risk of a unit of each fraction; shift: (D,) added to every patch; prototypes: (K + 1, D), before the shift.
     alpha: (K + 1,) of the Dirichlet distribution of fractions. scale: days, of the baseline Weibull survival.
     """
@@ -191,7 +192,7 @@ def build_cohorts(config: SimulationConfig) -> dict[str, CohortModel]:
     # An orthonormal basis of feature space: prototypes stand apart, places move all patches of a cohort elsewhere.
     basis = np.linalg.qr(world.standard_normal((config.dim, config.dim)))[0].T
     contrasts = _contrasts(kinds, world)
-    places = _places(config, kinds - 2, world)
+    places = _places(config, world)
     return {code: _cohort(config, code, places[code], contrasts, basis) for code in config.cohorts}
 
 
@@ -202,16 +203,24 @@ def _contrasts(kinds: int, world: np.random.Generator) -> np.ndarray:
     return np.linalg.qr(centred.T)[0].T[1:]
 
 
-def _places(config: SimulationConfig, axes: int, world: np.random.Generator) -> dict[str, np.ndarray]:
-    """(L,) of unit length for each cohort of the registry: its groups' directions and a part of its own."""
-    groups = {name: _unit(world.standard_normal(axes)) for name in GROUPS}
+def _places(config: SimulationConfig, world: np.random.Generator) -> dict[str, np.ndarray]:
+    """(2,) of unit length for each cohort of the registry: its groups' direction and a part of its own.
+
+    Groups lie evenly spaced around a circle, in random order, so that every seed has near and far ones.
+    """
+    turns = (world.permutation(len(GROUPS)) + world.random()) / len(GROUPS)
+    groups = {name: _direction(turn) for name, turn in zip(GROUPS, turns, strict=True)}
     places = {}
     for code in COHORTS:
         of_groups = [groups[name] for name, members in GROUPS.items() if code in members]
-        own = _unit(world.standard_normal(axes))
-        group = _unit(np.sum(of_groups, axis=0)) if of_groups else _unit(world.standard_normal(axes))
+        own, alone = _direction(world.random()), _direction(world.random())
+        group = _unit(np.sum(of_groups, axis=0)) if of_groups else alone
         places[code] = _unit(np.sqrt(1 - config.own) * group + np.sqrt(config.own) * own)
     return places
+
+
+def _direction(turn: float) -> np.ndarray:
+    return np.array([np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)])
 
 
 def _cohort(

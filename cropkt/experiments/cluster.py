@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ def connect(config: RunConfig) -> None:
         return
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # "token authentication is enabled"
     try:
+        if config.ray_address is not None:
+            _knock(config.ray_address)
         ray.init(
             address=config.ray_address or "local",
             num_cpus=max(cpu_count(), config.workers) if local else None,
@@ -70,12 +73,19 @@ def connect(config: RunConfig) -> None:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         if local:
             raise
         raise ConfigError(f"--ray-address {config.ray_address}: no Ray cluster answers there ({error})") from error
     for name in ("ray", "ray.train", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError when nobody listens at `address`, where it names a host and port: Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].partition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def lay_out(config: RunConfig, device: str, jobs: int) -> Workers:

@@ -19,6 +19,10 @@ class Stage:
         self._bar.set_postfix_str(current, refresh=False)
         self._bar.update(by)
 
+    def show(self, current: str) -> None:
+        """`current` says what is at work."""
+        self._bar.set_postfix_str(current)
+
     def say(self, message: str) -> None:
         """A line to keep, above the progress line."""
         self._bar.write(message, file=sys.stderr)
@@ -30,9 +34,9 @@ def stage(name: str, total: int, unit: str) -> Iterator[Stage]:
     with tqdm(
         total=total,
         desc=name,
-        unit=unit,
+        unit=f" {unit}",
         disable=None,
         dynamic_ncols=True,
-        bar_format="{desc}: {n_fmt}/{total_fmt} {unit} |{bar}| {rate_fmt}, {remaining} left {postfix}",
+        bar_format="{desc}: {n_fmt}/{total_fmt}{unit} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}",
     ) as bar:
         yield Stage(bar)

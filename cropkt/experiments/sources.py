@@ -150,6 +150,7 @@ def _progress(plan: SourcePlan, jobs: Sequence[CohortJob]) -> Iterator[None]:
             while waiting:
                 for path in [path for path in waiting if path.exists() and path.stat().st_mtime >= started]:
                     line.advance(waiting.pop(path))
+                line.show(", ".join(job.cohort.code for job in jobs if attempts_path(plan, job).exists()))
                 if finished.wait(0.5):
                     break
             for path in [path for path in waiting if path.exists()]:

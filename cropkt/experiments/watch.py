@@ -1,5 +1,6 @@
-"""What the driver does as trials end: progress, and each target's tables and log as soon as the target is complete."""
+"""What the driver does as trials end: progress; comparisons and log of each target that is complete; tables so far."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from cropkt.experiments.trial import SweepJob
 from cropkt.transfer.results import store_failure
 from cropkt.transfer.tables import update_comparison, write_tables
 
+TABLES_EVERY = 15.0
+"""Seconds between two writings of the tables while pairs come in; they are read from all records each time."""
+
 
 class Watch(Callback):
     """Follows the trials of `pairs`."""
@@ -22,6 +26,7 @@ class Watch(Callback):
         self._line = line
         self._tracker = tracker
         self._named: set[str] = set()
+        self._written = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks to go on after a stop. We go on from the results, so there is nothing to keep."""
@@ -47,6 +52,8 @@ class Watch(Callback):
         self._open[target] -= 1
         if self._open[target] == 0:
             update_comparison(self._job.results, target, self._job.cohorts[target].folds)
-            write_tables(self._job.results)
+            if time.monotonic() - self._written > TABLES_EVERY:
+                write_tables(self._job.results)
+                self._written = time.monotonic()
             if self._tracker is not None:
                 self._tracker.log_target(target)

@@ -10,7 +10,7 @@ from processes import Ended
 COHORTS = ("acc", "uvm", "kipan", "lung", "brca")
 PAIRS = len(COHORTS) ** 2
 MODELS = Path("models") / "uni2-h" / "abmil"
-SETTINGS = ("--epochs", 20, "--learning-rate", 1e-3)
+SETTINGS = ("--epochs", 20, "--learning-rate", 3e-3)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,10 @@ def assert_same_results(out: Path, undisturbed: Undisturbed) -> None:
         )
         measured = [column for column in found if column != "seconds" and column not in _AGAINST_BASELINES]
         pd.testing.assert_frame_equal(found[measured], expected[measured], check_exact=True)
+    for path in (undisturbed.out / "predictions").rglob("*.parquet"):
+        if path.stem in COHORTS:  # the others are baselines
+            found, expected = pd.read_parquet(out / path.relative_to(undisturbed.out)), pd.read_parquet(path)
+            pd.testing.assert_series_equal(found["risk"], expected["risk"], check_exact=True)
 
 
 def test_a_killed_driver_leaves_nobody_behind_and_the_next_run_finishes(
@@ -46,7 +50,9 @@ def test_a_killed_driver_leaves_nobody_behind_and_the_next_run_finishes(
     assert script.kill().code == -signal.SIGKILL
     done = records(out)
     assert 2 <= len(done) < PAIRS, "killed too late to show anything"
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
+    # Ray's two agents notice after a minute that they are alone; whatever works or holds memory goes at once.
+    working = [pid for pid, title in started.items() if "Agent" not in title]
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in working))
     done = records(out)
     assert len(done) < PAIRS
 

@@ -85,10 +85,9 @@ def test_failures_are_listed_and_stop_nobody_and_a_store_that_is_down_is_caught_
 
     (command,) = re.findall(r"python scripts/log_results.py (--out \S+) --tracking-uri \S+", ended.out)
     store = f"sqlite:///{out}/mlflow.db"
-    for _ in range(2):
-        later = run("log_results.py", *command.split(), "--tracking-uri", store)
-        assert (later.code, later.err) == (0, "")
-        assert len(logged(out)) == 9 + 1
+    later = run("log_results.py", *command.split(), "--tracking-uri", store)
+    assert (later.code, later.err) == (0, "")
+    assert len(logged(out)) == 9 + 1
 
 
 def test_ten_faults_are_one_message_within_five_seconds(tmp_path: Path) -> None:
@@ -96,11 +95,9 @@ def test_ten_faults_are_one_message_within_five_seconds(tmp_path: Path) -> None:
     study.set_cell("acc", 2, "t", "-3")
     study.set_cell("acc", 5, "t", "soon")
     study.set_cell("acc", 6, "e", "2")
-    study.set_cell("acc", 9, "patient_id", "TCGA-AC-9999")
     study.set_cell("uvm", 4, "pathology_id", "TCGA-UV-0404-01Z-00-DX9")
     study.features("UVM", "TCGA-UV-0005-01Z-00-DX1").unlink()
     study.write_slide("UVM", "TCGA-UV-0777-01Z-00-DX1", np.zeros((3, 6), np.float32))
-    study.write_slide("UVM", "TCGA-UV-0001-01Z-00-DX1", np.zeros((3, 5), np.float32))
     rows = study.rows("kipan")
     study.write_rows("kipan", [*rows, rows[3], [*rows[4][:2], "99999", *rows[4][3:]]])
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -111,9 +108,19 @@ def test_ten_faults_are_one_message_within_five_seconds(tmp_path: Path) -> None:
     assert ended.out == ""
     assert ended.err.startswith("error: study ")
     assert "Traceback" not in ended.err
-    for named in ("'-3'", "'soon'", "'2'", "TCGA-AC-9999", "TCGA-UV-0404", "TCGA-UV-0005", "TCGA-UV-0777"):
-        assert named in ended.err, ended.err
-    for named in ("TCGA-UV-0001", "'99999'", f"{rows[3][1]}"):
+    assert "10 faults" in ended.err
+    for named in (
+        "t is -3;",
+        "t is 'soon'",
+        "e is '2'",
+        "no features/TCGA-UVM/TCGA-UV-0404-01Z-00-DX9.h5",
+        "no features/TCGA-UVM/TCGA-UV-0005-01Z-00-DX1.h5",
+        "slide TCGA-UV-0001-01Z-00-DX1: slide without patient",
+        "slide TCGA-UV-0777-01Z-00-DX1: slide without patient",
+        "row 18, patient TCGA-KI-0001, slide TCGA-KI-0001-01Z-00-DX1: the slide is in row 4 already",
+        "row 19, patient TCGA-KI-0002, slide TCGA-KI-0002-01Z-00-DX1: the slide is in row 5 already",
+        "t is 99999 here and 120 in row 5",
+    ):
         assert named in ended.err, ended.err
     assert seconds < 5
     assert not (tmp_path / "out").exists()
