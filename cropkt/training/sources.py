@@ -217,7 +217,7 @@ def load_source_models(plan: SourcePlan, cohort: str, folds: Sequence[int]) -> S
 
 
 def survival_targets(cohort: Cohort, bags: Bags) -> SurvivalTargets:
-    """Labels of `bags` in bag order, on their device. The intervals are those of the whole label table, as published."""
+    """Labels of `bags` in bag order, on their device; intervals are those of the whole label table, as published."""
     edges = uniform_edges(cohort.labels["time"].to_numpy(), cohort.labels["event"].to_numpy())
     rows = cohort.labels.loc[list(bags.patients)]
     device = bags.features.device
