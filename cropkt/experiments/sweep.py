@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from cropkt.experiments.tracking import Tracker
     from cropkt.experiments.trial import SweepJob
 
-RETRIES = 2
-"""How often a trial whose worker died is tried again."""
+RETRIES = 1
+"""How often a trial whose worker died is tried again at once."""
+ROUNDS = 2
+"""A node that goes may take a trial with it several times before Ray notices. Such trials get another round when all
+others are done; one that kills its worker by itself fails again."""
 
 
 def sweep_transfer(config: RunConfig) -> int:
@@ -60,8 +63,10 @@ def _sweep(config: RunConfig, selection: Selection, scratch: Path) -> pd.DataFra
         selection.results, experiment, uri=config.tracking_uri, settings=settings, wanted=config.tracking
     ) as tracker:
         todo = _todo(config, selection, job, untrained)
-        if todo:
-            _fit(job, todo, lay_out(config, device, len(todo)), scratch, tracker)
+        for number in range(ROUNDS):
+            if todo:
+                _fit(job, todo, lay_out(config, device, len(todo)), scratch / f"round_{number}", tracker)
+            todo = [pair for pair in todo if _worker_died(job, *pair)]
         for target in selection.targets:
             update_comparison(selection.results, target, cohorts[target].folds)
         pairs = write_tables(selection.results)
@@ -100,6 +105,13 @@ def _todo(config: RunConfig, selection: Selection, job: "SweepJob", untrained: d
         if record is None or record["fingerprint"] != job.fingerprint(source, target):
             todo.append((source, target))
     return todo
+
+
+def _worker_died(job: "SweepJob", source: str, target: str) -> bool:
+    from cropkt.experiments.watch import WORKER_DIED
+
+    record = read_record(job.results, source, target)
+    return record is None or record["pair"]["status"].endswith(WORKER_DIED)
 
 
 def _fit(

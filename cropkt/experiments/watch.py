@@ -13,6 +13,7 @@ from cropkt.experiments.trial import SweepJob
 from cropkt.transfer.results import store_failure
 from cropkt.transfer.tables import update_comparison, write_tables
 
+WORKER_DIED = "its worker died (out of memory?)"
 TABLES_EVERY = 15.0
 """Seconds between two writings of the tables while pairs come in; they are read from all records each time."""
 
@@ -44,7 +45,7 @@ class Watch(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         """A trial's worker has died more often than it may."""
         source, target = trial.config["pair"]
-        store_failure(self._job.results, source, target, "its worker died (out of memory?)")
+        store_failure(self._job.results, source, target, WORKER_DIED)
         self._ended(target)
 
     def _ended(self, target: str) -> None:
