@@ -1,8 +1,9 @@
 """Factor analysis of a finished sweep: facts, tests, prediction, pictures, and their run in MLflow."""
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import DEMO_STUDY
 from cropkt.experiments.progress import stage
-from cropkt.experiments.tracking import tracking_uri
+from cropkt.experiments.tracking import _IMPATIENT, _card_path, tracking_uri
 from cropkt.factors.analysis import Analysis, analyse, write_analysis
+from cropkt.factors.calibration import control_table
 from cropkt.factors.explain import explain_cohort
-from cropkt.factors.factor_tests import OUTCOME
 from cropkt.factors.pictures import draw_all, draw_prototypes, save
 from cropkt.factors.section import findings, write_explanation, write_section
 from cropkt.factors.tables import (
@@ -29,9 +30,9 @@ from cropkt.factors.tables import (
     sample_study,
 )
 from cropkt.files import atomic_path
-from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.results import ResultsFolder, read_json
 
-STEPS = 8
+STEPS = 7
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class FactorsRun:
     encoder: str | None = None
     architecture: str = "abmil"
     explain: tuple[str, ...] = ()
-    facts: FactConfig = FactConfig()
+    facts: FactConfig = field(default_factory=FactConfig)
     permutations: int = 1999
     tracking: bool = True
     tracking_uri: str | None = None
@@ -61,8 +62,6 @@ def analyse_factors(run: FactorsRun) -> int:
         raise ConfigError(f"{folder}: the demo study has not been made yet; run scripts/sweep_transfer.py first")
     study = open_study(folder, encoder=run.encoder)
     out = (run.out or Path("runs") / study.name).resolve()
-    if run.study is None and run.out is None and not (out / "pairs.parquet").is_file():
-        out = (Path("runs") / folder.name).resolve()
     results = ResultsFolder(out, study.encoder.name, run.architecture)
     started = time.time()
     analysis, files = _analyse(run, study, results)
@@ -84,7 +83,6 @@ def _analyse(run: FactorsRun, study: Study, results: ResultsFolder) -> tuple[Ana
     if unknown:
         raise ConfigError(f"--explain: the results have no cohort {', '.join(unknown)}; they have {', '.join(codes)}")
     with stage("factors", STEPS + len(run.explain), "steps") as line:
-        line.advance("reading slides")
         samples = sample_study(study, codes, run.facts)
         cohorts = cohort_table(study, samples, pairs)
         table = pair_table(study, results, samples, cohorts, pairs, run.facts, report=line.advance)
@@ -102,7 +100,7 @@ def _analyse(run: FactorsRun, study: Study, results: ResultsFolder) -> tuple[Ana
             explanation = explain_cohort(code, study, results, samples, (cohorts, table), analysis, run.facts)
             picture = save(results.out / f"factors_explain_{code}.png", draw_prototypes(explanation.prototypes))
             files += [picture, write_explanation(results.out, explanation, picture)]
-            print("\n".join(explanation.sentences))
+            line.say("\n".join(explanation.sentences))
     return analysis, files
 
 
@@ -112,10 +110,8 @@ def _parquet(path: Path, table: pd.DataFrame) -> Path:
     return path
 
 
-def _log(
-    run: FactorsRun, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]
-) -> str:
-    """Log as a run of its own in the sweep's experiment, tagged with the sweep's run; returns what went wrong, or ""."""
+def _log(run: FactorsRun, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]) -> str:
+    """Log a run of its own in the sweep's experiment, tagged with the sweep's run; returns what went wrong."""
     try:
         _log_run(run, study, results, analysis, files)
     except Exception as error:  # whatever a store can raise: it must never cost a result
@@ -123,22 +119,25 @@ def _log(
     return ""
 
 
-def _log_run(
-    run: FactorsRun, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]
-) -> None:
+def _log_run(run: FactorsRun, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]) -> None:
+    from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
-    client = connect(tracking_uri(results.out, run.tracking_uri))
-    name = run.experiment or study.name
+    for key, value in _IMPATIENT.items():
+        os.environ.setdefault(key, value)
+    uri = tracking_uri(results.out, run.tracking_uri)
+    client = MlflowClient(tracking_uri=uri)
+    card = read_json(_card_path(results)) or {}
+    name = run.experiment or card.get("experiment") or study.name
     experiment = client.get_experiment_by_name(name)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
-    identity = results_identity(results)
-    sweeps = client.search_runs(
-        [experiment_id], f"tags.`cropkt.kind` = 'sweep' and tags.`cropkt.results` = '{identity}'", max_results=1
-    )
-    tags = {"cropkt.kind": "factors", "cropkt.results": identity}
-    if sweeps:
-        tags["cropkt.sweep_run"] = sweeps[0].info.run_id
+    local = (results.out / "mlflow-artifacts" / name).as_uri() if uri.startswith("sqlite") else None
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name, artifact_location=local)
+    tags = {"cropkt.kind": "factors"}
+    if "id" in card:
+        tags["cropkt.results"] = card["id"]
+        of_sweep = f"tags.`cropkt.kind` = 'sweep' and tags.`cropkt.results` = '{card['id']}'"
+        if sweeps := client.search_runs([experiment_id], of_sweep, max_results=1):
+            tags["cropkt.sweep_run"] = sweeps[0].info.run_id
     title = f"factors {results.encoder} {results.architecture}"
     found = client.create_run(experiment_id, tags=tags, run_name=title).info.run_id
     settings = {"encoder": results.encoder, "architecture": results.architecture, "permutations": run.permutations}
@@ -155,11 +154,24 @@ def _metrics(analysis: Analysis) -> dict[str, float]:
     """The numbers a person would sort runs by; names hold only what MLflow allows."""
     shares = analysis.variance.set_index("part")["share"]
     metrics = {f"variance_share_{part}": float(shares[part]) for part in ("source", "target", "pair")}
-    for row in analysis.factors.itertuples():
-        metrics[f"coefficient/{str(row.factor).replace(':', '/')}"] = float(row.coefficient)
-        metrics[f"q_value/{str(row.factor).replace(':', '/')}"] = float(row.q_value)
-    for row in analysis.prediction.itertuples():
-        name = str(row.method).replace("'", "").replace(" ", "_")
-        metrics |= {f"regret/{name}": float(row.regret), f"rank_correlation/{name}": float(row.rank_correlation)}
+    for row in analysis.factors.to_dict("records"):
+        metrics[f"coefficient/{str(row['factor']).replace(':', '/')}"] = float(row["coefficient"])
+        metrics[f"q_value/{str(row['factor']).replace(':', '/')}"] = float(row["q_value"])
+    for row in analysis.prediction.to_dict("records"):
+        name = str(row["method"]).replace("'", "").replace(" ", "_")
+        metrics |= {f"regret/{name}": float(row["regret"]), f"rank_correlation/{name}": float(row["rank_correlation"])}
     metrics["regret/random"] = float(analysis.prediction["regret_random"].mean())
     return metrics
+
+
+def check_controls(out: Path, encoder: str, architecture: str, seeds: int, seed: int) -> pd.DataFrame:
+    """How often irrelevant factors drawn at random are found in an analysed sweep. Raises ConfigError before that."""
+    results = ResultsFolder(out.resolve(), encoder, architecture)
+    measured = read_pairs(results)
+    paths = [
+        results.out / name for name in ("factors_pair.parquet", "factors_cohort.parquet", "regression_factors.csv")
+    ]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise ConfigError(f"--out {out}: no {', '.join(missing)}; run scripts/analyze_factors.py with this --out first")
+    pairs, cohorts, factors = pd.read_parquet(paths[0]), pd.read_parquet(paths[1]), pd.read_csv(paths[2])
+    return control_table(pairs, cohorts, error_covariances(results, measured), factors, seeds, seed)

@@ -1,0 +1,185 @@
+"""Pictures of the analysis, one file each."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import probplot
+
+from cropkt.factors.analysis import Analysis
+from cropkt.factors.factor_tests import OUTCOME
+from cropkt.factors.prediction import METHODS
+from cropkt.files import atomic_path
+
+FOUND, NOT_FOUND = "#b35806", "#8c959f"
+LEVEL = 0.05
+
+
+def draw_all(out: Path, analysis: Analysis, pairs: pd.DataFrame) -> dict[str, Path]:
+    """Write `out`/factors_NAME.png; returns the paths by name."""
+    pictures: dict[str, Callable[[], Figure]] = {
+        "effects": lambda: draw_effects(analysis.factors),
+        "distance": lambda: draw_distance(pairs),
+        "variance": lambda: draw_variance(analysis.variance),
+        "diagnostics": lambda: draw_diagnostics(analysis, pairs),
+        "prediction": lambda: draw_prediction(analysis),
+        "cohorts": lambda: draw_cohorts(analysis),
+    }
+    paths = {}
+    for name, draw in pictures.items():
+        paths[name] = out / f"factors_{name}.png"
+        save(paths[name], draw())
+    return paths
+
+
+def save(path: Path, figure: Figure) -> Path:
+    """Write `figure` to `path` (.png) and let go of it."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def draw_effects(factors: pd.DataFrame) -> Figure:
+    """Coefficient and 95 % interval of each factor, coloured where the false discovery rate lets it count."""
+    table = factors.sort_values(["level", "coefficient"])
+    figure, axes = plt.subplots(figsize=(8.5, 1.2 + 0.21 * len(table)), layout="constrained")
+    for place, row in enumerate(table.to_dict("records")):
+        colour = FOUND if row["q_value"] < LEVEL else NOT_FOUND
+        axes.plot([row["lower"], row["upper"]], [place, place], color=colour, linewidth=1.5)
+        axes.plot(row["coefficient"], place, "o", color=colour, markersize=4)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(table)), table["label"], fontsize=7.5)
+    axes.set_ylim(-0.7, len(table) - 0.3)
+    axes.set_xlabel("change of the C-index for one standard deviation (95 % interval)")
+    axes.set_title("Each factor alone; coloured: found at a false discovery rate of 5 %", fontsize=10, loc="left")
+    _clean(axes)
+    return figure
+
+
+def draw_distance(pairs: pd.DataFrame) -> Figure:
+    """C-index against distance and against shared attention, pairs of one histology group marked."""
+    figure, both = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
+    known = pairs[np.isfinite(pairs[OUTCOME])]
+    names = {"mmd_patches": "maximum mean discrepancy of patches", "attention_overlap": "attention shared"}
+    for axes, (column, label) in zip(both, names.items(), strict=True):
+        for same, colour, name in ((0, NOT_FOUND, "other pairs"), (1, FOUND, "same histology group")):
+            part = known[known["same_group"] == same]
+            axes.scatter(part[column], part[OUTCOME], s=9, color=colour, label=name, alpha=0.8)
+        axes.axhline(0.5, color="black", linewidth=0.8)
+        axes.set_xlabel(label)
+        _clean(axes)
+    both[0].set_ylabel("C-index, pooled")
+    both[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def draw_variance(variance: pd.DataFrame) -> Figure:
+    """Shares of the variance of the C-index between cohorts."""
+    figure, axes = plt.subplots(figsize=(8, 1.9), layout="constrained")
+    start = 0.0
+    colours = ["#b35806", "#f1a340", "#542788", "#b8bcc2", "#d8dade"]
+    for row, colour in zip(variance.to_dict("records"), colours, strict=True):
+        axes.barh(0, row["share"], left=start, color=colour, label=f"{row['part']} {row['share']:.0%}")
+        start += row["share"]
+    axes.set_xlim(0, 1)
+    axes.set_axis_off()
+    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def draw_diagnostics(analysis: Analysis, pairs: pd.DataFrame) -> Figure:
+    """Residuals of the mixed model without factors: against what is fitted, against the normal, by target's events."""
+    known = pairs[np.isfinite(pairs[OUTCOME])]
+    residual = known[OUTCOME].to_numpy() - analysis.null.fitted
+    figure, (fitted, quantiles, events) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    fitted.scatter(analysis.null.fitted, residual, s=7, color=FOUND)
+    fitted.set_xlabel("source and target effects")
+    fitted.set_ylabel("residual")
+    (theory, ordered), (slope, middle, _) = probplot(residual)
+    quantiles.scatter(theory, ordered, s=7, color=FOUND)
+    quantiles.plot(theory, slope * theory + middle, color="black", linewidth=0.8)
+    quantiles.set_xlabel("normal quantile")
+    events.scatter(known["n_events"], residual, s=7, color=FOUND)
+    events.set_xscale("log")
+    events.set_xlabel("events of the target")
+    for axes in (fitted, events):
+        axes.axhline(0, color="black", linewidth=0.8)
+    for axes in (fitted, quantiles, events):
+        _clean(axes)
+    return figure
+
+
+def draw_prediction(analysis: Analysis) -> Figure:
+    """Left: predicted and measured C-index of targets left out. Right: regret of each way to choose a source."""
+    figure, (scatter, bars) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
+    predicted = analysis.predicted
+    scatter.scatter(predicted["predicted:factors"], predicted[OUTCOME], s=8, color=FOUND)
+    scatter.axline((0.5, 0.5), slope=1, color="black", linewidth=0.8)
+    scatter.set_xlabel("predicted C-index, target left out")
+    scatter.set_ylabel("measured")
+    table = analysis.prediction
+    bars.barh(range(len(table)), table["regret"], color=FOUND)
+    bars.axvline(table["regret_random"].mean(), color="black", linestyle="--", linewidth=1)
+    bars.text(table["regret_random"].mean(), -0.75, "random", ha="center", va="bottom", fontsize=8)
+    bars.set_yticks(range(len(METHODS)), table["method"], fontsize=8)
+    bars.set_ylim(len(METHODS) - 0.5, -0.8)
+    bars.set_xlabel("C-index lost to the best source, mean over targets")
+    for axes in (scatter, bars):
+        _clean(axes)
+    return figure
+
+
+def draw_cohorts(analysis: Analysis) -> Figure:
+    """How good a source and how easy a target each cohort is: random effects of the mixed model without factors."""
+    sides = analysis.effects
+    figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
+    axes.scatter(sides["source_effect"], sides["target_effect"], s=12, color=FOUND)
+    for row in sides.to_dict("records"):
+        axes.annotate(
+            row["cohort"].upper(),
+            (row["source_effect"], row["target_effect"]),
+            fontsize=7,
+            xytext=(3, 2),
+            textcoords="offset points",
+        )
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set_xlabel("as a source: C-index above the average source")
+    axes.set_ylabel("as a target: C-index above the average target")
+    _clean(axes)
+    return figure
+
+
+def draw_prototypes(prototypes: pd.DataFrame) -> Figure:
+    """How the own and the others' models use each prototype: relation with risk, and attention against its share."""
+    prototypes = prototypes[prototypes["share"] > 0] if len(prototypes) else prototypes
+    figure, (risk, attention) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
+    sides = (("own", FOUND, -0.18, "its own models"), ("others", "#542788", 0.18, "the others' models"))
+    for axes, what, middle in ((risk, "risk", 0), (attention, "attention", 1)):
+        for who, colour, shift, name in sides if len(prototypes) else ():
+            values = prototypes[f"{what}_{who}"]
+            axes.barh(np.arange(len(values)) + shift, values - middle, 0.36, left=middle, color=colour, label=name)
+        axes.axvline(middle, color="black", linewidth=0.8)
+        names = [f"prototype {k}" for k in prototypes["prototype"]] if len(prototypes) else []
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.invert_yaxis()
+        _clean(axes)
+    risk.set_xlabel("rank correlation of its fraction with predicted risk")
+    attention.set_xlabel("attention against an even share")
+    if len(prototypes):
+        risk.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)

@@ -1,0 +1,138 @@
+"""From a study and a sweep's folder to tables, pictures, the report's section, a page about a cohort, and MLflow."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cropkt.data.bags import read_bags
+from cropkt.data.simulate import SimulationConfig, simulate_study
+from cropkt.data.study import open_study
+from cropkt.errors import ConfigError
+from cropkt.experiments.factors import FactorsRun, analyse_factors, check_controls
+from cropkt.factors.tables import FactConfig
+from cropkt.models.mil import Architecture
+from cropkt.training.config import TrainingConfig
+from cropkt.training.sources import SourcePlan, load_source_models, store_null_model, train_cohort
+from cropkt.transfer.pair import hold_target, measure_pair
+from cropkt.transfer.results import ResultsFolder, store_failure, store_pair
+from cropkt.transfer.tables import write_tables
+
+COHORTS = ("blca", "hnsc", "coadread", "stes", "sarc", "skcm", "meso")
+FOLDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> FactorsRun:
+    """A small simulated study and the results of a sweep on it; one pair has failed."""
+    root = tmp_path_factory.mktemp("factors")
+    simulate_study(root / "study", SimulationConfig(cohorts=COHORTS, patients=0.4, patches=(8, 20), dim=16, folds=2))
+    study = open_study(root / "study")
+    results = ResultsFolder((root / "out").resolve(), study.encoder.name, "abmil")
+    architecture = Architecture(features=16, embedding=16, attention=8)
+    training = TrainingConfig(epochs=4, learning_rate=1e-2)
+    plan = SourcePlan(results.models, architecture, training, seed=0)
+    store_null_model(plan)
+    for cohort in study.cohorts.values():
+        train_cohort(plan, cohort, FOLDS)
+    for target, cohort in study.cohorts.items():
+        held = hold_target(cohort, read_bags(cohort))
+        for source in COHORTS:
+            if (source, target) == ("meso", "blca"):
+                store_failure(results, source, target, "its worker died")
+                continue
+            pair = measure_pair(load_source_models(plan, source, FOLDS), held)
+            store_pair(results, pair, fingerprint="now", patients=held.bags.patients, seconds=0.1)
+    write_tables(results)
+    facts = FactConfig(patches=64, components=8, attention_patients=4, attention_patches=8)
+    return FactorsRun(root / "study", results.out, facts=facts, permutations=99, explain=("sarc",), experiment="sweep")
+
+
+def test_an_analysis_writes_all_it_promises(measured: FactorsRun, capsys: pytest.CaptureFixture[str]) -> None:
+    from mlflow import MlflowClient
+
+    assert analyse_factors(measured) == 0
+    said = capsys.readouterr().out
+    assert "of the variance of the C-index" in said.replace("Of", "of")
+    out = measured.out
+    assert out is not None
+    cohorts, pairs = pd.read_parquet(out / "factors_cohort.parquet"), pd.read_parquet(out / "factors_pair.parquet")
+    assert sorted(cohorts["cohort"]) == sorted(COHORTS)
+    assert len(pairs) == len(COHORTS) * (len(COHORTS) - 1)
+    failed = pairs[(pairs["source"] == "meso") & (pairs["target"] == "blca")]
+    assert failed["c_index_pooled"].isna().all()
+    for name in ("mmd_patches", "frechet_patients", "weight_cosine", "attention_overlap", "rmst_gap"):
+        assert np.isfinite(pairs[name]).all(), name
+    for name in ("cka", "logme"):
+        assert np.isfinite(pairs[name]).sum() == len(pairs) - 1, name
+    same = pairs[pairs["same_group"] == 1]
+    assert {("blca", "hnsc"), ("coadread", "stes")} <= set(zip(same["source"], same["target"], strict=True))
+    measured_pairs = pd.read_parquet(out / "pairs.parquet")
+    both = pairs.merge(measured_pairs, on=["source", "target"], suffixes=("", "_sweep"))
+    pd.testing.assert_series_equal(both["c_index_pooled"], both["c_index_pooled_sweep"], check_names=False)
+    factors = pd.read_csv(out / "regression_factors.csv")
+    assert {"irrelevant_pair", "source:irrelevant_cohort", "target:event_rate", "mmd_patches"} <= set(factors["factor"])
+    assert factors["p_value"].between(0.01, 1).all()
+    tables = ("intra_ols", "inter_ols", "inter_beta", "inter_mixed", "joint", "variance", "horizons", "prediction")
+    for name in tables:
+        assert len(pd.read_csv(out / f"regression_{name}.csv")), name
+    section = (out / "factors_section.html").read_text()
+    assert section.count("<section") == section.count("</section>") == 1
+    assert "http" not in section
+    page = (out / "factors_explain_sarc.html").read_text()
+    assert "What is odd about SARC" in page
+    assert "prototype" in page
+    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
+    run = client.search_runs([experiment.experiment_id])[0]
+    assert run.data.tags["cropkt.kind"] == "factors"
+    assert "q_value/same_group" in run.data.metrics
+    assert {"factors_pair.parquet", "factors_section.html"} <= {
+        file.path for file in client.list_artifacts(run.info.run_id)
+    }
+
+
+def test_the_same_seed_gives_the_same_tables(measured: FactorsRun) -> None:
+    run = replace(measured, tracking=False, explain=())
+    assert run.out is not None
+    assert analyse_factors(run) == 0
+    names = ("regression_factors.csv", "regression_prediction.csv")
+    first = [(run.out / name).read_bytes() for name in names]
+    assert analyse_factors(run) == 0
+    assert [(run.out / name).read_bytes() for name in names] == first
+    found = check_controls(run.out, "simulated", "abmil", seeds=2, seed=5).set_index("factor")
+    assert found.loc["irrelevant_pair", "draws"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"explain": ("thca",)}, "--explain: the results have no cohort thca; they have blca, coadread"),
+        ({"architecture": "mean"}, "no pair of encoder simulated and architecture mean"),
+        ({"out": Path("nowhere")}, "no pairs.parquet here; run scripts/sweep_transfer.py"),
+    ],
+)
+def test_wrong_input_says_what_to_do(measured: FactorsRun, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+        analyse_factors(replace(measured, tracking=False, **change))
+
+
+def test_results_of_another_study_or_too_few_cohorts_are_refused(measured: FactorsRun, tmp_path: Path) -> None:
+    assert measured.out is not None
+    pairs = pd.read_parquet(measured.out / "pairs.parquet")
+    few = pairs[pairs["source"].isin(COHORTS[:4]) & pairs["target"].isin(COHORTS[:4])]
+    few.to_parquet(tmp_path / "pairs.parquet")
+    with pytest.raises(ConfigError, match=r"4 cohorts .* factors need 6 or more"):
+        analyse_factors(replace(measured, out=tmp_path, tracking=False, explain=()))
+    pairs.replace({"target": {"meso": "acc"}}).to_parquet(tmp_path / "pairs.parquet")
+    with pytest.raises(ConfigError, match="has not: acc"):
+        analyse_factors(replace(measured, out=tmp_path, tracking=False, explain=()))
+
+
+def test_a_store_that_is_down_costs_no_result(measured: FactorsRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = replace(measured, tracking_uri="http://127.0.0.1:9", explain=())
+    assert analyse_factors(run) == 1
+    assert "MLflow could not be used" in capsys.readouterr().out
