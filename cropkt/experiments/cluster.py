@@ -16,7 +16,6 @@ from cropkt.experiments.config import RunConfig
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # or whoever asks Ray for something after its end starts another one
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2 s by default, which every start and round would wait for
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",  # an autoscaled cluster takes minutes to grow
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",

@@ -5,9 +5,10 @@ the cohorts in rounds, the largest first, one cohort a worker and round (trainin
 results folder are never trained again.
 """
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,32 +125,17 @@ def _fit(plan: SourcePlan, schedule: list[list[CohortJob]], workers: Workers, sc
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
-        _in_a_thread(trainer.fit)
+        trainer.fit()
     except TrainingFailedError:
         # Workers died more often than they may: what is missing is told cohort by cohort.
         return
-
-
-def _in_a_thread(work: Callable[[], object]) -> None:
-    """Do `work` in a thread while this one stays open to Ctrl-C.
-
-    In the main thread Ray Train takes Ctrl-C over: it may wait for ever, and ends with exit code 0 when it does end.
-    """
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-    if failed:
-        raise failed[0]
+    except SystemExit as stopped:
+        # Ray answers Ctrl-C with exit code 0, as if all were done, and leaves its handler behind.
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 @contextmanager

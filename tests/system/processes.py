@@ -74,12 +74,9 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def kill_worker(titles: tuple[str, ...], below: int) -> None:
-    """Kill one process that is called one of `titles`, among those that process `below` has started.
-
-    Ray calls a worker by its class or, while a method runs, by the method.
-    """
-    pids = [pid for pid, found in descendants(below).items() if found.startswith(titles)]
+def kill_worker(title: str, below: int) -> None:
+    """Kill one process whose title holds `title`, among those that process `below` has started."""
+    pids = [pid for pid, found in descendants(below).items() if title in found]
     assert pids, descendants(below)
     os.kill(pids[0], signal.SIGKILL)
 
