@@ -74,9 +74,9 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def kill_worker(title: str, below: int) -> None:
-    """Kill one process whose title holds `title`, among those that process `below` has started."""
-    pids = [pid for pid, found in descendants(below).items() if title in found]
+def kill_worker(titles: tuple[str, ...], below: int) -> None:
+    """Kill one process whose title holds one of `titles`, among those that process `below` has started."""
+    pids = [pid for pid, found in descendants(below).items() if any(title in found for title in titles)]
     assert pids, descendants(below)
     os.kill(pids[0], signal.SIGKILL)
 

@@ -14,6 +14,8 @@ from small_sweeps import COHORTS, MODELS, PAIRS, Undisturbed, logged, records, s
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
+TUNE_WORKERS = ("ray::PairTrial", "ray::ResourceTrainable")
+"""What Ray calls a worker between trials and at work on one."""
 _AGAINST_BASELINES = [f"{kind}_{name}" for kind in ("difference", "p", "q") for name in ("random", "mean_cox", "size")]
 _AGAINST_BASELINES += ["verdict"]
 
@@ -76,9 +78,9 @@ def test_workers_and_a_node_that_die_in_a_sweep_cost_nothing(
     arguments = ["--no-baselines", "--no-tracking", "--ray-address", cluster.address, "--workers", 3]
     script = Script("sweep_transfer.py", *sweep_arguments(study, out), *arguments)
     wait_until(lambda: len(records(out)) >= 2, script)
-    kill_worker("ray::PairTrial", os.getpid())
-    cluster.remove_node(node, allow_graceful=False)
+    kill_worker(TUNE_WORKERS, os.getpid())
     assert len(records(out)) < PAIRS, "killed too late to show anything"
+    cluster.remove_node(node, allow_graceful=False)
     ended = script.end()
     assert ended.code == 0, ended
     assert_same_results(out, undisturbed)
@@ -105,7 +107,7 @@ def test_interrupted_training_goes_on_and_a_dead_worker_is_replaced(
 
     script = Script("train_sources.py", *arguments)
     wait_until(begun, script)
-    kill_worker("ray::RayTrainWorker", os.getpid())
+    kill_worker(("ray::RayTrainWorker",), os.getpid())
     ended = script.end()
     assert ended.code == 0, ended
     assert all(f"{cohort}" in ended.out for cohort in COHORTS)
