@@ -2,19 +2,22 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cropkt.data.study import Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import DEMO_STUDY
 from cropkt.experiments.progress import stage
-from cropkt.experiments.tracking import _IMPATIENT, _card_path, tracking_uri
+from cropkt.experiments.tracking import IMPATIENT, tracking_card_path, tracking_uri
 from cropkt.factors.analysis import Analysis, analyse, write_analysis
 from cropkt.factors.calibration import control_table
 from cropkt.factors.explain import explain_cohort
@@ -64,7 +67,8 @@ def analyse_factors(run: FactorsRun) -> int:
     out = (run.out or Path("runs") / study.name).resolve()
     results = ResultsFolder(out, study.encoder.name, run.architecture)
     started = time.time()
-    analysis, files = _analyse(run, study, results)
+    with _one_thread():
+        analysis, files = _analyse(run, study, results)
     for sentence in findings(analysis):
         print(sentence)
     print(f"results: {out} ({time.time() - started:.0f} s)")
@@ -74,6 +78,18 @@ def analyse_factors(run: FactorsRun) -> int:
     if problem:
         print(f"warning: MLflow could not be used ({problem}); all results are in {out}, run again to log them")
     return SOME_FAILED if problem else DONE
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices are small and many here: threads would wait for each other, the longer the busier the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _analyse(run: FactorsRun, study: Study, results: ResultsFolder) -> tuple[Analysis, list[Path]]:
@@ -123,11 +139,11 @@ def _log_run(run: FactorsRun, study: Study, results: ResultsFolder, analysis: An
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
-    for key, value in _IMPATIENT.items():
+    for key, value in IMPATIENT.items():
         os.environ.setdefault(key, value)
     uri = tracking_uri(results.out, run.tracking_uri)
     client = MlflowClient(tracking_uri=uri)
-    card = read_json(_card_path(results)) or {}
+    card = read_json(tracking_card_path(results)) or {}
     name = run.experiment or card.get("experiment") or study.name
     experiment = client.get_experiment_by_name(name)
     local = (results.out / "mlflow-artifacts" / name).as_uri() if uri.startswith("sqlite") else None

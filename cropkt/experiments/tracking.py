@@ -26,13 +26,14 @@ from cropkt.transfer.results import ResultsFolder, read_json, read_records
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_IMPATIENT = {
+IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
+"""Environment for MLflow: its own patience with a server that is down is minutes."""
 _PAIR_METRICS = [
     "c_index_mean",
     "c_index_pooled",
@@ -125,7 +126,7 @@ class Tracker:
             self.problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
     def _connect(self) -> None:
-        for name, value in _IMPATIENT.items():
+        for name, value in IMPATIENT.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
@@ -317,7 +318,7 @@ def log_results(out: Path, experiment: str | None = None, *, uri: str | None = N
     problem = False
     for kind in kinds:
         results = ResultsFolder(out, kind.parent.name, kind.name)
-        known = read_json(_card_path(results)) or {"experiment": out.name}
+        known = read_json(tracking_card_path(results)) or {"experiment": out.name}
         with workspace(results), tracking(results, experiment or known["experiment"], uri=uri) as tracker:
             assert tracker is not None
             if tracker.has_pairs():
@@ -329,14 +330,15 @@ def log_results(out: Path, experiment: str | None = None, *, uri: str | None = N
 
 def _card(results: ResultsFolder, experiment: str, settings: Mapping[str, str]) -> dict[str, Any]:
     """Who these results are to MLflow; made once, so that they may be logged later, and from another place."""
-    known = read_json(_card_path(results)) or {"id": uuid.uuid4().hex, "settings": {}}
+    known = read_json(tracking_card_path(results)) or {"id": uuid.uuid4().hex, "settings": {}}
     card = {"id": known["id"], "experiment": experiment, "settings": dict(settings) or known["settings"]}
     if card != known:
-        write_json(_card_path(results), card)
+        write_json(tracking_card_path(results), card)
     return card
 
 
-def _card_path(results: ResultsFolder) -> Path:
+def tracking_card_path(results: ResultsFolder) -> Path:
+    """Where it is kept what identifies these results in MLflow, and with which settings they were made."""
     return results.out / "tracking" / results.encoder / f"{results.architecture}.json"
 
 

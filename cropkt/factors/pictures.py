@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 from scipy.stats import probplot
 
 from cropkt.factors.analysis import Analysis
@@ -110,6 +111,8 @@ def draw_diagnostics(analysis: Analysis, pairs: pd.DataFrame) -> Figure:
     quantiles.set_xlabel("normal quantile")
     events.scatter(known["n_events"], residual, s=7, color=FOUND)
     events.set_xscale("log")
+    events.xaxis.set_major_formatter(ScalarFormatter())
+    events.xaxis.set_minor_formatter(NullFormatter())
     events.set_xlabel("events of the target")
     for axes in (fitted, events):
         axes.axhline(0, color="black", linewidth=0.8)

@@ -6,15 +6,15 @@ epoch, not once an epoch and fold. What a fold learns does not depend on which o
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cropkt.data.bags import Bags
-from cropkt.models.mil import MILModel
 from cropkt.models.precision import matmul_precision
 from cropkt.seeds import generator, named_seed
 from cropkt.survival.losses import cox_nll, discrete_nll, incidence_nll
@@ -35,13 +35,21 @@ class SurvivalTargets:
     interval: Tensor
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
 @dataclass
-class FoldTraining:
-    """One fold's model and the bags (indices) that may train it; `rates` and `losses` grow by one an update."""
+class FoldTraining(Generic[Network]):
+    """One fold's model and the bags (indices) that may train it; `rates` and `losses` grow by one an update.
+
+    `forward(batch)`, for models that are no plain MIL models, gives the logits (len(batch), K) of the bags `batch`
+    (indices), and what is added to their survival loss, a scalar. `losses` are survival losses, without that.
+    """
 
     fold: int
-    model: MILModel
+    model: Network
     train: np.ndarray
+    forward: Callable[[np.ndarray], tuple[Tensor, Tensor]] | None = None
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
@@ -52,7 +60,7 @@ def shuffled(bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
 
 
 def train_folds(
-    folds: Sequence[FoldTraining],
+    folds: Sequence[FoldTraining[Any]],
     bags: Bags,
     targets: SurvivalTargets,
     config: TrainingConfig,
@@ -69,16 +77,33 @@ def train_folds(
     `shuffled`); `report(epoch)` is called after each epoch. Bags, targets and models share one device.
     Raises ConfigError when a fold's training bags do not fill one update, TrainingError when a loss is not finite.
     """
-    device = bags.features.device
+    for epoch in train_epochs(folds, bags, targets, config, seed=seed, stream=stream, precision=precision, order=order):
+        if report is not None:
+            report(epoch)
+
+
+def train_epochs(
+    folds: Sequence[FoldTraining[Any]],
+    bags: Bags,
+    targets: SurvivalTargets,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    stream: str,
+    precision: str = "float32",
+    order: Callable[[int], np.ndarray] | None = None,
+) -> Iterator[int]:
+    """`train_folds` an epoch at a time: yields the epoch after each, with the models in eval mode."""
     order = order or (lambda epoch: shuffled(len(bags), epoch, seed=seed, stream=stream))
     optimisers = [build_optimiser(fold.model, config) for fold in folds]
     updates = [config.updates_per_epoch(len(fold.train)) for fold in folds]
-    for fold in folds:
-        fold.model.train()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for epoch in range(config.epochs):
-            walk = order(epoch)
-            chosen = [walk[np.isin(walk, fold.train)] for fold in folds]
+    device = bags.features.device
+    for epoch in range(config.epochs):
+        walk = order(epoch)
+        chosen = [walk[np.isin(walk, fold.train)] for fold in folds]
+        for fold in folds:
+            fold.model.train()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for update in range(max(updates)):
                 for fold, optimiser, per_epoch, indices in zip(folds, optimisers, updates, chosen, strict=True):
                     if update >= per_epoch:
@@ -91,8 +116,7 @@ def train_folds(
                     # fold trained beside four others get the same numbers.
                     torch.manual_seed(named_seed(seed, "dropout", stream, fold.fold, epoch, update))
                     with matmul_precision(precision, device.type):
-                        part = bags.take(batch)
-                        logits = fold.model(part.features, part.offsets).logits
+                        logits, penalty = _forward(fold, bags, batch)
                     loss = survival_loss(logits, targets, batch, config)
                     value = loss.item()
                     if not math.isfinite(value):
@@ -101,14 +125,20 @@ def train_folds(
                             "training.learning_rate, or look for extreme feature values"
                         )
                     optimiser.zero_grad()
-                    loss.backward()
+                    (loss if penalty is None else loss + penalty).backward()
                     optimiser.step()
                     fold.rates.append(rate)
                     fold.losses.append(value)
-            if report is not None:
-                report(epoch)
-    for fold in folds:
-        fold.model.eval()
+        for fold in folds:
+            fold.model.eval()
+        yield epoch
+
+
+def _forward(fold: FoldTraining[Any], bags: Bags, batch: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    if fold.forward is not None:
+        return fold.forward(batch)
+    part = bags.take(batch)
+    return fold.model(part.features, part.offsets).logits, None
 
 
 def survival_loss(logits: Tensor, targets: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:

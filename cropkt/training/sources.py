@@ -150,7 +150,9 @@ def train_cohort(
     return [_store(plan, cohort, bags, targets, job) for job in jobs]
 
 
-def _store(plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining) -> dict[str, Any]:
+def _store(
+    plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining[MILModel]
+) -> dict[str, Any]:
     split = cohort.folds[job.fold]
     test = indices_of(bags, split.test)
     own = None

@@ -1,6 +1,7 @@
 """One small study, one Ray cluster, and one undisturbed sweep that all disturbed ones have to equal."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,27 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster() -> "Iterator[Cluster]":
     """A Ray cluster of one node with two CPUs, as `ray start --head` makes it. This process is not connected to it."""
+    with ray_cluster(cpus=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def mortal_cluster() -> "Iterator[Cluster]":
+    """A cluster for a test that takes a node away: for some 10 s after that Ray still gives the dead node work, and
+    what starts in that time may wait for it for ever."""
+    with ray_cluster(cpus=2) as cluster:
+        yield cluster
+
+
+@contextmanager
+def ray_cluster(cpus: int) -> "Iterator[Cluster]":
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield cluster
-    cluster.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -70,9 +70,9 @@ def test_a_killed_driver_leaves_nobody_behind_and_the_next_run_finishes(
 
 
 def test_workers_and_a_node_that_die_in_a_sweep_cost_nothing(
-    undisturbed: Undisturbed, study: Path, cluster: "Cluster", tmp_path: Path
+    undisturbed: Undisturbed, study: Path, mortal_cluster: "Cluster", tmp_path: Path
 ) -> None:
-    out = with_models(undisturbed, tmp_path / "out")
+    out, cluster = with_models(undisturbed, tmp_path / "out"), mortal_cluster
     node = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     arguments = ["--no-baselines", "--no-tracking", "--ray-address", cluster.address, "--workers", 3]
