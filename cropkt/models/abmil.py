@@ -62,15 +62,19 @@ class ABMIL(MILModel):
 
     def from_patch_layer(self, product: Tensor, features: Tensor, offsets: Tensor) -> BagOutput:  # noqa: ARG002
         """The rest of the projection, pooling and head."""
+        representation, attention = self.pool(product, offsets)
+        with torch.autocast(product.device.type, enabled=False):
+            return BagOutput(self.pred_head(representation), representation, attention)
+
+    def pool(self, product: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Representation (B, E) and attention (P,) of bags, from what `patch_layer` made of their patches, (P, E)."""
         embedding = self.feat_proj[1:](product)
         score = None if self.attention_net is None else self.attention_net(embedding)
         with torch.autocast(embedding.device.type, enabled=False):
             embedding = at_least_float32(embedding)
             if score is not None:
                 member = membership(offsets, len(embedding))
-                representation, attention = attention_pool(at_least_float32(score), embedding, member)
-            elif self.architecture.name == "mean":
-                representation, attention = mean_pool(embedding, membership(offsets, len(embedding)))
-            else:
-                representation, attention = max_pool(embedding, offsets)
-            return BagOutput(self.pred_head(representation), representation, attention)
+                return attention_pool(at_least_float32(score), embedding, member)
+            if self.architecture.name == "mean":
+                return mean_pool(embedding, membership(offsets, len(embedding)))
+            return max_pool(embedding, offsets)

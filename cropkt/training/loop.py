@@ -42,14 +42,15 @@ Network = TypeVar("Network", bound=nn.Module)
 class FoldTraining(Generic[Network]):
     """One fold's model and the bags (indices) that may train it; `rates` and `losses` grow by one an update.
 
-    `forward(batch)`, for models that are no plain MIL models, gives the logits (len(batch), K) of the bags `batch`
-    (indices), and what is added to their survival loss, a scalar. `losses` are survival losses, without that.
+    `fold` names its random streams. `forward(batch)`, for models that are no plain MIL models, gives the logits
+    (len(batch), K) of the bags `batch` (indices), and what is added to their survival loss, a scalar or None. `losses`
+    are survival losses, without that.
     """
 
-    fold: int
+    fold: int | str
     model: Network
     train: np.ndarray
-    forward: Callable[[np.ndarray], tuple[Tensor, Tensor]] | None = None
+    forward: Callable[[np.ndarray], tuple[Tensor, Tensor | None]] | None = None
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 

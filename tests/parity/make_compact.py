@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST_MODEL = 310_000
 LONGEST_BAG = 128
-LARGEST_SAMPLE = 40
-TEST_PATIENTS = 5
+ROUTING = ("identity", "fusion_attention_identity", "fusion_mean_identity")
+LARGEST_SAMPLE = 32
+TEST_PATIENTS = 3
 
 
 def read(folder: Path, name: str) -> Any:
@@ -46,6 +47,22 @@ def cut_models(source: Path, target: Path) -> None:
         save_file(load_file(source / model["file"]), target / model["file"])
     write(target, "abmil.json", content)
     save_file({name: bags[name] for name in sorted(used)}, target / "bags.safetensors")
+
+
+def cut_routing(source: Path, target: Path) -> None:
+    tensors = load_file(source / "roupkt.safetensors")
+    content = read(source, "roupkt.json")
+    chosen = {}
+    for kind in ("models", "fusion"):
+        content[kind] = [case for case in content[kind] if case["name"] in ROUTING]
+        for case in content[kind]:
+            case["outputs"] = case["outputs"][:1]
+            used = {case["outputs"][0].get(name) for name in ("bag", "experts")}
+            chosen |= {
+                name: value for name, value in tensors.items() if name in used or name.startswith(f"{case['name']}/")
+            }
+    write(target, "roupkt.json", content)
+    save_file(chosen, target / "roupkt.safetensors")
 
 
 def cut_training(source: Path, target: Path) -> None:
@@ -81,6 +98,7 @@ def main() -> None:
         write(target, name, read(source, name))
     cut_c_indices(source, target)
     cut_models(source, target)
+    cut_routing(source, target)
     cut_training(source, target)
     print(f"{target}: {sum(path.stat().st_size for path in target.iterdir())} bytes")
 

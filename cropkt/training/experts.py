@@ -1,0 +1,120 @@
+"""Training and prediction of models that combine source models: routers, fusions, and a source tuned on a target.
+
+They share the loop of the source models (loop.py). Beside the target's bags they are given expert vectors.
+Shapes: B bags of the target, n experts, V width of their vectors, K intervals, D features a patch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cropkt.data.bags import Bags
+from cropkt.models.build import build_model
+from cropkt.models.fusion import Fusion, FusionSettings
+from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.precision import matmul_precision
+from cropkt.models.predict import PATCHES_PER_TILE, hazard_and_risk, tiles
+from cropkt.models.router import Router, RouterSettings, routing_penalty
+from cropkt.seeds import named_seed
+from cropkt.training.config import TrainingConfig
+from cropkt.training.loop import FoldTraining
+
+Combination = Router | Fusion | MILModel
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model to train on a target: what it is made of, and how it is trained."""
+
+    settings: RouterSettings | FusionSettings | Architecture
+    training: TrainingConfig
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What a model says of B' bags, float32: hazard (B', K), risk (B',); a router also gates and probabilities (B', n).
+
+    A higher risk means an earlier event.
+    """
+
+    hazard: np.ndarray
+    risk: np.ndarray
+    gates: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+
+
+def build_combination(recipe: Recipe, *, features: int, vectors: Tensor, intervals: int, seed: int) -> Combination:
+    """A model with random weights that depend on `seed` and the recipe's kind alone, so all folds start alike.
+
+    `vectors` (B, n, V) are looked at for their shape only. The caller's random state is untouched.
+    """
+    _, experts, vector = vectors.shape
+    settings = recipe.settings
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(named_seed(seed, "combination", type(settings).__name__))
+        if isinstance(settings, RouterSettings):
+            return Router(settings, features=features, experts=experts, vector=vector, intervals=intervals)
+        if isinstance(settings, FusionSettings):
+            return Fusion(settings, experts=experts, vector=vector, intervals=intervals)
+        return build_model(settings)
+
+
+def fold_training(
+    name: str, model: Combination, bags: Bags, vectors: Tensor, train: np.ndarray
+) -> FoldTraining[Combination]:
+    """The training of `model` on the bags `train` (indices) and their `vectors` (B, n, V); `name` names its streams."""
+    return FoldTraining(name, model, train, _forward(model, bags, vectors))
+
+
+def _forward(
+    model: Combination, bags: Bags, vectors: Tensor
+) -> Callable[[np.ndarray], tuple[Tensor, Tensor | None]] | None:
+    if isinstance(model, Router):
+
+        def route(batch: np.ndarray) -> tuple[Tensor, Tensor | None]:
+            part = bags.take(batch)
+            output = model.route(part.features, part.offsets, vectors[batch])
+            return output.logits, routing_penalty(output, model.settings)
+
+        return route
+    if isinstance(model, Fusion):
+
+        def fuse(batch: np.ndarray) -> tuple[Tensor, Tensor | None]:
+            return model(vectors[batch]).logits.float(), None
+
+        return fuse
+    return None
+
+
+def predict_combination(
+    model: Combination, bags: Bags, vectors: Tensor, chosen: np.ndarray, *, loss: str, precision: str = "float32"
+) -> Combined:
+    """What `model`, in eval mode, says of the bags `chosen` (indices) with their `vectors` (B, n, V).
+
+    `loss` is the one the model was trained with; it decides what its logits mean.
+    """
+    device = bags.features.device.type
+    logits, gates, probabilities = [], [], []
+    with torch.inference_mode(), matmul_precision(precision, device):
+        if isinstance(model, Fusion):
+            logits.append(model(vectors[chosen]).logits)
+        else:
+            selected = bags.take(chosen)
+            for tile in tiles(selected, PATCHES_PER_TILE.get(device, 4096)):
+                part = selected.take(tile)
+                if isinstance(model, Router):
+                    output = model.route(part.features, part.offsets, vectors[chosen[tile.start : tile.stop]])
+                    gates.append(output.gates)
+                    probabilities.append(output.probabilities)
+                    logits.append(output.logits)
+                else:
+                    logits.append(model(part.features, part.offsets).logits)
+    hazard, risk = hazard_and_risk(torch.cat(logits).float().cpu(), loss)
+    return Combined(hazard.numpy(), risk.numpy(), _joined(gates), _joined(probabilities))
+
+
+def _joined(parts: list[Tensor]) -> np.ndarray | None:
+    return torch.cat(parts).float().cpu().numpy() if parts else None
