@@ -15,11 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 import cropkt
-from cropkt.files import atomic_path
+from cropkt.files import atomic_path, write_json
 from cropkt.report.headline import headline, meanings
 from cropkt.report.payload import build_payload
+from cropkt.report.sections import parts_folder, read_sections
 from cropkt.report.tables import ResultTables, choose_results, read_tables
-from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.results import ResultsFolder, read_json
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
 PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors", "plotly")
@@ -35,15 +36,37 @@ MARKS = {
 
 
 def write_report(out: Path, encoder: str, architecture: str, *, study: str, settings: Mapping[str, str]) -> Path:
-    """Write `out`/report.html from the tables and predictions in `out`; returns its path.
+    """Write `out`/report.html from what is in `out`: tables, predictions, sections of analyses; returns its path.
 
-    `settings` are shown as they are: how the run was made. The same folder and settings give the same bytes. Raises
-    InputError when the tables are missing or damaged, or hold no pair of this encoder and architecture.
+    `settings` are shown as they are: how the run was made. They are kept for `remake_report`. The same folder and
+    settings give the same bytes. Raises InputError when the tables are missing or damaged, or hold no pair of this
+    encoder and architecture.
     """
-    out = Path(out)
-    tables = read_tables(out, encoder, architecture)
+    folder = ResultsFolder(Path(out), encoder, architecture)
+    path = _write_page(folder, study, settings)
+    write_json(_run_path(folder), {"study": study, "settings": dict(settings)})
+    return path
+
+
+def remake_report(out: Path, encoder: str | None = None, architecture: str | None = None) -> Path:
+    """Write `out`/report.html again from the folder alone, as after an analysis; returns its path.
+
+    Study and settings are what `write_report` was given; in an older folder they are the folder's name, and what a
+    stored source model says. Raises InputError as write_report, and when several encoders or architectures fit.
+    """
+    folder = ResultsFolder(Path(out), *choose_results(out, encoder, architecture))
+    run = read_json(_run_path(folder)) or {"study": out.resolve().name, "settings": _settings_of_models(folder)}
+    return _write_page(folder, run["study"], run["settings"])
+
+
+def _run_path(folder: ResultsFolder) -> Path:
+    return parts_folder(folder) / "run.json"
+
+
+def _write_page(folder: ResultsFolder, study: str, settings: Mapping[str, str]) -> Path:
+    tables = read_tables(folder.out, folder.encoder, folder.architecture)
     data = {
-        **build_payload(tables, ResultsFolder(out, encoder, architecture)),
+        **build_payload(tables, folder),
         "marks": MARKS,
         "meaning": meanings(judged=tables.judged),
     }
@@ -57,10 +80,11 @@ def write_report(out: Path, encoder: str, architecture: str, *, study: str, sett
     )
     page = environment.get_template("report.html").render(
         study=study,
-        encoder=encoder,
-        architecture=architecture,
+        encoder=folder.encoder,
+        architecture=folder.architecture,
         settings=dict(settings),
         versions=_versions(),
+        sections=read_sections(folder, tables),
         sentence=sentence,
         lines=lines,
         marks=MARKS,
@@ -73,20 +97,10 @@ def write_report(out: Path, encoder: str, architecture: str, *, study: str, sett
         scripts=[_asset(name) for name in SCRIPTS],
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
     )
-    path = out / "report.html"
+    path = folder.out / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
-
-
-def remake_report(out: Path, encoder: str | None = None, architecture: str | None = None) -> Path:
-    """`write_report` from the folder alone: its name is the study's, the settings are those of a stored source model.
-
-    Raises InputError as write_report, and when several encoders or architectures fit.
-    """
-    encoder, architecture = choose_results(out, encoder, architecture)
-    folder = ResultsFolder(out, encoder, architecture)
-    return write_report(out, encoder, architecture, study=out.resolve().name, settings=_settings_of_models(folder))
 
 
 def _settings_of_models(folder: ResultsFolder) -> dict[str, str]:

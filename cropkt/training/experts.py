@@ -63,10 +63,10 @@ def build_combination(recipe: Recipe, *, features: int, vectors: Tensor, interva
 
 
 def fold_training(
-    name: str, model: Combination, bags: Bags, vectors: Tensor, train: np.ndarray
+    fold: int, model: Combination, bags: Bags, vectors: Tensor, train: np.ndarray
 ) -> FoldTraining[Combination]:
-    """The training of `model` on the bags `train` (indices) and their `vectors` (B, n, V); `name` names its streams."""
-    return FoldTraining(name, model, train, _forward(model, bags, vectors))
+    """The training of `model` on the bags `train` (indices) and their `vectors` (B, n, V)."""
+    return FoldTraining(fold, model, train, _forward(model, bags, vectors))
 
 
 def _forward(
