@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cropkt.errors import ConfigError
 
@@ -78,15 +78,15 @@ def command_line(description: str, *, epilog: str | None = None) -> argparse.Arg
     )
     what.add_argument(
         "--sources",
-        type=_codes,
+        type=codes,
         default=(),
         metavar="A,B",
         help="source cohorts, e.g. BRCA,kipan (default: all)",
     )
-    what.add_argument("--targets", type=_codes, default=(), metavar="A,B", help="target cohorts (default: all)")
+    what.add_argument("--targets", type=codes, default=(), metavar="A,B", help="target cohorts (default: all)")
     what.add_argument(
         "--folds",
-        type=_numbers,
+        type=numbers,
         default=(),
         metavar="0,1",
         help="source folds, counted from 0 (default: all)",
@@ -158,15 +158,26 @@ def command_line(description: str, *, epilog: str | None = None) -> argparse.Arg
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> RunConfig:
     """The configuration the arguments ask for; raises ConfigError with one clear message when they make no sense."""
-    return RunConfig(**vars(parser.parse_args(arguments)))
+    return parse_with(parser, (), arguments)[0]
 
 
-def _codes(text: str) -> tuple[str, ...]:
-    codes = tuple(dict.fromkeys(code.strip().lower() for code in text.split(",") if code.strip()))
-    return () if codes == ("all",) else codes
+def parse_with(
+    parser: argparse.ArgumentParser, others: Sequence[str], arguments: Sequence[str] | None = None
+) -> tuple[RunConfig, dict[str, Any]]:
+    """As `parse`, and the values of the flags `others` that a script has beside the shared ones."""
+    chosen = vars(parser.parse_args(arguments))
+    apart = {name: chosen.pop(name) for name in others}
+    return RunConfig(**chosen), apart
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def codes(text: str) -> tuple[str, ...]:
+    """ "ACC,brca" as codes, for the command line; "all" is the empty tuple."""
+    named = tuple(dict.fromkeys(code.strip().lower() for code in text.split(",") if code.strip()))
+    return () if named == ("all",) else named
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """ "0,1,2" as numbers, for the command line."""
     try:
         return tuple(sorted({int(number) for number in text.split(",") if number.strip()}))
     except ValueError as error:

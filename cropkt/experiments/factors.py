@@ -22,7 +22,7 @@ from cropkt.factors.analysis import Analysis, analyse, write_analysis
 from cropkt.factors.calibration import control_table
 from cropkt.factors.explain import explain_cohort
 from cropkt.factors.pictures import draw_all, draw_prototypes, save
-from cropkt.factors.section import findings, write_explanation, write_section
+from cropkt.factors.section import Explained, findings, section_body, write_explanation
 from cropkt.factors.tables import (
     FactConfig,
     cohort_table,
@@ -33,9 +33,11 @@ from cropkt.factors.tables import (
     sample_study,
 )
 from cropkt.files import atomic_path
+from cropkt.report.page import remake_report
+from cropkt.report.sections import store_section
 from cropkt.transfer.results import ResultsFolder, read_json
 
-STEPS = 7
+STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class FactorsRun:
 def analyse_factors(run: FactorsRun) -> int:
     """Analyse the sweep in the results folder; returns the exit code: 1 when MLflow could not be written.
 
-    Writes factors_cohort.parquet, factors_pair.parquet, regression_*.csv, factors_*.png, factors_section.html, and
-    factors_explain_CODE.html and .png. Raises InputError when study and results are missing or do not fit each other.
+    Writes factors_cohort.parquet, factors_pair.parquet, regression_*.csv, factors_*.png, factors_explain_CODE.html and
+    .png, and report.html with a section on factors. Raises InputError when study and results are missing or do not
+    fit each other.
     """
     folder = run.study or DEMO_STUDY
     if run.study is None and not (folder / "study.yaml").exists():
@@ -110,13 +113,19 @@ def _analyse(run: FactorsRun, study: Study, results: ResultsFolder) -> tuple[Ana
         files += [_parquet(results.out / "factors_pair.parquet", table), *write_analysis(results.out, analysis)]
         line.advance("pictures")
         pictures = draw_all(results.out, analysis, table)
-        files += [*pictures.values(), write_section(results.out, analysis, pictures)]
+        files += pictures.values()
+        explained: list[Explained] = []
         for code in run.explain:
             line.advance(f"explaining {code}")
             explanation = explain_cohort(code, study, results, samples, (cohorts, table), analysis, run.facts)
             picture = save(results.out / f"factors_explain_{code}.png", draw_prototypes(explanation.prototypes))
             files += [picture, write_explanation(results.out, explanation, picture)]
+            explained.append((explanation, picture))
             line.say("\n".join(explanation.sentences))
+        line.advance("report")
+        body = section_body(analysis, pictures, explained)
+        files.append(store_section(results, "factors", "What makes knowledge transfer", body))
+        files.append(remake_report(results.out, results.encoder, results.architecture))
     return analysis, files
 
 

@@ -16,7 +16,7 @@ from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
 from cropkt.experiments.prepare import Selection, select, source_plan
 from cropkt.experiments.workspace import workspace
-from cropkt.training.sources import SourcePlan
+from cropkt.training.sources import SourcePlan, missing_folds
 from cropkt.transfer.protocol import BASELINES
 from cropkt.transfer.results import read_record, store_failure
 from cropkt.transfer.tables import matrix, update_comparison, write_tables
@@ -75,6 +75,20 @@ def _sweep(config: RunConfig, selection: Selection, scratch: Path) -> pd.DataFra
             tracker.log_sweep()
             tracker.log_sources()
     return pairs
+
+
+def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> SourcePlan:
+    """Measure those of the selected pairs that are missing, in a Ray session and workspace of the caller's; returns the
+    plan of the source models. Nothing is started when nothing is missing."""
+    from cropkt.experiments.trial import SweepJob
+
+    device = choose_device(config)
+    plan = source_plan(selection, config, device=device, precision=choose_precision(config, device))
+    cohorts = selection.study.cohorts
+    untrained = any(missing_folds(plan, cohorts[code], selection.folds) for code in selection.sources)
+    if untrained or _todo(config, selection, SweepJob(selection.results, plan, selection.folds, dict(cohorts)), {}):
+        _conclude(selection, _sweep(config, selection, scratch))
+    return plan
 
 
 def _settings(config: RunConfig, selection: Selection, plan: SourcePlan) -> dict[str, str]:

@@ -89,7 +89,7 @@ class PairTrial(tune.Trainable):
         if self._held is None or self._held.cohort.code != target:
             self._held = None  # let go of the last target before the next one is read
             try:
-                self._held = _read_target(self._job.cohorts[target], self._job.plan)
+                self._held = read_target(self._job.cohorts[target], self._job.plan)
             except Exception as error:
                 self._unreadable = (target, error)
                 raise
@@ -102,7 +102,8 @@ class PairTrial(tune.Trainable):
         """Nothing to load."""
 
 
-def _read_target(cohort: Cohort, plan: SourcePlan) -> TargetCohort:
+def read_target(cohort: Cohort, plan: SourcePlan) -> TargetCohort:
+    """The cohort's bags on the plan's device; slides that are left out are in `bags.skipped`, without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # slides left out go into the trial's result, and the driver names them
         bags = read_bags(cohort, dtype=torch_dtype(plan.precision), strict=plan.strict)

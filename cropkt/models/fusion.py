@@ -78,25 +78,27 @@ class Fusion(nn.Module):
 
     def forward(self, vectors: Tensor) -> FusionOutput:
         """`vectors` (B, n, V)."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            representation, weights = self._fuse(vectors)
+            return FusionOutput(self.pred_head(representation), representation, weights)
+
+    def _fuse(self, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         kind = self.settings.fusion
         if kind == "own":
             vectors = vectors[:, :1]
         elif kind == "all":
             vectors = vectors.flatten(1).unsqueeze(1)
         embedding = self.feat_proj(vectors)
-        weights = None
         if kind in ("attention", "gated_attention"):
             bags, experts, width = embedding.shape
             score = self.attention_net(embedding.reshape(bags * experts, width))
             weights = score.reshape(bags, experts).softmax(dim=-1)
-            representation = (weights.unsqueeze(-1) * embedding).sum(dim=1)
-        elif kind == "gru":
-            representation = self.gru(embedding)[1][-1]
-        elif kind == "transformer":
-            representation = self.transformer(embedding).mean(dim=1)
-        else:
-            representation = embedding.mean(dim=1)
-        return FusionOutput(self.pred_head(representation), representation, weights)
+            return (weights.unsqueeze(-1) * embedding).sum(dim=1), weights
+        if kind == "gru":
+            return self.gru(embedding)[1][-1], None
+        if kind == "transformer":
+            return self.transformer(embedding).mean(dim=1), None
+        return embedding.mean(dim=1), None
 
 
 class ReleasedGRU(nn.Module):

@@ -35,11 +35,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Combined:
-    """What a model says of B' bags, float32: hazard (B', K), risk (B',); a router also gates and probabilities (B', n).
+    """What a model says of B' bags, float32: logits and hazard (B', K), risk (B',); a router also gates, probabilities
+    (B', n).
 
     A higher risk means an earlier event.
     """
 
+    logits: np.ndarray
     hazard: np.ndarray
     risk: np.ndarray
     gates: np.ndarray | None = None
@@ -112,8 +114,9 @@ def predict_combination(
                     logits.append(output.logits)
                 else:
                     logits.append(model(part.features, part.offsets).logits)
-    hazard, risk = hazard_and_risk(torch.cat(logits).float().cpu(), loss)
-    return Combined(hazard.numpy(), risk.numpy(), _joined(gates), _joined(probabilities))
+    joined = torch.cat(logits).float().cpu()
+    hazard, risk = hazard_and_risk(joined, loss)
+    return Combined(joined.numpy(), hazard.numpy(), risk.numpy(), _joined(gates), _joined(probabilities))
 
 
 def _joined(parts: list[Tensor]) -> np.ndarray | None:

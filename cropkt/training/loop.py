@@ -42,9 +42,8 @@ Network = TypeVar("Network", bound=nn.Module)
 class FoldTraining(Generic[Network]):
     """One fold's model and the bags (indices) that may train it; `rates` and `losses` grow by one an update.
 
-    `forward(batch)`, for models that are no plain MIL models, gives the logits
-    (len(batch), K) of the bags `batch` (indices), and what is added to their survival loss, a scalar or None. `losses`
-    are survival losses, without that.
+    `forward(batch)`, for models that are no plain MIL models, gives the logits (len(batch), K) of the bags `batch`
+    (indices), and what is added to their survival loss, a scalar or None. `losses` are survival losses, without that.
     """
 
     fold: int

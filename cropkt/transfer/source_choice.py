@@ -8,14 +8,14 @@
 The target's own model is no candidate: it has been trained on the patients it would be chosen on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cropkt.data.folds import Fold
 from cropkt.survival.concordance import (
-    CombinedConcordance,
+    FoldScores,
     confidence_interval,
     p_value_of_difference,
     score_folds,
@@ -23,51 +23,68 @@ from cropkt.survival.concordance import (
 )
 from cropkt.transfer.significance import TargetPredictions
 
-METHODS = ("self", "honest", "oracle", "rank_average", "majority_vote")
-
 
 def choose_sources(
     predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]
 ) -> list[dict[str, Any]]:
-    """A row a method: target, method, sources (one a fold, where chosen), pooled C-index, error, interval,
-    difference to the target's own model with p, and gap_to_oracle (oracle's C-index minus this one's).
+    """A row a method (`method_rows`), with its sources (one a fold, where chosen) and the oracle's pooled C-index minus
+    this one's (gap_to_oracle).
 
     `sources` are the candidates, other cohorts than the target. Empty without candidates.
     """
     if not sources:
         return []
+    risks, chosen = source_choices(predictions, sources, folds)
+    rows = method_rows(predictions, risks)
+    best = next(row["c_index_pooled"] for row in rows if row["method"] == "oracle")
+    return [
+        {**row, "sources": chosen.get(row["method"], []), "gap_to_oracle": best - row["c_index_pooled"]} for row in rows
+    ]
+
+
+def source_choices(
+    predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]
+) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """(M, B) risks by method, the target's own model ("self") among them; and the source chosen in each fold."""
     trained = [np.isin(predictions.patients, [*fold.train, *fold.validation]) for fold in folds]
     honest = [_best(predictions, sources, in_training) for in_training in trained]
     oracle = _best(predictions, sources, predictions.tested_in >= 0)
+    own = {"self": predictions.risk[predictions.own]} if predictions.own in predictions.risk else {}
     risks = {
+        **own,
         "honest": _chosen_risk(predictions, honest),
         "oracle": predictions.risk[oracle],
         "rank_average": _ensemble(predictions, sources, trained, _percentile),
         "majority_vote": _ensemble(predictions, sources, trained, _above_median),
     }
-    if predictions.own in predictions.risk:
-        risks["self"] = predictions.risk[predictions.own]
-    chosen = {"honest": honest, "oracle": [oracle] * len(folds)}
-    pooled = {name: _pooled(predictions, risk) for name, risk in risks.items()}
+    return risks, {"honest": honest, "oracle": [oracle] * len(folds)}
+
+
+def method_rows(predictions: TargetPredictions, risks: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """A row a method: target, method, mean and pooled C-index, error, interval, difference to the method "self" with p.
+
+    `risks` by method are (M, B), NaN where a model does not score a patient of `predictions`.
+    """
+    scores = {
+        name: score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk))
+        for name, risk in risks.items()
+    }
     events = int(predictions.event[predictions.tested_in >= 0].sum())
-    return [_row(predictions.own, name, pooled, events, chosen.get(name, [])) for name in METHODS if name in pooled]
+    return [_row(predictions.own, name, scores, events) for name in scores]
 
 
-def _row(
-    target: str, name: str, pooled: dict[str, CombinedConcordance], events: int, chosen: list[str]
-) -> dict[str, Any]:
-    found, own = pooled[name], pooled.get("self")
+def _row(target: str, name: str, scores: Mapping[str, FoldScores], events: int) -> dict[str, Any]:
+    found, own = scores[name].pooled, scores["self"].pooled if "self" in scores else None
     lower, upper = confidence_interval(found.c_index, found.standard_error, events)
     row = {
         "target": target,
         "method": name,
-        "sources": chosen,
+        "c_index_mean": scores[name].mean.c_index,
         "c_index_pooled": found.c_index,
         "standard_error": found.standard_error,
         "interval_lower": lower,
         "interval_upper": upper,
         "n_events": events,
-        "gap_to_oracle": pooled["oracle"].c_index - found.c_index,
         "difference_self": np.nan,
         "p_self": np.nan,
     }
@@ -121,7 +138,3 @@ def _percentile(risk: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 def _above_median(risk: np.ndarray, training: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(risk), (risk > np.median(training)).astype(float), np.nan)
-
-
-def _pooled(predictions: TargetPredictions, risk: np.ndarray) -> CombinedConcordance:
-    return score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk)).pooled

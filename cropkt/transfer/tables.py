@@ -11,7 +11,7 @@ from cropkt.files import atomic_path, digest, write_json
 from cropkt.transfer.agreement import architecture_agreement
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.results import ResultsFolder, read_comparisons, read_json, read_records
-from cropkt.transfer.significance import COMPARED, collect_predictions, compare, judge
+from cropkt.transfer.significance import COMPARED, TargetPredictions, collect_predictions, compare, judge
 from cropkt.transfer.source_choice import choose_sources
 
 CHOICE_COLUMNS = [
@@ -20,6 +20,7 @@ CHOICE_COLUMNS = [
     "architecture",
     "method",
     "sources",
+    "c_index_mean",
     "c_index_pooled",
     "standard_error",
     "interval_lower",
@@ -29,7 +30,7 @@ CHOICE_COLUMNS = [
     "difference_self",
     "p_self",
 ]
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 """Raised when the code changes what a comparison of the same predictions says."""
 FOLD_COLUMNS = [
     "source",
@@ -100,6 +101,14 @@ def choice_table(comparisons: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(CHOICE_COLUMNS))
 
 
+def read_predictions(folder: ResultsFolder, target: str, sources: Sequence[str]) -> TargetPredictions | None:
+    """What those of `sources` (and baselines) that have predictions say of `target`; None when none has."""
+    columns = ["patient_id", "time", "event", "source_fold", "target_fold", "risk"]
+    paths = {source: folder.predictions_path(source, target) for source in sources}
+    tables = {source: pd.read_parquet(path, columns=columns) for source, path in paths.items() if path.exists()}
+    return collect_predictions(target, tables) if tables else None
+
+
 def update_comparison(folder: ResultsFolder, target: str, folds: Sequence[Fold]) -> None:
     """Compare the measured sources of `target` with its baselines and with each other, and store what comes out.
 
@@ -111,13 +120,10 @@ def update_comparison(folder: ResultsFolder, target: str, folds: Sequence[Fold])
     path = folder.comparison_path(target)
     if (read_json(path) or {}).get("fingerprint") == fingerprint:
         return
-    columns = ["patient_id", "time", "event", "source_fold", "target_fold", "risk"]
-    paths = {source: folder.predictions_path(source, target) for source in measured}
-    tables = {source: pd.read_parquet(path, columns=columns) for source, path in paths.items() if path.exists()}
-    if not tables:
+    predictions = read_predictions(folder, target, list(measured))
+    if predictions is None:
         return
-    predictions = collect_predictions(target, tables)
-    candidates = [source for source in tables if mode_of(source, target) == "transfer"]
+    candidates = [source for source in predictions.risk if mode_of(source, target) == "transfer"]
     which = {"encoder": folder.encoder, "architecture": folder.architecture}
     content = {
         "fingerprint": fingerprint,
