@@ -74,10 +74,6 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
 def _space(text: str) -> tuple[str, Path]:
     kind, equals, path = text.partition("=")
     if not (equals and path):

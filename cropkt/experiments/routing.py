@@ -110,7 +110,7 @@ def _select(run: RoutingRun) -> Selection:
 
 
 def routing_settings(run: RoutingRun, selection: Selection) -> RoutingSettings:
-    """How routers and their rivals are set up where nothing is tuned. The release's defects are in `--protocol paper`."""
+    """How routers and their rivals are set up where nothing is tuned; with `--protocol paper` as in the release."""
     paper = run.config.protocol == "paper"
     return RoutingSettings(
         source_folds=run.source_folds,
