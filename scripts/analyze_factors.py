@@ -21,7 +21,8 @@ Writes to the results folder:
   regression_intra_ols.csv, _inter_ols.csv       the published kind of table; also _inter_beta.csv, _inter_mixed.csv
   regression_variance.csv                        the source's, target's, pair's and chance's share
   regression_prediction.csv                      targets left out: is the best source predicted?
-  factors_*.png, factors_section.html            pictures, and the report's section
+  factors_*.png                                  pictures
+  report.html                                    again, with a section on factors
   factors_explain_CODE.html, .png                with --explain
 
 Exit code: 0 done, 1 done but MLflow could not be written, 2 the input is wrong (one message says what).

@@ -98,21 +98,54 @@ def read_bags(
     with a UserWarning naming file, slide, patient, reason and what to do, and listed in `skipped`; with `strict` it is
     a StudyError. A patient without a good slide has no bag. Raises StudyError when no bag is left.
     """
-    width = cohort.encoder.dim
-    slides = cohort.slides
-    buffer = _allocate(int(slides["patches"].sum()), width, dtype, scratch, cohort.code)
+    columns = ["patient_id", "slide", "path", "patches"]
+    rows = list(cohort.slides[columns].itertuples(index=False, name=None))
+    return _read_rows(cohort.code, rows, cohort.encoder.dim, dtype, strict=strict, scratch=scratch)
+
+
+def read_slides(
+    slides: Sequence[tuple[str, Path]], width: int, *, dtype: torch.dtype = torch.float32, strict: bool = False
+) -> Bags:
+    """Bags of slides that belong to no study: (patient, path) a slide, those of a patient one after the other.
+
+    `width` is the features' D; a slide of another width, or that is bad (see `read_bags`), is left out with a warning
+    or, with `strict`, a StudyError. Raises StudyError when no bag is left.
+    """
+    rows = []
+    for patient, path in slides:
+        try:
+            patches, found = header(path)
+        except FeatureFileError:
+            patches, found = 0, width
+        if found != width:
+            skipped = SkippedSlide("new slides", path.stem, patient, str(path), f"has {found} features, not {width}")
+            _skip(skipped, strict)
+            continue
+        rows.append((patient, path.stem, str(path), patches))
+    return _read_rows("new slides", rows, width, dtype, strict=strict, scratch=None)
+
+
+def _read_rows(
+    cohort: str,
+    slides: Sequence[tuple[str, str, str, int]],
+    width: int,
+    dtype: torch.dtype,
+    *,
+    strict: bool,
+    scratch: Path | None,
+) -> Bags:
+    """Bags of `slides`: (patient, slide, path, patches), a patient's one after the other."""
+    buffer = _allocate(sum(patches for *_, patches in slides), width, dtype, scratch, cohort)
     patients: list[str] = []
     rows = [0]
     skipped = []
     end = 0
-    for patient, slide, path, patches in slides[["patient_id", "slide", "path", "patches"]].itertuples(
-        index=False, name=None
-    ):
+    for patient, slide, path, patches in slides:
         part = buffer[end : end + patches]
         try:
             _read_slide(path, part)
         except FeatureFileError as error:
-            skipped.append(_skip(SkippedSlide(cohort.code, slide, patient, path, str(error)), strict))
+            skipped.append(_skip(SkippedSlide(cohort, slide, patient, path, str(error)), strict))
             continue
         end += patches
         if patients and patients[-1] == patient:
@@ -121,7 +154,7 @@ def read_bags(
             patients.append(patient)
             rows.append(end)
     if not patients:
-        raise StudyError(f"{cohort.code}: none of its {len(slides)} slides can be used; see the warnings above")
+        raise StudyError(f"{cohort}: none of its {len(slides)} slides can be used; see the warnings above")
     return _bags(tuple(patients), buffer[:end], np.array(rows, dtype=np.int64), tuple(skipped))
 
 
@@ -144,7 +177,7 @@ def _skip(slide: SkippedSlide, strict: bool) -> SkippedSlide:
     to_do = "extract it again or remove its label row"
     if strict:
         raise StudyError(f"{slide.cohort}: {where}; {to_do}, or run without --strict to leave it out")
-    warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=3)
+    warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
     return slide
 
 

@@ -1,13 +1,11 @@
 """Factor analysis of a finished sweep: facts, tests, prediction, pictures, and their run in MLflow."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -17,7 +15,7 @@ from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import DEMO_STUDY
 from cropkt.experiments.progress import stage
-from cropkt.experiments.tracking import IMPATIENT, tracking_card_path, tracking_uri
+from cropkt.experiments.tracking import log_analysis
 from cropkt.factors.analysis import Analysis, analyse, write_analysis
 from cropkt.factors.calibration import control_table
 from cropkt.factors.explain import explain_cohort
@@ -35,7 +33,7 @@ from cropkt.factors.tables import (
 from cropkt.files import atomic_path
 from cropkt.report.page import remake_report
 from cropkt.report.sections import store_section
-from cropkt.transfer.results import ResultsFolder, read_json
+from cropkt.transfer.results import ResultsFolder
 
 STEPS = 8
 
@@ -136,43 +134,19 @@ def _parquet(path: Path, table: pd.DataFrame) -> Path:
 
 
 def _log(run: FactorsRun, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]) -> str:
-    """Log a run of its own in the sweep's experiment, tagged with the sweep's run; returns what went wrong."""
-    try:
-        _log_run(run, study, results, analysis, files)
-    except Exception as error:  # whatever a store can raise: it must never cost a result
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-    return ""
-
-
-def _log_run(run: FactorsRun, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]) -> None:
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param
-
-    for key, value in IMPATIENT.items():
-        os.environ.setdefault(key, value)
-    uri = tracking_uri(results.out, run.tracking_uri)
-    client = MlflowClient(tracking_uri=uri)
-    card = read_json(tracking_card_path(results)) or {}
-    name = run.experiment or card.get("experiment") or study.name
-    experiment = client.get_experiment_by_name(name)
-    local = (results.out / "mlflow-artifacts" / name).as_uri() if uri.startswith("sqlite") else None
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name, artifact_location=local)
-    tags = {"cropkt.kind": "factors"}
-    if "id" in card:
-        tags["cropkt.results"] = card["id"]
-        of_sweep = f"tags.`cropkt.kind` = 'sweep' and tags.`cropkt.results` = '{card['id']}'"
-        if sweeps := client.search_runs([experiment_id], of_sweep, max_results=1):
-            tags["cropkt.sweep_run"] = sweeps[0].info.run_id
-    title = f"factors {results.encoder} {results.architecture}"
-    found = client.create_run(experiment_id, tags=tags, run_name=title).info.run_id
+    """Log a run of its own beside the sweep's; returns what went wrong."""
     settings = {"encoder": results.encoder, "architecture": results.architecture, "permutations": run.permutations}
-    parameters = [Param(name, str(value)) for name, value in (settings | vars(run.facts)).items()]
-    now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in _metrics(analysis).items() if np.isfinite(value)]
-    client.log_batch(found, metrics, parameters)
-    for path in files:
-        client.log_artifact(found, str(path))
-    client.set_terminated(found)
+    return log_analysis(
+        results,
+        "factors",
+        name=f"factors {results.encoder} {results.architecture}",
+        study=study.name,
+        experiment=run.experiment,
+        uri=run.tracking_uri,
+        parameters=settings | vars(run.facts),
+        metrics=_metrics(analysis),
+        files=files,
+    )
 
 
 def _metrics(analysis: Analysis) -> dict[str, float]:

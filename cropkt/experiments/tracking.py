@@ -9,7 +9,7 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -304,6 +304,60 @@ def tracking(
         tracker.stop()
         raise
     tracker.finish()
+
+
+def log_analysis(
+    results: ResultsFolder,
+    kind: str,
+    *,
+    name: str,
+    study: str,
+    experiment: str | None,
+    uri: str | None,
+    parameters: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    histories: Mapping[str, Sequence[float]] | None = None,
+    files: Sequence[Path] = (),
+) -> str:
+    """Log one run of an analysis beside its sweep, tagged with the sweep's run; returns what went wrong, else "".
+
+    The experiment is `experiment`, else the sweep's, else named after the study. `histories` are metrics with a value a
+    step. Numbers that are not finite are left out.
+    """
+    from mlflow.entities import Metric, Param
+
+    tracker_uri = tracking_uri(results.out, uri)
+    card = read_json(tracking_card_path(results)) or {}
+    now = int(time.time() * 1000)
+    logged = [Metric(key, float(value), now, 0) for key, value in metrics.items() if _is_number(value)]
+    for key, values in (histories or {}).items():
+        logged += [Metric(key, float(value), now, step) for step, value in enumerate(values) if _is_number(value)]
+    try:
+        for key, value in IMPATIENT.items():
+            os.environ.setdefault(key, value)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=tracker_uri)
+        title = experiment or card.get("experiment") or study
+        found = client.get_experiment_by_name(title)
+        local = (results.out / "mlflow-artifacts" / title).as_uri() if tracker_uri.startswith("sqlite") else None
+        number = found.experiment_id if found else client.create_experiment(title, artifact_location=local)
+        tags = {"cropkt.kind": kind}
+        if "id" in card:
+            tags["cropkt.results"] = card["id"]
+            of_sweep = f"tags.`cropkt.kind` = 'sweep' and tags.`cropkt.results` = '{card['id']}'"
+            if sweeps := client.search_runs([number], of_sweep, max_results=1):
+                tags["cropkt.sweep_run"] = sweeps[0].info.run_id
+        run = client.create_run(number, tags=tags, run_name=name).info.run_id
+        texts = [Param(key, str(value)[:6000]) for key, value in parameters.items()]
+        for start in range(0, max(len(logged), 1), 900):
+            client.log_batch(run, logged[start : start + 900], texts[:100] if start == 0 else [])
+        for path in files:
+            client.log_artifact(run, str(path))
+        client.set_terminated(run)
+    except Exception as error:  # whatever a store can raise: it must never cost a result
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    return ""
 
 
 def log_results(out: Path, experiment: str | None = None, *, uri: str | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.text import Annotation, Text
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.transforms import Bbox
 from scipy.stats import probplot
 
 from cropkt.factors.analysis import Analysis
@@ -22,6 +25,24 @@ from cropkt.files import atomic_path
 
 FOUND, NOT_FOUND = "#b35806", "#8c959f"
 LEVEL = 0.05
+LEVELS = {"pair": "of a pair", "source": "of the source", "target": "of the target"}
+GROUPS: tuple[dict[str, Any], ...] = (
+    {"s": 9, "color": NOT_FOUND, "label": "other pairs", "alpha": 0.8},
+    {"s": 26, "color": FOUND, "label": "same histology group", "marker": "D"},
+)
+AROUND: tuple[tuple[tuple[int, int], dict[str, Any]], ...] = (
+    ((5, 0), {"ha": "left", "va": "center"}),
+    ((-5, 0), {"ha": "right", "va": "center"}),
+    ((0, 4), {"ha": "center", "va": "bottom"}),
+    ((0, -4), {"ha": "center", "va": "top"}),
+    ((4, 3), {"ha": "left", "va": "bottom"}),
+    ((4, -3), {"ha": "left", "va": "top"}),
+    ((-4, 3), {"ha": "right", "va": "bottom"}),
+    ((-4, -3), {"ha": "right", "va": "top"}),
+    ((0, 13), {"ha": "center", "va": "bottom", "arrowprops": {"arrowstyle": "-", "linewidth": 0.5}}),
+    ((0, -13), {"ha": "center", "va": "top", "arrowprops": {"arrowstyle": "-", "linewidth": 0.5}}),
+)
+HEADING: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "fontweight": "bold", "va": "center"}
 
 
 def draw_all(out: Path, analysis: Analysis, pairs: pd.DataFrame) -> dict[str, Path]:
@@ -50,19 +71,27 @@ def save(path: Path, figure: Figure) -> Path:
 
 
 def draw_effects(factors: pd.DataFrame) -> Figure:
-    """Coefficient and 95 % interval of each factor, coloured where the false discovery rate lets it count."""
-    table = factors.sort_values(["level", "coefficient"])
-    figure, axes = plt.subplots(figsize=(8.5, 1.2 + 0.21 * len(table)), layout="constrained")
-    for place, row in enumerate(table.to_dict("records")):
-        colour = FOUND if row["q_value"] < LEVEL else NOT_FOUND
-        axes.plot([row["lower"], row["upper"]], [place, place], color=colour, linewidth=1.5)
-        axes.plot(row["coefficient"], place, "o", color=colour, markersize=4)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(table)), table["label"], fontsize=7.5)
-    axes.set_ylim(-0.7, len(table) - 0.3)
+    """Coefficient and 95 % interval of each factor; filled where the false discovery rate lets it count."""
+    parts = [factors[factors["level"] == level].sort_values("coefficient", ascending=False) for level in LEVELS]
+    height = len(factors) + len(LEVELS)
+    figure, axes = plt.subplots(figsize=(8.5, 1.2 + 0.2 * height), layout="constrained")
+    place = 0
+    for level, part in zip(LEVELS.values(), parts, strict=True):
+        axes.annotate(level, (0, place), xycoords=("axes fraction", "data"), xytext=(6, 0), **HEADING)
+        for number, row in enumerate(part.to_dict("records"), place + 1):
+            found = row["q_value"] < LEVEL
+            colour = FOUND if found else NOT_FOUND
+            axes.plot([row["lower"], row["upper"]], [number, number], color=colour, linewidth=1.5)
+            axes.plot(row["coefficient"], number, "o", color=colour, markersize=5, mfc=colour if found else "white")
+        place += len(part) + 1
+    axes.axvline(0, color="black", linewidth=0.8, zorder=0)
+    labels = [label for part in parts for label in ("", *part["label"].str.replace(r"^\w+: ", "", regex=True))]
+    axes.set_yticks(range(height), labels, fontsize=7.5)
+    axes.set_ylim(height - 0.3, -0.7)
     axes.set_xlabel("change of the C-index for one standard deviation (95 % interval)")
-    axes.set_title("Each factor alone; coloured: found at a false discovery rate of 5 %", fontsize=10, loc="left")
+    axes.set_title("Filled: found at a false discovery rate of 5 %", fontsize=9, loc="left")
     _clean(axes)
+    axes.tick_params(axis="y", length=0)
     return figure
 
 
@@ -72,20 +101,20 @@ def draw_distance(pairs: pd.DataFrame) -> Figure:
     known = pairs[np.isfinite(pairs[OUTCOME])]
     names = {"mmd_patches": "maximum mean discrepancy of patches", "attention_overlap": "attention shared"}
     for axes, (column, label) in zip(both, names.items(), strict=True):
-        for same, colour, name in ((0, NOT_FOUND, "other pairs"), (1, FOUND, "same histology group")):
+        for same, style in enumerate(GROUPS):
             part = known[known["same_group"] == same]
-            axes.scatter(part[column], part[OUTCOME], s=9, color=colour, label=name, alpha=0.8)
+            axes.scatter(part[column], part[OUTCOME], **style)
         axes.axhline(0.5, color="black", linewidth=0.8)
         axes.set_xlabel(label)
         _clean(axes)
     both[0].set_ylabel("C-index, pooled")
-    both[0].legend(frameon=False, fontsize=8)
+    figure.legend(*both[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
 def draw_variance(variance: pd.DataFrame) -> Figure:
     """Shares of the variance of the C-index between cohorts."""
-    figure, axes = plt.subplots(figsize=(8, 1.9), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.5, 1.3), layout="constrained")
     start = 0.0
     colours = ["#b35806", "#f1a340", "#542788", "#b8bcc2", "#d8dade"]
     for row, colour in zip(variance.to_dict("records"), colours, strict=True):
@@ -93,7 +122,7 @@ def draw_variance(variance: pd.DataFrame) -> Figure:
         start += row["share"]
     axes.set_xlim(0, 1)
     axes.set_axis_off()
-    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower left", ncols=5, columnspacing=1.2, frameon=False, fontsize=8)
     return figure
 
 
@@ -111,6 +140,7 @@ def draw_diagnostics(analysis: Analysis, pairs: pd.DataFrame) -> Figure:
     quantiles.set_xlabel("normal quantile")
     events.scatter(known["n_events"], residual, s=7, color=FOUND)
     events.set_xscale("log")
+    events.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     events.xaxis.set_major_formatter(ScalarFormatter())
     events.xaxis.set_minor_formatter(NullFormatter())
     events.set_xlabel("events of the target")
@@ -125,16 +155,20 @@ def draw_prediction(analysis: Analysis) -> Figure:
     """Left: predicted and measured C-index of targets left out. Right: regret of each way to choose a source."""
     figure, (scatter, bars) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
     predicted = analysis.predicted
-    scatter.scatter(predicted["predicted:factors"], predicted[OUTCOME], s=8, color=FOUND)
+    scatter.scatter(predicted["predicted:factors"], predicted[OUTCOME], s=8, color=FOUND, alpha=0.6)
     scatter.axline((0.5, 0.5), slope=1, color="black", linewidth=0.8)
     scatter.set_xlabel("predicted C-index, target left out")
     scatter.set_ylabel("measured")
     table = analysis.prediction
-    bars.barh(range(len(table)), table["regret"], color=FOUND)
-    bars.axvline(table["regret_random"].mean(), color="black", linestyle="--", linewidth=1)
-    bars.text(table["regret_random"].mean(), -0.75, "random", ha="center", va="bottom", fontsize=8)
+    drawn = bars.barh(range(len(table)), table["regret"], color=FOUND)
+    bars.bar_label(drawn, fmt="%.3f", padding=3, fontsize=8)
+    random = table["regret_random"].mean()
+    bars.axvline(random, color="black", linestyle="--", linewidth=1)
+    above = bars.get_xaxis_transform()
+    bars.text(random, 1.01, f"random source {random:.3f}", ha="center", va="bottom", fontsize=8, transform=above)
     bars.set_yticks(range(len(METHODS)), table["method"], fontsize=8)
-    bars.set_ylim(len(METHODS) - 0.5, -0.8)
+    bars.set_xlim(0, 1.2 * max(random, table["regret"].max()))
+    bars.invert_yaxis()
     bars.set_xlabel("C-index lost to the best source, mean over targets")
     for axes in (scatter, bars):
         _clean(axes)
@@ -143,23 +177,45 @@ def draw_prediction(analysis: Analysis) -> Figure:
 
 def draw_cohorts(analysis: Analysis) -> Figure:
     """How good a source and how easy a target each cohort is: random effects of the mixed model without factors."""
-    sides = analysis.effects
-    figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
-    axes.scatter(sides["source_effect"], sides["target_effect"], s=12, color=FOUND)
-    for row in sides.to_dict("records"):
-        axes.annotate(
-            row["cohort"].upper(),
-            (row["source_effect"], row["target_effect"]),
-            fontsize=7,
-            xytext=(3, 2),
-            textcoords="offset points",
-        )
-    axes.axhline(0, color="black", linewidth=0.6)
-    axes.axvline(0, color="black", linewidth=0.6)
+    sides = analysis.effects.dropna()
+    figure, axes = plt.subplots(figsize=(8.5, 6), layout="constrained")
+    axes.axhline(0, color="black", linewidth=0.6, zorder=0)
+    axes.axvline(0, color="black", linewidth=0.6, zorder=0)
+    axes.scatter(sides["source_effect"], sides["target_effect"], s=14, color=FOUND)
     axes.set_xlabel("as a source: C-index above the average source")
     axes.set_ylabel("as a target: C-index above the average target")
+    axes.margins(0.08)
     _clean(axes)
+    _name_points(axes, sides["source_effect"], sides["target_effect"], sides["cohort"].str.upper())
     return figure
+
+
+def _name_points(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series) -> None:
+    """A name beside each point, at the place around it where it covers the fewest points and names."""
+    axes.figure.canvas.draw()
+    places = axes.transData.transform(np.column_stack([x, y]))
+    taken: list[Bbox] = [Bbox([place - 4, place + 4]) for place in places]
+    for place, name in zip(zip(x, y, strict=True), names, strict=True):
+        choices = []
+        for offset, style in AROUND:
+            text = axes.annotate(name, place, xytext=offset, textcoords="offset points", fontsize=7.5, **style)
+            choices.append((sum(_shared_area(_extent(text), box) for box in taken), text))
+        best = min(choices, key=lambda choice: choice[0])[1]
+        for _, text in choices:
+            if text is not best:
+                text.remove()
+        taken.append(_extent(best))
+
+
+def _extent(text: Annotation) -> Bbox:
+    """Of the writing, without its arrow."""
+    text.get_window_extent()  # puts the writing where it belongs
+    return Text.get_window_extent(text)
+
+
+def _shared_area(one: Bbox, other: Bbox) -> float:
+    both = Bbox.intersection(one, other)
+    return 0.0 if both is None else both.width * both.height
 
 
 def draw_prototypes(prototypes: pd.DataFrame) -> Figure:
@@ -179,7 +235,7 @@ def draw_prototypes(prototypes: pd.DataFrame) -> Figure:
     risk.set_xlabel("rank correlation of its fraction with predicted risk")
     attention.set_xlabel("attention against an even share")
     if len(prototypes):
-        risk.legend(frameon=False, fontsize=8)
+        figure.legend(*risk.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure
 
 

@@ -97,23 +97,36 @@ def summarise_predictions(predicted: pd.DataFrame, scores: pd.DataFrame) -> pd.D
     return pd.DataFrame(rows)
 
 
-def verdict(summary: pd.DataFrame, level: float = 0.05) -> str:
-    """Is the prediction useful? One honest sentence or two."""
+def verdict(summary: pd.DataFrame, scores: pd.DataFrame, level: float = 0.05) -> str:
+    """Is the prediction useful? One honest sentence or two, from `summarise_predictions` and `score_predictions`."""
     of = summary.set_index("method")
-    best = of.loc["factors and source's record"]
-    rules = of.drop(index=["factors", "factors and source's record"])
+    predictor = "factors and source's record"
+    best = of.loc[predictor]
+    p_random = float(of["p_value"][predictor])
+    rules = of.drop(index=["factors", predictor])
     rule = rules.iloc[int(rules["regret"].to_numpy().argmin())]
     told = (
         f"Choosing a left-out target's source by predicted C-index loses {best['regret']:.3f} to the best one, a "
-        f"random source {best['regret_random']:.3f} ({best['targets']:.0f} targets, p = {best['p_value']:.2g})"
+        f"random source {best['regret_random']:.3f} ({best['targets']:.0f} targets, {_p(p_random)}); the best simple "
+        f"rule, {rule.name} ({rule['what']}), loses {rule['regret']:.3f}"
     )
-    simple = f"the best simple rule, {rule.name} ({rule['what']}), loses {rule['regret']:.3f}"
-    if not best["p_value"] < level:
-        return f"{told}; {simple}. The prediction is not shown to be useful."
-    share = best["saved"] / best["regret_random"]
-    if rule["regret"] <= best["regret"]:
-        return f"{told}; {simple}. It saves {share:.0%} of the regret, but the simple rule does as well or better."
-    return f"{told}; {simple}. The prediction is useful: it saves {share:.0%} of the regret, more than any simple rule."
+    if not p_random < level:
+        return f"{told}. The prediction is not shown to be useful."
+    share = f"saves {best['saved'] / best['regret_random']:.0%} of a random choice's regret"
+    regret = scores.pivot(index="target", columns="method", values="regret")
+    less = regret[rule.name] - regret[predictor]
+    p_value = wilcoxon(less).pvalue if (less != 0).any() else 1.0
+    if p_value >= level:
+        return (
+            f"{told}. The prediction is useful: it {share}; that it beats the simple rule is not shown ({_p(p_value)})."
+        )
+    if less.mean() > 0:
+        return f"{told}. The prediction is useful: it {share}, more than the simple rule does ({_p(p_value)})."
+    return f"{told}. The prediction {share}, but the simple rule saves more ({_p(p_value)}): use the rule."
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def _left_out(table: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:

@@ -91,9 +91,33 @@ def test_predictions_find_the_planted_distance(tables: tuple[pd.DataFrame, pd.Da
     assert summary.loc["factors", "regret"] < summary.loc["factors", "regret_random"]
     shuffled = pairs.assign(**{OUTCOME: np.random.default_rng(1).permutation(pairs[OUTCOME])})
     by_chance = predict_left_out(shuffled, cohorts)
-    chance = summarise_predictions(by_chance, score_predictions(by_chance))
+    of_chance = score_predictions(by_chance)
+    chance = summarise_predictions(by_chance, of_chance)
     assert abs(chance.set_index("method").loc["factors", "rank_correlation"]) < 0.15
-    assert "not shown to be useful" in verdict(chance)
+    assert "not shown to be useful" in verdict(chance, of_chance)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ([0.1] * 12, "that it beats the simple rule is not shown"),
+        ([0.05] * 12, "but the simple rule saves more"),
+        ([0.15] * 12, "more than the simple rule does"),
+        ([0.05] * 5 + [0.16] * 7, "that it beats the simple rule is not shown"),
+    ],
+)
+def test_a_prediction_is_only_said_to_beat_a_rule_when_it_is_shown(rule: list[float], told: str) -> None:
+    """Regrets of 12 targets; a random source loses .2, the prediction .1, the best rule `rule` with a little noise."""
+    noise = np.linspace(-1e-3, 1e-3, 12)
+    regrets = dict.fromkeys(METHODS, 0.2 + 0 * noise) | {"factors and source's record": 0.1 + 0 * noise}
+    regrets["nearest"] = np.array(rule) + noise
+    random = 0.2 + np.linspace(1e-4, 2e-4, 12)
+    scores = pd.concat(
+        pd.DataFrame({"target": range(12), "method": method, "regret": regret, "regret_random": random})
+        for method, regret in regrets.items()
+    ).assign(rank_correlation=0.5)
+    predicted = pd.DataFrame({OUTCOME: [0.4, 0.6], "baseline": 0.5, **{f"predicted:{m}": 0.5 for m in METHODS}})
+    assert told in verdict(summarise_predictions(predicted, scores), scores)
 
 
 def test_regret_is_what_a_choice_loses_to_the_best_source() -> None:

@@ -14,6 +14,7 @@ from cropkt.errors import ConfigError
 from cropkt.experiments.factors import FactorsRun, analyse_factors, check_controls
 from cropkt.factors.tables import FactConfig
 from cropkt.models.mil import Architecture
+from cropkt.report.sections import section_path
 from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import SourcePlan, load_source_models, store_null_model, train_cohort
 from cropkt.transfer.pair import hold_target, measure_pair
@@ -78,9 +79,15 @@ def test_an_analysis_writes_all_it_promises(measured: FactorsRun, capsys: pytest
     tables = ("intra_ols", "inter_ols", "inter_beta", "inter_mixed", "joint", "variance", "horizons", "prediction")
     for name in tables:
         assert len(pd.read_csv(out / f"regression_{name}.csv")), name
-    section = (out / "factors_section.html").read_text()
+    section = section_path(ResultsFolder(out, "simulated", "abmil"), "factors").read_text()
     assert section.count("<section") == section.count("</section>") == 1
+    assert section.count("<table") == section.count("</table>") == 9
+    assert section.count("<details") == section.count("</details>")
     assert "http" not in section
+    assert "What is odd about SARC" in section
+    report = (out / "report.html").read_text()
+    assert 'href="#factors"' in report
+    assert section.partition("</h2>")[2].strip() in report
     page = (out / "factors_explain_sarc.html").read_text()
     assert "What is odd about SARC" in page
     assert "prototype" in page
@@ -90,9 +97,7 @@ def test_an_analysis_writes_all_it_promises(measured: FactorsRun, capsys: pytest
     run = client.search_runs([experiment.experiment_id])[0]
     assert run.data.tags["cropkt.kind"] == "factors"
     assert "q_value/same_group" in run.data.metrics
-    assert {"factors_pair.parquet", "factors_section.html"} <= {
-        file.path for file in client.list_artifacts(run.info.run_id)
-    }
+    assert {"factors_pair.parquet", "report.html"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
 def test_the_same_seed_gives_the_same_tables(measured: FactorsRun) -> None:

@@ -16,7 +16,9 @@ from made_up_results import ARCHITECTURE, ENCODER, write_results
 
 from cropkt.errors import InputError
 from cropkt.report.page import remake_report, write_report
+from cropkt.report.sections import store_section
 from cropkt.report.tables import read_tables
+from cropkt.transfer.results import ResultsFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CODES = ["blca", "cesc", "sarc", "dlbc", "tgct", "ucs"]
@@ -149,6 +151,59 @@ def test_same_folder_same_bytes(results: Path) -> None:
     first = remake_report(results).read_bytes()
     assert remake_report(results).read_bytes() == first
     assert not list(results.glob(".report*"))
+
+
+def test_a_report_made_again_has_the_settings_of_the_run(results: Path, tmp_path: Path) -> None:
+    copy_tables(results, tmp_path)
+    first = write_report(tmp_path, ENCODER, ARCHITECTURE, study="a study", settings={"epochs": "<20>"}).read_bytes()
+    (tmp_path / "report.html").unlink()
+    assert remake_report(tmp_path).read_bytes() == first
+    assert {"a study", "<20>"} <= set(Page(tmp_path / "report.html").text)
+
+
+def test_sections_of_analyses_are_shown_with_their_architecture(results: Path, tmp_path: Path) -> None:
+    copy_tables(results, tmp_path)
+    for table in ("pairs", "transfer"):
+        both = pd.read_parquet(tmp_path / f"{table}.parquet")
+        pd.concat([both, both.assign(architecture="max")]).to_parquet(tmp_path / f"{table}.parquet", index=False)
+    plain = Page(remake_report(tmp_path, architecture="max"))
+    store_section(ResultsFolder(tmp_path, ENCODER, "max"), "routing", "Of max", "<p>pooled by max</p>")
+    for name in ("routing", "factors"):
+        folder = ResultsFolder(tmp_path, ENCODER, ARCHITECTURE)
+        store_section(folder, name, f"Title & <{name}>", f"<p>found by {name}</p>")
+    page = Page(remake_report(tmp_path, ENCODER, ARCHITECTURE))
+    ids = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert ids == ["headline", "matrix", "target", "factors", "routing", "methods", "tables"]
+    links = [attributes.get("href") for tag, attributes in page.tags if tag == "a"]
+    assert links.index("#factors") < links.index("#routing") < links.index("#methods")
+    assert {"Title & <factors>", "found by factors", "Title & <routing>", "found by routing"} <= set(page.text)
+    assert "pooled by max" not in page.text
+    of_max = Page(remake_report(tmp_path, ENCODER, "max"))
+    assert "pooled by max" in of_max.text
+    assert "found by factors" not in of_max.text
+    assert of_max.count("section") == plain.count("section") + 1
+    with pytest.raises(ValueError, match="no section other"):
+        store_section(folder, "other", "Other", "")
+
+
+def test_a_section_made_before_pairs_were_measured_anew_says_so(results: Path, tmp_path: Path) -> None:
+    copy_tables(results, tmp_path)
+    folder = ResultsFolder(tmp_path, ENCODER, ARCHITECTURE)
+    store_section(folder, "factors", "Factors", "<p>found</p>")
+    warning = "Pairs have been measured anew since this analysis was made; run it again."
+    assert warning not in Page(remake_report(tmp_path)).text
+    pairs = pd.read_parquet(tmp_path / "pairs.parquet")
+    other = pairs["source"] == "random"
+    pairs.loc[other, "c_index_pooled"] = 0.4
+    pairs.to_parquet(tmp_path / "pairs.parquet", index=False)
+    assert warning not in Page(remake_report(tmp_path)).text
+    pairs.loc[(pairs["source"] == "sarc") & (pairs["target"] == "cesc"), "c_index_pooled"] += 1e-4
+    pairs.to_parquet(tmp_path / "pairs.parquet", index=False)
+    page = Page(remake_report(tmp_path))
+    assert warning in page.text
+    assert page.text.index("Factors") < page.text.index(warning) < page.text.index("found")
+    store_section(folder, "factors", "Factors", "<p>found</p>")
+    assert warning not in Page(remake_report(tmp_path)).text
 
 
 def test_odd_names_stay_text(results: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,8 +21,11 @@ from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
+from cropkt.factors.pictures import save
+from cropkt.factors.section import picture_html
 from cropkt.report.curves import risk_groups
 from cropkt.report.page import write_report
+from cropkt.report.sections import store_section
 from cropkt.transfer.results import ResultsFolder
 
 pytestmark = pytest.mark.browser
@@ -63,8 +67,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
-    """Made-up results of six cohorts and their report."""
+    """Made-up results of six cohorts and their report, with a section of an analysis."""
     results = write_results(tmp_path_factory.mktemp("results"), CODES, patients=40)
+    picture = save(results.out / "wide.png", plt.figure(figsize=(9, 4)))
+    store_section(
+        results, "factors", "What makes knowledge transfer", picture_html(picture, "A picture", "Its caption.")
+    )
     write_report(results.out, ENCODER, ARCHITECTURE, study="made up", settings={"seed": "0"})
     return results
 
@@ -260,6 +268,28 @@ def test_address_opens_the_pair(browser: Any, folder: ResultsFolder) -> None:
     browser.get((folder.out / "report.html").as_uri() + "#pair=sarc,ucec")
     until(lambda: browser.execute_script("return document.getElementById('pair').open"))
     assert text(browser, "#pair-title") == "SARC → UCEC"
+
+
+def test_the_section_of_an_analysis_is_reached_and_its_picture_shown(page: Any) -> None:
+    link = page.find_element("css selector", "nav a[href='#factors']")
+    assert link.text == "Factors"
+    page.execute_script("arguments[0].focus()", link)
+    press(page, "\ue007")  # Enter
+    top = "return document.getElementById('factors-title').getBoundingClientRect().top"
+    until(lambda: 0 <= page.execute_script(top) < 200)
+    assert page.execute_script("return document.querySelector('#factors img').naturalWidth") == 9 * 130
+
+
+def test_a_narrow_screen_moves_pictures_not_the_page(page: Any, folder: ResultsFolder) -> None:
+    narrow = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    try:
+        open_report(page, folder.out / "report.html")
+        whole = page.execute_script("return document.documentElement.scrollWidth")
+        picture = page.execute_script("return document.querySelector('#factors img').clientWidth")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert whole <= 400 < picture
 
 
 def test_tables_are_saved_as_csv(page: Any, folder: ResultsFolder, tmp_path: Path) -> None:
