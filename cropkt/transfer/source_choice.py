@@ -69,8 +69,8 @@ def method_rows(predictions: TargetPredictions, risks: Mapping[str, np.ndarray])
         name: score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk))
         for name, risk in risks.items()
     }
-    events = int(predictions.event[predictions.tested_in >= 0].sum())
-    return [_row(predictions.own, name, scores, events) for name in scores]
+    events = {name: int(predictions.event[np.isfinite(risk).any(axis=0)].sum()) for name, risk in risks.items()}
+    return [_row(predictions.own, name, scores, events[name]) for name in scores]
 
 
 def _row(target: str, name: str, scores: Mapping[str, FoldScores], events: int) -> dict[str, Any]:

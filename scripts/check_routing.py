@@ -1,0 +1,66 @@
+"""Check on simulated studies what routing is worth: methods over targets, and whether gates favour who truly helps."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cropkt.errors import ConfigError
+from cropkt.experiments.command import DONE, run_command
+
+EPILOG = """
+Reads what tune_router.py has left; runs nothing. The figures of docs/routing.md:
+
+  for seed in 7 8 9; do
+    python scripts/simulate_study.py --out studies/seed$seed --seed $seed
+    python scripts/tune_router.py --study studies/seed$seed --out runs/seed$seed --trials 8 \\
+        --target uvm,chol,acc,dlbc,meso,ov,paad,pcpg,tgct,ucs,thym,prad,thca
+  done
+  python scripts/check_routing.py studies/seed7=runs/seed7 studies/seed8=runs/seed8 studies/seed9=runs/seed9
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 2 a folder does not hold what is needed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", metavar="STUDY=OUT", help="a simulated study and the results on it")
+    chosen = parser.parse_args(arguments)
+    return run_command(lambda: _check(chosen.folders))
+
+
+def _check(folders: Sequence[str]) -> int:
+    import pandas as pd
+
+    from cropkt.transfer.routing_check import group_shares, method_summary, paired_differences
+
+    methods, shares = [], []
+    for named in folders:
+        study, _, out = named.partition("=")
+        paths = [Path(study) / "truth.parquet", Path(out) / "routing.parquet", Path(out) / "gates.parquet"]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise ConfigError(
+                f"{named}: no {missing[0]}; give a simulated study and the results of tune_router.py on it"
+            )
+        truth, of_study, gates = (pd.read_parquet(path) for path in paths)
+        methods.append(of_study.assign(study=study))
+        shares.append(group_shares(gates, truth).assign(study=study))
+    table, share = pd.concat(methods, ignore_index=True), pd.concat(shares, ignore_index=True)
+    for title, shown in (
+        ("mean pooled C-index over targets", method_summary(table)),
+        ("ROUPKT minus ...", paired_differences(table)),
+        ("gates", share),
+    ):
+        print(f"\n{title}\n{shown.to_string(index=False, float_format='%.3f')}")
+    grouped = share.dropna(subset=["group_share"])
+    print(
+        f"\ngate mass on the planted group {grouped['group_share'].mean():.3f}, with equal gates "
+        f"{grouped['equal_share'].mean():.3f} ({len(grouped)} targets with a group); rank correlation of gates with "
+        f"the sources' true C-index {share['rank_correlation'].mean():.3f} ({len(share)} targets)"
+    )
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
