@@ -1,7 +1,7 @@
 """Routers for target cohorts: sources and pairs where they are missing, searches, final fits, tables, pictures, log."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +10,15 @@ import pandas as pd
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Workers, lay_out, ray_session
 from cropkt.experiments.command import DONE, SOME_FAILED
-from cropkt.experiments.config import RunConfig
 from cropkt.experiments.prepare import Selection, select
-from cropkt.experiments.search_space import KINDS, SearchSpace, read_space
+from cropkt.experiments.routing_run import RoutingOutcome, RoutingRun, routing_settings
+from cropkt.experiments.search_space import SearchSpace, read_space
 from cropkt.experiments.sweep import sweep_if_needed
 from cropkt.experiments.workspace import workspace
 from cropkt.files import atomic_path, digest
-from cropkt.models.router import RouterSettings
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.results import read_json, read_record
-from cropkt.transfer.routing import RoutingSettings
 from cropkt.transfer.routing_results import (
-    NAMES,
     chosen_source,
     expert_sources,
     method_table,
@@ -30,45 +27,6 @@ from cropkt.transfer.routing_results import (
 
 if TYPE_CHECKING:
     from cropkt.experiments.routing_trial import RoutingJob
-    from cropkt.experiments.search import FoldSearch, Unit
-
-
-@dataclass(frozen=True)
-class RoutingRun:
-    """What a person asked for. `config` is what all experiments share; its folds are those of the source models.
-
-    tune: what is searched for, of KINDS. spaces: files that replace tune_spaces/<kind>.yaml. trials: a search's, for
-    each outer fold. timeout: seconds for all searches. source_folds: which fold models make a source's expert vector.
-    """
-
-    config: RunConfig
-    tune: tuple[str, ...] = ("router", "fusion")
-    spaces: Mapping[str, Path] = field(default_factory=dict)
-    trials: int = 20
-    timeout: float | None = None
-    source_folds: tuple[int, ...] = (0,)
-    inner_folds: int = 3
-
-    def __post_init__(self) -> None:
-        for kind in (*self.tune, *self.spaces):
-            if kind not in KINDS:
-                raise ConfigError(f"{kind!r} cannot be tuned; choose of {', '.join(KINDS)}")
-        if self.trials < 0 or self.inner_folds < 2 or not self.source_folds:
-            raise ConfigError("--trials must be 0 or more, --inner-folds 2 or more, --source-folds name a fold")
-        if self.timeout is not None and self.timeout <= 0:
-            raise ConfigError(f"--timeout is {self.timeout:g}; it must be above 0 seconds")
-
-
-@dataclass(frozen=True)
-class RoutingOutcome:
-    """What a run has found. failed: target and fold with the reason."""
-
-    job: "RoutingJob"
-    targets: tuple[str, ...]
-    methods: pd.DataFrame
-    gates: pd.DataFrame
-    searches: "dict[Unit, FoldSearch]"
-    failed: dict[str, str]
 
 
 def tune_router(run: RoutingRun) -> int:
@@ -76,7 +34,7 @@ def tune_router(run: RoutingRun) -> int:
 
     Writes routing.parquet, gates.parquet and routing/ under the results folder, and logs to MLflow.
     """
-    from cropkt.experiments.routing_log import conclude
+    from cropkt.experiments.routing_log import conclude, print_table
 
     spaces = {kind: read_space(kind, run.spaces.get(kind)) for kind in run.tune} if run.trials else {}
     selection = _select(run)
@@ -107,19 +65,6 @@ def _select(run: RoutingRun) -> Selection:
         if len(selection.folds) < folds:
             raise ConfigError(f"--folds: a router for {target} needs its own models of all {folds} folds")
     return selection
-
-
-def routing_settings(run: RoutingRun, selection: Selection) -> RoutingSettings:
-    """How routers and their rivals are set up where nothing is tuned; with `--protocol paper` as in the release."""
-    paper = run.config.protocol == "paper"
-    return RoutingSettings(
-        source_folds=run.source_folds,
-        inner_parts=run.inner_folds,
-        cross_fitted=not paper,
-        router=RouterSettings(balance_over="bag" if paper else "update"),
-        training=selection.training,
-        released_gru=paper,
-    )
 
 
 def _route(
@@ -246,30 +191,3 @@ def _tables(job: "RoutingJob", targets: Sequence[str], sources: Sequence[str]) -
 
 def _identity(job: "RoutingJob") -> dict[str, str]:
     return {"encoder": job.results.encoder, "architecture": job.results.architecture}
-
-
-def print_table(methods: pd.DataFrame) -> None:
-    """Method, mean and pooled C-index with interval, difference to the own model with p; a block a target."""
-    for target, rows in methods.groupby("target", sort=False):
-        print(f"\n{target}: C-index on test patients, {rows['n_events'].iloc[0]} events, {rows['folds'].iloc[0]} folds")
-        width = max(map(len, NAMES.values()))
-        print(f"{'method':{width}s}  mean   pooled [95 % interval]   to own model   p")
-        for row in rows.to_dict("records"):
-            name = NAMES[row["method"]] + (" *" if row["tuned"] else "")
-            interval = f"[{row['interval_lower']:.3f}, {row['interval_upper']:.3f}]"
-            against = "" if row["method"] == "self" else f"{row['difference_self']:+.3f}         {row['p_self']:.3f}"
-            measured = f"{row['c_index_mean']:.3f}  {row['c_index_pooled']:.3f}  {interval}"
-            print(f"{name:{width}s}  {measured}   {against}".rstrip())
-        if rows["tuned"].any():
-            print("* settings chosen on inner splits of each fold's training patients")
-
-
-def settings_shown(run: RoutingRun, settings: RoutingSettings) -> dict[str, str]:
-    """What MLflow and the report say a run was made with."""
-    return {
-        "tuned": ",".join(run.tune) if run.trials else "nothing",
-        "trials": str(run.trials),
-        "protocol": run.config.protocol,
-        "seed": str(run.config.seed),
-        **{name: str(value) for name, value in asdict(settings).items() if not isinstance(value, dict)},
-    }

@@ -1,4 +1,4 @@
-"""What a routing run leaves for people: pictures, the report's section, and a run in MLflow for each target."""
+"""What a routing run leaves for people: a table, pictures, the report's section, and a run in MLflow for each target."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from cropkt.experiments.prepare import Selection
-from cropkt.experiments.routing import RoutingOutcome, RoutingRun, settings_shown
+from cropkt.experiments.routing_run import RoutingOutcome, RoutingRun, settings_shown
 from cropkt.experiments.search import best_trial
 from cropkt.experiments.search_pictures import draw_search, importances, trial_table
 from cropkt.experiments.search_space import SearchSpace
@@ -18,6 +18,7 @@ from cropkt.report.page import remake_report
 from cropkt.report.routing import draw_routing, section_body
 from cropkt.report.sections import store_section
 from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.routing_results import NAMES
 
 METHODS_CAPTION = "methods, and what the router trusts"
 
@@ -36,6 +37,22 @@ def conclude(run: RoutingRun, selection: Selection, outcome: RoutingOutcome, spa
     problems = {_log(run, selection, outcome, target, spaces, report) for target in outcome.targets} - {""}
     if problems:
         print(f"warning: MLflow could not be used ({problems.pop()}); all results are in {results.out}")
+
+
+def print_table(methods: pd.DataFrame) -> None:
+    """Method, mean and pooled C-index with interval, difference to the own model with p; a block a target."""
+    for target, rows in methods.groupby("target", sort=False):
+        print(f"\n{target}: C-index on test patients, {rows['n_events'].iloc[0]} events, {rows['folds'].iloc[0]} folds")
+        width = max(map(len, NAMES.values()))
+        print(f"{'method':{width}s}  mean   pooled [95 % interval]   to own model   p")
+        for row in rows.to_dict("records"):
+            name = NAMES[row["method"]] + (" *" if row["tuned"] else "")
+            interval = f"[{row['interval_lower']:.3f}, {row['interval_upper']:.3f}]"
+            against = "" if row["method"] == "self" else f"{row['difference_self']:+.3f}         {row['p_self']:.3f}"
+            measured = f"{row['c_index_mean']:.3f}  {row['c_index_pooled']:.3f}  {interval}"
+            print(f"{name:{width}s}  {measured}   {against}".rstrip())
+        if rows["tuned"].any():
+            print("* settings chosen on inner splits of each fold's training patients")
 
 
 def _pairs(results: ResultsFolder) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 240
+PATIENCE = 400
 """Seconds to wait for what has to happen, on a busy machine."""
 
 
