@@ -1,4 +1,4 @@
-"""What a routing run leaves for people: a table, pictures, the report's section, and a run in MLflow for each target."""
+"""What a routing run leaves for people: a table, pictures, the report's section, a run in MLflow for each target."""
 
 from collections.abc import Mapping
 from pathlib import Path
