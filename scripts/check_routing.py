@@ -44,6 +44,8 @@ def _check(folders: Sequence[str]) -> int:
                 f"{named}: no {missing[0]}; give a simulated study and the results of tune_router.py on it"
             )
         truth, of_study, gates = (pd.read_parquet(path) for path in paths)
+        if len(of_study[["encoder", "architecture"]].drop_duplicates()) > 1:
+            raise ConfigError(f"{named}: holds routers of several encoders or architectures; name a folder with one")
         methods.append(of_study.assign(study=study))
         shares.append(group_shares(gates, truth).assign(study=study))
     table, share = pd.concat(methods, ignore_index=True), pd.concat(shares, ignore_index=True)

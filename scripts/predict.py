@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not 1 <= chosen.years <= 32:
             raise ConfigError(f"--years is {chosen.years}; it must be 1 to 32")
         slides = _slides(chosen.features, chosen.patients)
+        import numpy as np
+
         from cropkt.data.bags import read_slides
         from cropkt.files import atomic_path
         from cropkt.training.sources import torch_dtype
@@ -54,13 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         routers = [load_router(path) for path in router_paths(chosen.model)]
         bags = read_slides(slides, routers[0].features, dtype=torch_dtype(routers[0].precision), strict=chosen.strict)
         found = apply_routers(routers, bags)
-        years = [f"survival_year_{year}" for year in range(1, chosen.years + 1)]
+        known = min(chosen.years, found.survival.shape[1]) if np.isfinite(found.survival).any() else 0  # none for Cox
+        years = [f"survival_year_{year}" for year in range(1, known + 1)]
         header = ["patient_id", "risk", *years, *(f"gate_{code}" for code in found.experts)]
         with atomic_path(chosen.out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(header)
             for patient, risk, curve, gates in zip(bags.patients, found.risk, found.survival, found.gates, strict=True):
-                numbers = [risk, *curve[: chosen.years], *gates]
+                numbers = [risk, *curve[:known], *gates]
                 writer.writerow([patient, *(f"{number:.6g}" for number in numbers)])
         print(f"{len(bags)} patients: {chosen.out}")
         return DONE

@@ -17,6 +17,8 @@ fitted once and asked about the test patients once. docs/routing.md explains how
 Writes to the results folder: routing.parquet (a row a target and method: C-index, interval, difference to the own model
 with p), gates.parquet (a row a patient and expert), routing/ (searches, predictions, routers), pictures, the report.
 
+--no-resume searches and fits again; source models and pairs stay as they are.
+
 Exit code: 0 done, 1 finished but something failed (it is listed), 2 the input is wrong (one message says what).
 
   python scripts/tune_router.py --target ACC
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
 
     def command() -> int:
-        parser = command_line(__doc__ or "", epilog=EPILOG)
+        parser = command_line(__doc__ or "", epilog=EPILOG, all_targets=False)
         search = parser.add_argument_group("routing")
         search.add_argument("--target", type=codes, required=True, metavar="A,B", help="target cohorts, or all")
         search.add_argument("--trials", type=int, default=20, help="a search's trials, 0: no search (default: 20)")

@@ -60,8 +60,8 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see --help")
 
 
-def command_line(description: str, *, epilog: str | None = None) -> argparse.ArgumentParser:
-    """A parser with the flags that all experiment scripts share."""
+def command_line(description: str, *, epilog: str | None = None, all_targets: bool = True) -> argparse.ArgumentParser:
+    """A parser with the flags that all experiment scripts share; `all_targets` gives it --targets, by default all."""
     parser = _Parser(description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to run")
     what.add_argument(
@@ -83,7 +83,8 @@ def command_line(description: str, *, epilog: str | None = None) -> argparse.Arg
         metavar="A,B",
         help="source cohorts, e.g. BRCA,kipan (default: all)",
     )
-    what.add_argument("--targets", type=codes, default=(), metavar="A,B", help="target cohorts (default: all)")
+    if all_targets:
+        what.add_argument("--targets", type=codes, default=(), metavar="A,B", help="target cohorts (default: all)")
     what.add_argument(
         "--folds",
         type=numbers,
@@ -102,7 +103,8 @@ def command_line(description: str, *, epilog: str | None = None) -> argparse.Arg
     training.add_argument(
         "--protocol",
         default="default",
-        help="default, or paper: drop the last partial update of an epoch, as published (default: default)",
+        help="default, or paper: as released, with its defects; docs/method.md and docs/routing.md list the "
+        "differences (default: default)",
     )
     training.add_argument(
         "--loss",

@@ -19,8 +19,9 @@ from cropkt.files import atomic_path, digest
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.results import read_json, read_record
 from cropkt.transfer.routing_results import (
-    chosen_source,
+    chosen_sources,
     expert_sources,
+    forget_fold,
     method_table,
     read_gates,
 )
@@ -37,34 +38,32 @@ def tune_router(run: RoutingRun) -> int:
     from cropkt.experiments.routing_log import conclude, print_table
 
     spaces = {kind: read_space(kind, run.spaces.get(kind)) for kind in run.tune} if run.trials else {}
-    selection = _select(run)
+    selection = select(run.config)
+    sources = _check(run, selection)
     for warning in selection.study.warnings:
         print(f"warning: {warning}")
     with workspace(selection.results) as scratch, ray_session():
-        plan = sweep_if_needed(replace(run.config, resume=True), selection, scratch)
+        everyone = replace(selection, sources=sources)
+        plan = sweep_if_needed(replace(run.config, resume=True), everyone, scratch)
         outcome = _route(run, selection, plan, spaces, scratch)
+        print_table(outcome.methods)
         conclude(run, selection, outcome, spaces)
-    print_table(outcome.methods)
     for name, reason in outcome.failed.items():
         print(f"failed: {name}: {reason}; the same command tries it again")
     print(f"results: {selection.results.out}")
     return SOME_FAILED if outcome.failed else DONE
 
 
-def _select(run: RoutingRun) -> Selection:
-    """The selected sources, with the targets among them: their own models are experts, too."""
-    selection = select(run.config)
-    sources = {*selection.sources, *selection.targets}
-    selection = replace(selection, sources=tuple(code for code in selection.study.cohorts if code in sources))
+def _check(run: RoutingRun, selection: Selection) -> tuple[str, ...]:
+    """Whose models are needed: the sources' and, because their own models are experts too, the targets'."""
     if missing := [fold for fold in run.source_folds if fold not in selection.folds]:
-        raise ConfigError(
-            f"--source-folds names fold {missing[0]}, but --folds has {', '.join(map(str, selection.folds))}"
-        )
+        known = ", ".join(map(str, selection.folds))
+        raise ConfigError(f"--source-folds names fold {missing[0]}, but --folds has {known}")
     for target in selection.targets:
         folds = len(selection.study.cohorts[target].folds)
         if len(selection.folds) < folds:
             raise ConfigError(f"--folds: a router for {target} needs its own models of all {folds} folds")
-    return selection
+    return tuple(code for code in selection.study.cohorts if code in {*selection.sources, *selection.targets})
 
 
 def _route(
@@ -79,24 +78,21 @@ def _route(
         record = read_record(results, source, target)
         return record is not None and not record["pair"]["status"].startswith("failed")
 
-    job = RoutingJob(
-        results,
-        plan,
-        selection.folds,
-        dict(cohorts),
-        {
-            target: tuple(
-                source for source in expert_sources(cohorts, target, selection.sources) if measured(source, target)
-            )
-            for target in selection.targets
-        },
-        routing_settings(run, selection),
-    )
-    failed = {
-        target: "its own models could not be measured" if not measured(target, target) else "there is no other source"
-        for target in selection.targets
-        if not measured(target, target) or not job.sources[target]
-    }
+    experts: dict[str, tuple[str, ...]] = {}
+    failed: dict[str, str] = {}
+    for target in selection.targets:
+        wanted = expert_sources(cohorts, target, selection.sources)
+        if run.config.protocol == "paper":
+            wanted = sorted(wanted)  # the release's order, which its GRU depends on
+        experts[target] = tuple(source for source in wanted if measured(source, target))
+        for source in wanted:
+            if not measured(source, target):
+                failed[f"{source} on {target}"] = "the pair could not be measured, and is no expert"
+        if not measured(target, target):
+            failed[target] = "its own models could not be measured"
+        elif not experts[target]:
+            failed[target] = "there is no other source"
+    job = RoutingJob(results, plan, selection.folds, dict(cohorts), experts, routing_settings(run, selection))
     targets = tuple(target for target in selection.targets if target not in failed)
     units = list(unit_order(job, targets))
 
@@ -105,7 +101,7 @@ def _route(
 
     searches = run_searches(
         job,
-        [(kind, *unit) for kind in spaces for unit in units],
+        [(kind, *unit) for target in targets for kind in spaces for unit in units if unit[0] == target],
         spaces,
         trials=run.trials,
         timeout=run.timeout,
@@ -113,14 +109,17 @@ def _route(
         scratch=scratch / "search",
         lay_out=workers,
     )
+    trials = {unit: search.trials[: run.trials] for unit, search in searches.items()}
     chosen: dict[tuple[str, int], dict[str, dict[str, Any]]] = {unit: {} for unit in units}
-    for (kind, target, fold), search in searches.items():
-        if (best := best_trial(search.trials)) is not None:
-            chosen[target, fold][kind] = best["values"]
-        elif search.trials:
-            print(f"warning: {target}, fold {fold}: no {kind} could be trained: {search.trials[0]['failed']}")
+    for (kind, target, fold), tried in trials.items():
+        best = best_trial(tried)
+        # Every fold is fitted with every method: one that no search got to has the default settings.
+        chosen[target, fold][kind] = best["values"] if best is not None else {}
+        if best is None and tried:
+            failed[f"search for a {kind}, {target}, fold {fold}"] = tried[0]["failed"] or "no trial was completed"
     failed |= _fit(run, job, chosen, scratch / "fit", workers)
-    return RoutingOutcome(job, targets, *_tables(job, targets, selection.sources), searches=searches, failed=failed)
+    methods, gates = _tables(job, targets)
+    return RoutingOutcome(job, targets, methods, gates, trials, failed)
 
 
 def _fit(
@@ -135,16 +134,21 @@ def _fit(
 
     from cropkt.experiments.progress import stage
     from cropkt.experiments.routing_trial import FitTrial, FitWatch
+    from cropkt.experiments.trial import InOrder
 
     todo = []
+    best = {
+        target: chosen_sources(job.results, job.cohorts[target], job.sources[target])
+        for target in dict.fromkeys(target for target, _ in chosen)
+    }
     for (target, fold), values in chosen.items():
-        experts = [target, *job.sources[target]]
-        source = chosen_source(job.results, target, fold, experts)
-        fingerprint = digest(job.fingerprint(target), values, source)
+        source = best[target][fold] if best[target] else None
+        unit = {"target": target, "fold": fold, "chosen": dict(values), "source": source}
+        unit["fingerprint"] = digest(job.fingerprint(target), values, source)
         record = read_json(job.folder(target).record_path(fold)) if run.config.resume else None
-        if record is None or record["fingerprint"] != fingerprint:
-            job.folder(target).record_path(fold).unlink(missing_ok=True)
-            todo.append({"target": target, "fold": fold, "chosen": dict(values), "fingerprint": fingerprint})
+        if record is None or record["fingerprint"] != unit["fingerprint"]:
+            forget_fold(job.folder(target), fold)
+            todo.append(unit)
     if not todo:
         return {}
     layout = workers(len(todo))
@@ -154,7 +158,7 @@ def _fit(
         tune.Tuner(
             tune.with_resources(tune.with_parameters(FitTrial, job=job), resources),
             param_space={"unit": tune.grid_search(todo)},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=layout.count),
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=layout.count, scheduler=InOrder()),
             run_config=tune.RunConfig(
                 name="fit",
                 storage_path=str(scratch),
@@ -166,27 +170,28 @@ def _fit(
     return watch.failed
 
 
-def _tables(job: "RoutingJob", targets: Sequence[str], sources: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(job: "RoutingJob", targets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The methods' table and the gates of `targets`; and OUT/routing.parquet and gates.parquet, which keep the rows of
     other targets."""
     methods, gates = [], []
     for target in targets:
-        folder = job.folder(target)
-        methods.append(method_table(folder, job.cohorts[target], sources))
-        gates.append(read_gates(folder).assign(target=target, **_identity(job)))
-    if not targets:
-        return pd.DataFrame(columns=["target", "method"]), pd.DataFrame()
-    tables = (pd.concat(methods, ignore_index=True), pd.concat(gates, ignore_index=True))
-    for name, table in zip(("routing", "gates"), tables, strict=True):
+        folder, cohort = job.folder(target), job.cohorts[target]
+        methods.append(method_table(folder, cohort, job.sources[target]))
+        gates.append(read_gates(folder, len(cohort.folds)).assign(target=target, **_identity(job)))
+    found = []
+    for name, parts in (("routing", methods), ("gates", gates)):
         path = job.results.out / f"{name}.parquet"
-        keys = ["target", "encoder", "architecture"]
-        known = pd.read_parquet(path) if path.exists() else table.iloc[:0]
-        others = (
-            known[~known[keys].apply(tuple, axis=1).isin(table[keys].apply(tuple, axis=1))] if len(known) else known
-        )
-        with atomic_path(path) as temporary:
-            (pd.concat([others, table], ignore_index=True) if len(others) else table).to_parquet(temporary, index=False)
-    return tables
+        parts = [part for part in parts if len(part)]
+        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["target", "method"])
+        found.append(table)
+        if path.exists():
+            known = pd.read_parquet(path)
+            ours = (known["encoder"] == job.results.encoder) & (known["architecture"] == job.results.architecture)
+            parts = [part for part in (known[~(ours & known["target"].isin(targets))], *parts) if len(part)]
+        if parts:
+            with atomic_path(path) as temporary:
+                pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
+    return found[0], found[1]
 
 
 def _identity(job: "RoutingJob") -> dict[str, str]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cropkt.experiments.prepare import Selection
 from cropkt.experiments.routing_run import RoutingOutcome, RoutingRun, settings_shown
-from cropkt.experiments.search import best_trial
+from cropkt.experiments.search import best_trial, default_values
 from cropkt.experiments.search_pictures import draw_search, importances, trial_table
 from cropkt.experiments.search_space import SearchSpace
 from cropkt.experiments.tracking import log_analysis
@@ -29,12 +29,13 @@ def conclude(run: RoutingRun, selection: Selection, outcome: RoutingOutcome, spa
         return
     results = selection.results
     pairs = _pairs(results)
-    for target in outcome.targets:
+    targets = list(outcome.methods["target"].unique())
+    for target in targets:
         _draw(outcome, target, pairs, spaces)
     report = _report(results, pairs)
     if not run.config.tracking:
         return
-    problems = {_log(run, selection, outcome, target, spaces, report) for target in outcome.targets} - {""}
+    problems = {_log(run, selection, outcome, target, spaces, report) for target in targets} - {""}
     if problems:
         print(f"warning: MLflow could not be used ({problems.pop()}); all results are in {results.out}")
 
@@ -72,7 +73,7 @@ def _draw(outcome: RoutingOutcome, target: str, pairs: pd.DataFrame, spaces: Map
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
     for kind, space in spaces.items():
-        table = trial_table(_trials(outcome, kind, target), space)
+        table = trial_table(_trials(outcome, kind, target), default_values(outcome.job, space))
         if table.empty:
             continue
         with atomic_path(folder / f"search_{kind}.csv") as temporary:
@@ -81,8 +82,8 @@ def _draw(outcome: RoutingOutcome, target: str, pairs: pd.DataFrame, spaces: Map
 
 
 def _trials(outcome: RoutingOutcome, kind: str, target: str) -> dict[int, list[dict[str, Any]]]:
-    units = sorted(unit for unit in outcome.searches if unit[:2] == (kind, target))
-    return {unit[2]: outcome.searches[unit].trials for unit in units}
+    units = sorted(unit for unit in outcome.trials if unit[:2] == (kind, target))
+    return {unit[2]: outcome.trials[unit] for unit in units}
 
 
 def _report(results: ResultsFolder, pairs: pd.DataFrame) -> Path:
@@ -123,7 +124,7 @@ def _log(
             metrics[f"{name}/{row['method']}"] = float(row[name])
     for kind, space in spaces.items():
         trials = _trials(outcome, kind, target)
-        table = trial_table(trials, space)
+        table = trial_table(trials, default_values(outcome.job, space))
         if table.empty:
             continue
         metrics |= {f"importance/{kind}/{name}": share for name, share in importances(table, space).items()}

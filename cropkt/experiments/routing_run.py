@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from cropkt.transfer.routing import RoutingSettings
 
 if TYPE_CHECKING:
     from cropkt.experiments.routing_trial import RoutingJob
-    from cropkt.experiments.search import FoldSearch, Unit
+    from cropkt.experiments.search import Unit
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class RoutingRun:
         for kind in (*self.tune, *self.spaces):
             if kind not in KINDS:
                 raise ConfigError(f"{kind!r} cannot be tuned; choose of {', '.join(KINDS)}")
+        for kind in self.spaces:
+            if kind not in self.tune or not self.trials:
+                raise ConfigError(f"--space {kind}: no {kind} is searched for; see --tune and --trials")
         if self.trials < 0 or self.inner_folds < 2 or not self.source_folds:
             raise ConfigError("--trials must be 0 or more, --inner-folds 2 or more, --source-folds name a fold")
         if self.timeout is not None and self.timeout <= 0:
@@ -47,13 +50,13 @@ class RoutingRun:
 
 @dataclass(frozen=True)
 class RoutingOutcome:
-    """What a run has found. failed: target and fold with the reason."""
+    """What a run has found. trials: those that counted, by search. failed: what could not be done, with the reason."""
 
     job: "RoutingJob"
     targets: tuple[str, ...]
     methods: pd.DataFrame
     gates: pd.DataFrame
-    searches: "dict[Unit, FoldSearch]"
+    trials: "dict[Unit, list[dict[str, Any]]]"
     failed: dict[str, str]
 
 

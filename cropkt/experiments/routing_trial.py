@@ -1,5 +1,6 @@
 """What runs inside Ray Tune when routers are tuned and fitted. The worker outlives its trials, and holds the target."""
 
+import math
 import time
 import traceback
 from collections.abc import Iterator
@@ -16,14 +17,21 @@ from cropkt.experiments.progress import Stage
 from cropkt.experiments.trial import read_target
 from cropkt.files import digest
 from cropkt.models.checkpoint import save_model
+from cropkt.training.loop import TrainingError
 from cropkt.training.sources import SourcePlan, source_fingerprint
-from cropkt.transfer.nested import InnerTraining, OuterFold, expert_vectors, outer_fold, own_vectors
+from cropkt.transfer.nested import (
+    InnerTraining,
+    OuterFold,
+    expert_vectors,
+    left_out_parts,
+    outer_fold,
+    own_vectors,
+)
 from cropkt.transfer.pair import TargetCohort
 from cropkt.transfer.results import ResultsFolder
-from cropkt.transfer.routing import RoutingSettings, fit_fold, recipe_of
+from cropkt.transfer.routing import RoutingSettings, fit_fold, recipe_of, tuned_methods
 from cropkt.transfer.routing_results import (
     RoutingFolder,
-    chosen_source,
     read_own_vectors,
     read_source_vectors,
     store_fold,
@@ -70,24 +78,25 @@ class RoutingJob:
 
 
 class _Fold:
-    """An outer fold held ready: its patients, and its expert vectors for every use."""
+    """An outer fold held ready: its patients, and its expert vectors for the final fit and, searched, inner parts."""
 
-    def __init__(self, job: RoutingJob, target: TargetCohort, fold: int) -> None:
+    def __init__(self, job: RoutingJob, target: TargetCohort, fold: int, *, searched: bool) -> None:
         code, settings = target.cohort.code, job.settings
         self.outer: OuterFold = outer_fold(target, fold, settings.inner_parts, job.plan.seed)
         path, fingerprint = job.folder(code).own_path(fold), job.own_fingerprint(code)
-        own = read_own_vectors(path, fingerprint)
-        if own is None:
-            own = own_vectors(job.plan, target, self.outer, cross_fitted=settings.cross_fitted)
-            store_own_vectors(path, own, fingerprint)
         patients = target.bags.patients
+        needed = left_out_parts(self.outer, cross_fitted=settings.cross_fitted, searched=searched)
+        own = read_own_vectors(path, fingerprint, patients)
+        if not {(), *needed} <= set(own):
+            own = own_vectors(job.plan, target, self.outer, needed)
+            store_own_vectors(path, own, fingerprint, patients)
         sources = read_source_vectors(job.results, code, patients, job.sources[code], settings.source_folds)
 
         def vectors(held_out: int | None) -> Tensor:
             return expert_vectors(own, sources, self.outer, held_out, cross_fitted=settings.cross_fitted)
 
         self.final = vectors(None)
-        self.inner = [vectors(part) for part in range(len(self.outer.inner))]
+        self.inner = [vectors(part) for part in range(len(self.outer.inner))] if searched else []
 
 
 class _Held:
@@ -97,12 +106,12 @@ class _Held:
         self._target: TargetCohort | None = None
         self._fold: tuple[int, _Fold] | None = None
 
-    def get(self, job: RoutingJob, code: str, fold: int) -> tuple[TargetCohort, _Fold]:
+    def get(self, job: RoutingJob, code: str, fold: int, *, searched: bool) -> tuple[TargetCohort, _Fold]:
         if self._target is None or self._target.cohort.code != code:
             self._target = self._fold = None  # let go of the last target before the next one is read
             self._target = read_target(job.cohorts[code], job.plan)
         if self._fold is None or self._fold[0] != fold:
-            self._fold = (fold, _Fold(job, self._target, fold))
+            self._fold = (fold, _Fold(job, self._target, fold, searched=searched))
         return self._target, self._fold[1]
 
 
@@ -132,9 +141,15 @@ class SearchTrial(tune.Trainable):
         job, point = self._job, self._point
         recipe = recipe_of(point["kind"], point["values"], job.settings, job.plan)
         if self._training is None:
-            target, fold = self._held.get(job, point["target"], point["fold"])
+            target, fold = self._held.get(job, point["target"], point["fold"], searched=True)
             self._training = InnerTraining(
-                recipe, target, fold.outer, fold.inner, seed=job.plan.seed, precision=job.plan.precision
+                recipe,
+                target,
+                fold.outer,
+                fold.inner,
+                intervals=job.plan.architecture.intervals,
+                seed=job.plan.seed,
+                precision=job.plan.precision,
             )
         last = recipe.training.epochs - 1
         stop = min(last, -(-recipe.training.epochs // REPORTS) * (self.iteration + 1) - 1)
@@ -142,6 +157,8 @@ class SearchTrial(tune.Trainable):
             if epoch >= stop:
                 break
         score = self._training.score()
+        if not math.isfinite(score.loss):
+            raise TrainingError(f"{point['target']}, fold {point['fold']}: the loss on inner parts is {score.loss}")
         finished = stop >= last
         return {"done": finished, "finished": finished, "score": score.c_index, "loss": score.loss, "failed": ""}
 
@@ -153,7 +170,7 @@ class SearchTrial(tune.Trainable):
 
 
 class FitTrial(tune.Trainable):
-    """The final fit of all methods on an outer fold, with what the searches chose: target, fold, chosen."""
+    """The final fit of all methods on an outer fold: `config` has the unit (fit_and_store)."""
 
     def setup(self, config: dict[str, Any], job: RoutingJob) -> None:
         """Ray's constructor: nothing is read yet."""
@@ -182,14 +199,14 @@ class FitTrial(tune.Trainable):
 
 
 def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
-    """Fit every method on the outer fold `unit` (target, fold, chosen: values by kind, fingerprint), and store it."""
+    """Fit every method on an outer fold, and store it. `unit`: target, fold, chosen (values by kind), source (the one
+    chosen on training patients, or None), fingerprint."""
     started = time.perf_counter()
     code, number = unit["target"], unit["fold"]
-    target, fold = held.get(job, code, number)
+    target, fold = held.get(job, code, number, searched=False)
     experts = [code, *job.sources[code]]
     tuned = {TUNED_AS[kind]: recipe_of(kind, values, job.settings, job.plan) for kind, values in unit["chosen"].items()}
-    source = chosen_source(job.results, code, number, experts)
-    fitted = fit_fold(job.plan, target, fold.outer, fold.final, experts, source, job.settings, tuned)
+    fitted = fit_fold(job.plan, target, fold.outer, fold.final, experts, unit["source"], job.settings, tuned)
     folder = job.folder(code)
     recipe = tuned.get("roupkt")
     card = {
@@ -218,8 +235,8 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
         "target": code,
         "fold": number,
         "chosen": unit["chosen"],
-        "tuned": sorted(tuned),
-        "chosen_source": source,
+        "tuned": tuned_methods(tuned),
+        "chosen_source": unit["source"],
         "seconds": time.perf_counter() - started,
     }
     store_fold(folder, number, fitted, record)

@@ -17,10 +17,11 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
 from cropkt.experiments.routing_trial import REPORTS, RoutingJob
-from cropkt.experiments.search_space import SearchSpace, known_settings
+from cropkt.experiments.search_space import Dimension, SearchSpace
 from cropkt.files import digest, write_json
 from cropkt.seeds import named_seed
 from cropkt.transfer.results import read_json
+from cropkt.transfer.routing import recipe_of
 
 if TYPE_CHECKING:
     from cropkt.experiments.progress import Stage
@@ -38,6 +39,7 @@ class FoldSearch:
 
     def __init__(self, job: RoutingJob, unit: Unit, space: SearchSpace, *, resume: bool = True) -> None:
         kind, target, fold = unit
+        self._default = default_values(job, space)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.unit = unit
         self.trials: list[dict[str, Any]] = []
@@ -103,11 +105,10 @@ class FoldSearch:
                 self._asked.report(score, number)
             self._study.tell(self._asked, value, state)
             self._asked = None
-        elif state is TrialState.COMPLETE and (default := default_point(self._space)):
+        elif state is TrialState.COMPLETE and lies_in(self._space, self._default):
             # The default point was not drawn by the sampler; it learns from it where the space has room for it.
-            self._study.add_trial(
-                optuna.create_trial(params=default, distributions=self._space.distributions(), value=value)
-            )
+            distributions = self._space.distributions()
+            self._study.add_trial(optuna.create_trial(params=self._default, distributions=distributions, value=value))
 
 
 def search_fingerprint(job: RoutingJob, unit: Unit, space: SearchSpace) -> str:
@@ -116,18 +117,26 @@ def search_fingerprint(job: RoutingJob, unit: Unit, space: SearchSpace) -> str:
     return digest(job.fingerprint(target), kind, fold, job.plan.seed, repr(space))
 
 
-def default_point(space: SearchSpace) -> dict[str, Any] | None:
-    """The default settings as a point of `space`; None where one of them lies outside."""
-    known = known_settings(space.kind)
-    point = {name: known[name] for name in space.dimensions}
-    distributions = space.distributions()
-    inside = all(
-        distributions[name]._contains(distributions[name].to_internal_repr(value))
-        if not isinstance(distributions[name], optuna.distributions.CategoricalDistribution)
-        else value in space.dimensions[name].choices
-        for name, value in point.items()
-    )
-    return point if inside else None
+def default_values(job: RoutingJob, space: SearchSpace) -> dict[str, Any]:
+    """What the settings that `space` names are in a search's first trial."""
+    recipe = recipe_of(space.kind, {}, job.settings, job.plan)
+    return {
+        name: getattr(recipe.training if hasattr(recipe.training, name) else recipe.settings, name)
+        for name in space.dimensions
+    }
+
+
+def lies_in(space: SearchSpace, point: Mapping[str, Any]) -> bool:
+    """Is `point` one that `space` could give?"""
+
+    def inside(name: str, dimension: Dimension) -> bool:
+        if dimension.choices:
+            return point[name] in dimension.choices
+        assert dimension.low is not None
+        assert dimension.high is not None
+        return bool(dimension.low <= point[name] <= dimension.high)
+
+    return all(inside(name, dimension) for name, dimension in space.dimensions.items())
 
 
 def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -148,7 +157,7 @@ class FoldwiseSearch(Searcher):
         self._trials = trials
         self._deadline = deadline
         self._line = line
-        self._at_work: dict[str, tuple[FoldSearch, dict[str, Any], list[dict[str, Any]]]] = {}
+        self._at_work: dict[str, tuple[FoldSearch, dict[str, Any], dict[int, dict[str, Any]]]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FoldwiseSearch":
         """Tune works with a copy of what it is given; the searches are ours to read afterwards."""
@@ -163,27 +172,33 @@ class FoldwiseSearch(Searcher):
         unfinished = [search for search in self._searches.values() if len(search.trials) < self._trials]
         if not unfinished or time.time() > self._deadline:
             return Searcher.FINISHED
-        for search in unfinished:
-            if not search.running:
-                kind, target, fold = search.unit
-                values = search.ask()
-                self._at_work[trial_id] = (search, values, [])
-                return {"kind": kind, "target": target, "fold": fold, "values": values}
-        return None
+        idle = [search for search in unfinished if not search.running]
+        if not idle:
+            return None
+        # Target by target, so that a worker keeps one resident; within it the search that is furthest behind.
+        search = min((one for one in idle if one.unit[1] == idle[0].unit[1]), key=lambda one: len(one.trials))
+        kind, target, fold = search.unit
+        values = search.ask()
+        self._at_work[trial_id] = (search, values, {})
+        return {"kind": kind, "target": target, "fold": fold, "values": values}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial has reported."""
         if trial_id in self._at_work and not result.get("failed"):
-            self._at_work[trial_id][2].append({name: result[name] for name in ("score", "loss", "finished")})
+            reports = self._at_work[trial_id][2]
+            step = result["training_iteration"]
+            if step == 1:  # its worker may have died, and the trial begun again
+                reports.clear()
+            reports[step] = {name: result[name] for name in ("score", "loss", "finished")}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended, or its worker has died more often than it may."""
         if trial_id not in self._at_work:
             return
-        search, values, reports = self._at_work.pop(trial_id)
-        result = result or {}
-        if not error and not result.get("failed") and result.get("training_iteration", 0) > len(reports):
-            reports.append({name: result[name] for name in ("score", "loss", "finished")})
+        if result and not error:
+            self.on_trial_result(trial_id, result)
+        search, values, by_step = self._at_work.pop(trial_id)
+        result, reports = result or {}, [by_step[step] for step in sorted(by_step)]
         search.tell(values, reports, "its worker died (out of memory?)" if error else result.get("failed", ""))
         self._line.advance(f"{search.unit[1]}, fold {search.unit[2]}")
 
@@ -223,7 +238,8 @@ class FoldwiseHalving(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """A trial has ended by itself."""
-        self._halving(trial).on_trial_complete(tune_controller, trial, result)
+        if not result.get("failed"):  # it scored nothing that others could be measured by
+            self._halving(trial).on_trial_complete(tune_controller, trial, result)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Trials start in the order of their making (see InOrder in trial.py)."""

@@ -15,22 +15,21 @@ import optuna
 import pandas as pd
 from matplotlib.axes import Axes
 
-from cropkt.experiments.search_space import SearchSpace, known_settings
+from cropkt.experiments.search_space import SearchSpace
 from cropkt.files import atomic_path
 
 FEWEST_TRIALS = 8
 """Importance of settings is not estimated from fewer complete trials."""
 
 
-def trial_table(trials: Mapping[int, Sequence[Mapping[str, Any]]], space: SearchSpace) -> pd.DataFrame:
+def trial_table(trials: Mapping[int, Sequence[Mapping[str, Any]]], default: Mapping[str, Any]) -> pd.DataFrame:
     """One row a trial of a target's searches, by fold: fold, number, state, score, loss, seconds, failed and the
-    settings; the first trial of a fold has the default ones."""
-    known = known_settings(space.kind)
+    settings; the first trial of a fold has the `default` ones."""
     rows = [
         {
             "fold": fold,
             **{name: trial[name] for name in ("number", "state", "score", "loss", "seconds", "failed")},
-            **{name: trial["values"].get(name, known[name]) for name in space.dimensions},
+            **{name: trial["values"].get(name, value) for name, value in default.items()},
         }
         for fold, of_fold in trials.items()
         for trial in of_fold

@@ -89,7 +89,7 @@ def read_space(kind: str, path: Path | None = None) -> SearchSpace:
             faults.append(f"{name}: no such setting; {suggestion(str(name), known)}there are {', '.join(known)}")
             continue
         try:
-            dimension = _dimension(given)
+            dimension = _dimension(given, known[name])
             for value in dimension.choices or (dimension.low, dimension.high):
                 _check(kind, name, value, known[name])
         except ConfigError as error:
@@ -109,7 +109,7 @@ def known_settings(kind: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in _FIXED}
 
 
-def _dimension(given: Any) -> Dimension:
+def _dimension(given: Any, default: Any) -> Dimension:
     form = "give {choices: [...]}, or {low: ..., high: ...} with scale: log where wanted"
     if not isinstance(given, Mapping):
         raise ConfigError(f"{given!r} is no range; {form}")
@@ -130,6 +130,8 @@ def _dimension(given: Any) -> Dimension:
     assert high is not None
     if not low < high or (scale == "log" and not low > 0):
         raise ConfigError(f"low is {low}, high is {high}; low must be below high{', and above 0' * (scale == 'log')}")
+    if isinstance(default, float):  # {low: 1, high: 4} of a temperature is not 1, 2, 3 or 4
+        low, high = float(low), float(high)
     return Dimension(low=low, high=high, log=scale == "log")
 
 

@@ -88,6 +88,10 @@ def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> S
     untrained = any(missing_folds(plan, cohorts[code], selection.folds) for code in selection.sources)
     if untrained or _todo(config, selection, SweepJob(selection.results, plan, selection.folds, dict(cohorts)), {}):
         _conclude(selection, _sweep(config, selection, scratch))
+    else:  # a run that was killed when all pairs were measured has left no tables
+        for target in selection.targets:
+            update_comparison(selection.results, target, cohorts[target].folds)
+        write_tables(selection.results)
     return plan
 
 

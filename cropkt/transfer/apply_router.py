@@ -105,6 +105,12 @@ def apply_routers(stored: Sequence[StoredRouter], bags: Bags) -> RouterPredictio
             )
     if bags.features.shape[1] != first.features:
         raise CheckpointError(f"the slides have {bags.features.shape[1]} features, the router reads {first.features}")
+    for router in stored:
+        if router.experts != first.experts:
+            raise CheckpointError(
+                f"the routers of {first.target} have other experts in fold {router.fold} than in fold {first.fold}; "
+                "run scripts/tune_router.py again"
+            )
     vectors = _expert_vectors(stored, bags)
     risk, curves, gates = [], [], []
     for router in stored:

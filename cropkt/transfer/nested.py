@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from cropkt.data.folds import make_splits
+from cropkt.errors import StudyError
 from cropkt.models.checkpoint import load_model
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import score_folds
@@ -55,9 +56,11 @@ class InnerScore:
 
 def outer_fold(target: TargetCohort, number: int, parts: int, seed: int) -> OuterFold:
     """Fold `number` of `target`, its training patients dealt into at most `parts` inner parts, stratified by event and
-    project. Raises StudyError when it has fewer than two training patients with features."""
+    project. Raises StudyError when it has fewer than two training patients, or no test patient, with features."""
     split = target.cohort.folds[number]
     train = indices_of(target.bags, split.train)
+    if not (target.tested_in == number).any():
+        raise StudyError(f"{target.cohort.code}, fold {number}: no test patient has readable features")
     labels = target.cohort.labels.loc[[target.bags.patients[index] for index in train]]
     stream = f"inner parts of {target.cohort.code}, fold {number}"
     inner = make_splits(labels, min(parts, max(2, len(train))), seed, stream)
@@ -69,29 +72,30 @@ def outer_fold(target: TargetCohort, number: int, parts: int, seed: int) -> Oute
     )
 
 
-def left_out_parts(outer: OuterFold, *, cross_fitted: bool) -> list[tuple[int, ...]]:
-    """Which inner parts own models have to be trained without: each one and, cross-fitted, each two."""
+def left_out_parts(outer: OuterFold, *, cross_fitted: bool, searched: bool = True) -> list[tuple[int, ...]]:
+    """Which inner parts own models have to be trained without: each one and, to search cross-fitted, each two."""
     numbers = range(len(outer.inner))
-    singles: list[tuple[int, ...]] = [(part,) for part in numbers]
-    return singles + (list(combinations(numbers, 2)) if cross_fitted else [])
+    singles: list[tuple[int, ...]] = [(part,) for part in numbers] if cross_fitted or searched else []
+    return singles + (list(combinations(numbers, 2)) if cross_fitted and searched else [])
 
 
 def own_vectors(
-    plan: SourcePlan, target: TargetCohort, outer: OuterFold, *, cross_fitted: bool
+    plan: SourcePlan, target: TargetCohort, outer: OuterFold, left_out: Sequence[tuple[int, ...]]
 ) -> dict[tuple[int, ...], np.ndarray]:
-    """(B, V) vectors by the inner parts that the own model was trained without; () is the outer fold's own model.
+    """(B, V) vectors by the inner parts `left_out` of the own model's training; () is the outer fold's own model.
 
     Without two parts of two, nobody is left to train on: the own model is then the common start of all.
     """
     bags, targets = target.bags, survival_targets(target.cohort, target.bags)
-    left_out = left_out_parts(outer, cross_fitted=cross_fitted)
+    known = left_out_parts(outer, cross_fitted=True)
     jobs = []
-    for number, parts in enumerate(left_out):
+    for parts in left_out:
         model = load_model(plan.null_path(), device=plan.device)
-        jobs.append(FoldTraining(number, model, without(outer, parts)))
+        jobs.append(FoldTraining(known.index(parts), model, without(outer, parts)))
     learning = [job for job in jobs if len(job.train)]
     stream = f"{target.cohort.code}, own models of fold {outer.number}"
-    train_folds(learning, bags, targets, plan.training, seed=plan.seed, stream=stream, precision=plan.precision)
+    if learning:
+        train_folds(learning, bags, targets, plan.training, seed=plan.seed, stream=stream, precision=plan.precision)
     models = [load_model(plan.model_path(target.cohort.code, outer.number), device=plan.device)]
     models += [job.model for job in jobs]
     found = predict(models, bags, loss=plan.training.loss, precision=plan.precision).representation
@@ -142,6 +146,7 @@ class InnerTraining:
         outer: OuterFold,
         vectors: Sequence[Tensor],
         *,
+        intervals: int,
         seed: int,
         precision: str = "float32",
     ) -> None:
@@ -155,7 +160,7 @@ class InnerTraining:
                 recipe,
                 features=target.bags.features.shape[1],
                 vectors=self._vectors[0],
-                intervals=1 if recipe.training.loss == "cox_nll" else 32,
+                intervals=intervals,
                 seed=seed,
             ).to(device)
             for _ in outer.inner

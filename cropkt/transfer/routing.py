@@ -50,6 +50,8 @@ METHODS = {
 
 _NEED_SOURCE = ("roupkt_source_head", "finetune", "finetune_head")
 """A source is chosen for them, and all but "finetune" need it to have a linear head on its representation."""
+_RECIPE_OF = {"roupkt_source_head": "roupkt"}
+"""Set up as another method is."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +100,17 @@ def fit_fold(
     chosen on the training patients. `tuned` has the recipes that a search has chosen, by method; what is not there has
     the default ones.
     """
-    device = target.bags.features.device
-    vectors = vectors.to(device)
+    vectors = vectors.to(target.bags.features.device)
     source = None if chosen_source is None else _source_model(plan, chosen_source, settings.source_folds[0])
+    place = list(experts).index(chosen_source) if chosen_source is not None else 0
     rows, router, routed = [], None, None
     for method in (*METHODS, *(name for name in tuned if name not in METHODS)):
-        recipe = tuned.get(method) or default_recipe(method, settings, plan)
-        inputs = vectors
-        if method in _NEED_SOURCE:
-            if source is None or chosen_source is None or not (method == "finetune" or isinstance(source, ABMIL)):
-                continue
-            if method == "finetune_head":
-                # The target's "own" vector is the only one that this fusion reads.
-                inputs = vectors[:, [list(experts).index(chosen_source)]]
-            if method == "roupkt_source_head":
-                recipe = tuned.get("roupkt") or recipe
-        model = _start(method, recipe, target, inputs, source, plan.seed).to(device)
+        if method in _NEED_SOURCE and not _can_start(method, source):
+            continue
+        recipe = tuned.get(_RECIPE_OF.get(method, method)) or default_recipe(method, settings, plan)
+        # The target's "own" vector is the only one that this fusion reads.
+        inputs = vectors[:, [place]] if method == "finetune_head" else vectors
+        model = _start(method, recipe, target, inputs, source, plan).to(vectors.device)
         _train(recipe, model, target, outer, inputs, plan)
         found = predict_combination(
             model, target.bags, inputs, outer.test, loss=recipe.training.loss, precision=plan.precision
@@ -125,6 +122,10 @@ def fit_fold(
     assert router is not None
     assert routed is not None
     return FittedFold(pd.concat(rows, ignore_index=True), _gate_rows(target, outer, experts, routed), router)
+
+
+def _can_start(method: str, source: MILModel | None) -> bool:
+    return source is not None and (method == "finetune" or isinstance(source, ABMIL))
 
 
 def default_recipe(method: str, settings: RoutingSettings, plan: SourcePlan) -> Recipe:
@@ -155,19 +156,23 @@ def recipe_of(kind: str, values: Mapping[str, Any], settings: RoutingSettings, p
     return Recipe(replace(base, **rest), replace(settings.training, **training))
 
 
+def tuned_methods(tuned: Mapping[str, Recipe]) -> list[str]:
+    """The methods whose settings come from a search."""
+    return [name for name in (*METHODS, *tuned) if _RECIPE_OF.get(name, name) in tuned]
+
+
 def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:
     return load_model(plan.model_path(source, fold), device=plan.device)
 
 
 def _start(
-    method: str, recipe: Recipe, target: TargetCohort, vectors: Tensor, source: MILModel | None, seed: int
+    method: str, recipe: Recipe, target: TargetCohort, vectors: Tensor, source: MILModel | None, plan: SourcePlan
 ) -> Combination:
     if method == "finetune":
         assert source is not None
         return copy.deepcopy(source)
-    intervals = 1 if recipe.training.loss == "cox_nll" else 32
-    features = target.bags.features.shape[1]
-    model = build_combination(recipe, features=features, vectors=vectors, intervals=intervals, seed=seed)
+    features, intervals = target.bags.features.shape[1], plan.architecture.intervals
+    model = build_combination(recipe, features=features, vectors=vectors, intervals=intervals, seed=plan.seed)
     if method in ("finetune_head", "roupkt_source_head"):
         assert source is not None
         model.get_submodule("pred_head").load_state_dict(source.get_submodule("pred_head").state_dict())

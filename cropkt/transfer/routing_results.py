@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError
-from cropkt.files import atomic_path, write_json
+from cropkt.files import atomic_path, digest, write_json
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.results import ResultsFolder, read_json, read_record, read_records, read_representations
 from cropkt.transfer.routing import METHODS, FittedFold
+from cropkt.transfer.significance import TargetPredictions
 from cropkt.transfer.source_choice import method_rows, source_choices
 from cropkt.transfer.tables import read_predictions
 
@@ -120,29 +122,47 @@ def read_source_vectors(
     return torch.stack(vectors, dim=1).numpy()
 
 
-def chosen_source(results: ResultsFolder, target: str, fold: int, experts: Sequence[str]) -> str | None:
-    """The source that was chosen on the training patients of `fold` (source_choice.py); None where there is none."""
-    rows = (read_json(results.comparison_path(target)) or {"choice": []})["choice"]
-    honest: list[str] = next((row["sources"] for row in rows if row["method"] == "honest"), [])
-    return honest[fold] if fold < len(honest) and honest[fold] in experts else None
+def chosen_sources(results: ResultsFolder, cohort: Cohort, sources: Sequence[str]) -> list[str]:
+    """For each fold that of `sources` with the best C-index on the fold's training patients (source_choice.py)."""
+    predictions = read_predictions(results, cohort.code, sources)
+    if predictions is None:
+        return []
+    return source_choices(predictions, list(predictions.risk), cohort.folds)[1]["honest"]
 
 
-def store_own_vectors(path: Path, vectors: Mapping[tuple[int, ...], np.ndarray], fingerprint: str) -> None:
-    """Write own models' vectors with what decided them."""
+def store_own_vectors(
+    path: Path, vectors: Mapping[tuple[int, ...], np.ndarray], fingerprint: str, patients: Sequence[str]
+) -> None:
+    """Write own models' vectors (B, V) of `patients`, with what decided them, in one file."""
     tensors = {"-".join(map(str, parts)) or "all": torch.from_numpy(array) for parts, array in vectors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
-    write_json(path.with_suffix(".json"), {"fingerprint": fingerprint})
+        save_file(tensors, temporary, metadata={"decided_by": digest(fingerprint, list(patients))})
 
 
-def read_own_vectors(path: Path, fingerprint: str) -> dict[tuple[int, ...], np.ndarray] | None:
-    """What `store_own_vectors` has written; None when it is not there, or was decided by something else."""
-    if not path.exists() or (read_json(path.with_suffix(".json")) or {}).get("fingerprint") != fingerprint:
-        return None
-    return {
-        () if name == "all" else tuple(map(int, name.split("-"))): tensor.numpy()
-        for name, tensor in load_file(path).items()
-    }
+def read_own_vectors(path: Path, fingerprint: str, patients: Sequence[str]) -> dict[tuple[int, ...], np.ndarray]:
+    """What `store_own_vectors` has written; nothing when it is not there, or was decided by something else."""
+    if not path.exists():
+        return {}
+    with safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("decided_by") != digest(fingerprint, list(patients)):
+            return {}
+        return {
+            () if name == "all" else tuple(map(int, name.split("-"))): file.get_tensor(name).numpy()
+            for name in file.keys()  # noqa: SIM118 - not a mapping
+        }
+
+
+def forget_fold(folder: RoutingFolder, fold: int) -> None:
+    """Remove what a fold has left, its record first: what is there without a record belongs to no fit."""
+    router = folder.router_path(fold)
+    for path in (
+        folder.record_path(fold),
+        router.with_suffix(".json"),
+        router,
+        folder.gates_path(fold),
+        folder.predictions_path(fold),
+    ):
+        path.unlink(missing_ok=True)
 
 
 def store_fold(folder: RoutingFolder, fold: int, fitted: FittedFold, record: Mapping[str, Any]) -> None:
@@ -160,7 +180,9 @@ def method_table(folder: RoutingFolder, cohort: Cohort, sources: Sequence[str]) 
     """One row a method (TABLE_COLUMNS), fitted here or in the sweep, all on the test patients of the fitted folds."""
     results, target = folder.results, folder.target
     measured = [
-        record["pair"]["source"] for record in read_records(results.out, results.encoder, results.architecture, target)
+        record["pair"]["source"]
+        for record in read_records(results.out, results.encoder, results.architecture, target)
+        if record["fingerprint"]
     ]
     predictions = read_predictions(results, target, [name for name in measured if name in (*sources, target)])
     records = {fold: record for fold in range(len(cohort.folds)) if (record := read_json(folder.record_path(fold)))}
@@ -176,15 +198,19 @@ def method_table(folder: RoutingFolder, cohort: Cohort, sources: Sequence[str]) 
     rows = method_rows(predictions, {name: np.where(there, risk, np.nan) for name, risk in risks.items()})
     table = pd.DataFrame(rows)
     table["encoder"], table["architecture"] = results.encoder, results.architecture
-    table["folds"] = len(records)
+    table["folds"] = [_folds_scored(predictions, np.where(there, risks[name], np.nan)) for name in table["method"]]
     tuned = {method for record in records.values() for method in record["tuned"]}
     table["tuned"] = table["method"].isin(tuned)
     order = {name: number for number, name in enumerate(NAMES)}
     return table.sort_values("method", key=lambda names: names.map(order), kind="stable")[TABLE_COLUMNS]
 
 
-def read_gates(folder: RoutingFolder) -> pd.DataFrame:
-    """Gates of all folds' test patients: patient_id, fold, expert, gate, probability; empty when there are none."""
-    paths = sorted((folder.path / "gates").glob("fold_*.parquet"))
+def _folds_scored(predictions: TargetPredictions, risk: np.ndarray) -> int:
+    return len(np.unique(predictions.tested_in[np.isfinite(risk).any(axis=0)]))
+
+
+def read_gates(folder: RoutingFolder, folds: int) -> pd.DataFrame:
+    """Gates of the test patients of those of `folds` that are fitted: patient_id, fold, expert, gate, probability."""
+    paths = [folder.gates_path(fold) for fold in range(folds) if folder.record_path(fold).exists()]
     columns = ["patient_id", "fold", "expert", "gate", "probability"]
     return pd.concat(map(pd.read_parquet, paths), ignore_index=True) if paths else pd.DataFrame(columns=columns)

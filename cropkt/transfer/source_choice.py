@@ -15,6 +15,7 @@ import numpy as np
 
 from cropkt.data.folds import Fold
 from cropkt.survival.concordance import (
+    CombinedConcordance,
     FoldScores,
     confidence_interval,
     p_value_of_difference,
@@ -63,23 +64,31 @@ def source_choices(
 def method_rows(predictions: TargetPredictions, risks: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """A row a method: target, method, mean and pooled C-index, error, interval, difference to the method "self" with p.
 
-    `risks` by method are (M, B), NaN where a model does not score a patient of `predictions`.
+    `risks` by method are (M, B), NaN where a model does not score a patient of `predictions`. The own model is held
+    against a method on the patients whom the method scores.
     """
-    scores = {
-        name: score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk))
-        for name, risk in risks.items()
-    }
-    events = {name: int(predictions.event[np.isfinite(risk).any(axis=0)].sum()) for name, risk in risks.items()}
-    return [_row(predictions.own, name, scores, events[name]) for name in scores]
+    rows = []
+    for name, risk in risks.items():
+        scored = np.isfinite(risk).any(axis=0)
+        own = None
+        if "self" in risks and name != "self":
+            own = _scores(predictions, np.where(scored, risks["self"], np.nan)).pooled
+        events = int(predictions.event[scored].sum())
+        rows.append(_row(predictions.own, name, _scores(predictions, risk), own, events))
+    return rows
 
 
-def _row(target: str, name: str, scores: Mapping[str, FoldScores], events: int) -> dict[str, Any]:
-    found, own = scores[name].pooled, scores["self"].pooled if "self" in scores else None
+def _scores(predictions: TargetPredictions, risk: np.ndarray) -> FoldScores:
+    return score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk))
+
+
+def _row(target: str, name: str, scores: FoldScores, own: CombinedConcordance | None, events: int) -> dict[str, Any]:
+    found = scores.pooled
     lower, upper = confidence_interval(found.c_index, found.standard_error, events)
     row = {
         "target": target,
         "method": name,
-        "c_index_mean": scores[name].mean.c_index,
+        "c_index_mean": scores.mean.c_index,
         "c_index_pooled": found.c_index,
         "standard_error": found.standard_error,
         "interval_lower": lower,
@@ -88,7 +97,7 @@ def _row(target: str, name: str, scores: Mapping[str, FoldScores], events: int) 
         "difference_self": np.nan,
         "p_self": np.nan,
     }
-    if own is not None and name != "self":
+    if own is not None:
         error = standard_error(found.influence - own.influence)
         row["difference_self"] = found.c_index - own.c_index
         row["p_self"] = p_value_of_difference(found.c_index - own.c_index, error, events)

@@ -1,5 +1,6 @@
 """Searches: one trial after the other within a fold, and a stop changes nothing of what is tried."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from small_studies import small_plan, write_study
 from cropkt.data.study import open_study
 from cropkt.experiments.progress import stage
 from cropkt.experiments.routing_trial import REPORTS, RoutingJob
-from cropkt.experiments.search import FoldSearch, FoldwiseSearch, best_trial, default_point
+from cropkt.experiments.search import FoldSearch, FoldwiseHalving, FoldwiseSearch, best_trial, default_values, lies_in
 from cropkt.experiments.search_space import read_space
+from cropkt.training.config import TrainingConfig
 from cropkt.transfer.results import ResultsFolder
 from cropkt.transfer.routing import RoutingSettings
 
@@ -67,9 +69,13 @@ def test_a_search_that_was_stopped_tries_what_it_would_have_tried(job: RoutingJo
 def test_a_search_begins_with_the_published_setting_and_learns(job: RoutingJob) -> None:
     trials = go_on(FoldSearch(job, UNIT, SPACE), 25)
     assert trials[0]["values"] == {}
-    point = default_point(SPACE)
-    assert point is not None
+    point = default_values(job, SPACE)
     assert (point["top_k"], point["learning_rate"], point["dropout"]) == (5, 1e-4, 0.25)
+    assert lies_in(SPACE, point)
+    assert not lies_in(SPACE, {**point, "learning_rate": 1.0})
+    assert not lies_in(SPACE, {**point, "top_k": 7})
+    other = replace(job, settings=replace(job.settings, training=TrainingConfig(learning_rate=5e-4)))
+    assert default_values(other, SPACE)["learning_rate"] == 5e-4
     best = best_trial(trials)
     assert best is not None
     assert best["score"] > trials[0]["score"] + 0.05
@@ -118,6 +124,38 @@ def test_folds_are_searched_beside_each_other_one_trial_at_a_time(job: RoutingJo
         assert isinstance(fourth, dict)
         tune_side.on_trial_complete("d", done)
         assert tune_side.suggest("e") == Searcher.FINISHED
+
+
+def test_a_trial_whose_worker_died_and_was_tried_again_counts_as_what_it_became(job: RoutingJob) -> None:
+    search = FoldSearch(job, UNIT, SPACE)
+    with stage("search", 1, "trials") as line:
+        tune_side = FoldwiseSearch([search], 1, float("inf"), line)
+        tune_side.suggest("a")
+        for step, score_then in [(1, 0.5), (2, 0.51), (1, 0.5), (2, 0.52), (3, 0.6)]:
+            report = {"score": score_then, "loss": 1.0, "finished": False, "failed": "", "training_iteration": step}
+            tune_side.on_trial_result("a", report)
+        last = {"score": 0.7, "loss": 1.0, "finished": True, "failed": "", "training_iteration": 4}
+        tune_side.on_trial_complete("a", last)
+    (trial,) = search.trials
+    assert (trial["state"], trial["score"], trial["reports"]) == ("complete", 0.7, [0.5, 0.52, 0.6, 0.7])
+
+
+def test_a_failed_trial_is_no_measure_for_others(job: RoutingJob) -> None:
+    search = FoldSearch(job, UNIT, SPACE)
+    halving = FoldwiseHalving([search])
+    trial: Any = type("Trial", (), {"trial_id": "a", "config": {"kind": "router", "target": "acc", "fold": 0}})()
+    halving.on_trial_add(None, trial)
+    halving.on_trial_complete(None, trial, {"failed": "TrainingError", "score": 0.0, "training_iteration": 1})
+    assert all(not recorded for bracket in search.halving._brackets for _, recorded in bracket._rungs)
+
+
+def test_folds_that_are_behind_come_first(job: RoutingJob) -> None:
+    searches = [FoldSearch(job, ("router", "acc", fold), SPACE) for fold in range(2)]
+    go_on(searches[0], 3)
+    with stage("search", 4, "trials") as line:
+        given = FoldwiseSearch(searches, 5, float("inf"), line).suggest("a")
+    assert isinstance(given, dict)
+    assert given["fold"] == 1
 
 
 def test_after_the_deadline_no_trial_begins(job: RoutingJob) -> None:

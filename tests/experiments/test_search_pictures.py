@@ -8,6 +8,8 @@ import pytest
 from cropkt.experiments.search_pictures import draw_search, importances, trial_table
 from cropkt.experiments.search_space import SearchSpace, read_space
 
+DEFAULT = {"learning_rate": 1e-4, "top_k": 5, "dropout": 0.25}
+
 
 @pytest.fixture
 def space(tmp_path: Path) -> SearchSpace:
@@ -32,22 +34,22 @@ def made_up(folds: int = 3, trials: int = 15) -> dict[int, list[dict]]:
     return found
 
 
-def test_every_trial_is_a_row_and_the_first_has_the_default_settings(space: SearchSpace) -> None:
-    table = trial_table(made_up(), space)
+def test_every_trial_is_a_row_and_the_first_has_the_default_settings() -> None:
+    table = trial_table(made_up(), DEFAULT)
     assert len(table) == 45
     first = table[table["number"] == 0]
     assert first[["learning_rate", "top_k", "dropout"]].drop_duplicates().values.tolist() == [[1e-4, 5, 0.25]]
 
 
 def test_the_setting_that_decides_is_the_most_important_one(space: SearchSpace) -> None:
-    shares = importances(trial_table(made_up(), space), space)
+    shares = importances(trial_table(made_up(), DEFAULT), space)
     assert shares["learning_rate"] > 0.8
     assert sum(shares.values()) == pytest.approx(1)
-    assert importances(trial_table(made_up(1, 4), space), space) == {}
+    assert importances(trial_table(made_up(1, 4), DEFAULT), space) == {}
 
 
 def test_a_picture_comes_out_even_of_a_search_that_found_nothing(space: SearchSpace, tmp_path: Path) -> None:
     for name, trials in (("some", made_up()), ("few", made_up(1, 1))):
-        assert draw_search(tmp_path / f"{name}.png", "acc", trial_table(trials, space), space).stat().st_size > 1000
+        assert draw_search(tmp_path / f"{name}.png", "acc", trial_table(trials, DEFAULT), space).stat().st_size > 1000
     failed = {0: [{**trial, "state": "failed", "score": None} for trial in made_up(1, 2)[0]]}
-    assert draw_search(tmp_path / "none.png", "acc", trial_table(failed, space), space).exists()
+    assert draw_search(tmp_path / "none.png", "acc", trial_table(failed, DEFAULT), space).exists()

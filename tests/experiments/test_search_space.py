@@ -31,6 +31,8 @@ def test_a_space_becomes_what_optuna_draws_from(tmp_path: Path) -> None:
     assert (found["learning_rate"].low, found["learning_rate"].high) == (1e-5, 0.01)
     assert type(found["top_k"]).__name__ == "IntDistribution"
     assert found["expert_network"].choices == ("mlp",)
+    whole = read_space("router", space(tmp_path, "temperature: {low: 1, high: 4}")).distributions()["temperature"]
+    assert type(whole).__name__ == "FloatDistribution", "bounds that are whole numbers do not make a temperature one"
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,12 @@ def run(target: TargetCohort, folder: Path, sources: np.ndarray, fold: int = 0) 
     plan = plan_in(folder)
     outer = outer_fold(target, fold, 3, plan.seed)
     train_own(plan, target, outer)
-    own = own_vectors(plan, target, outer, cross_fitted=True)
+    own = own_vectors(plan, target, outer, left_out_parts(outer, cross_fitted=True))
     inner = [expert_vectors(own, sources, outer, part, cross_fitted=True) for part in range(3)]
     recipes = [Recipe(replace(ROUTER, top_k=k), replace(TRAINING, learning_rate=rate)) for k, rate in SETTINGS]
     scores = []
     for recipe in recipes:
-        training = InnerTraining(recipe, target, outer, inner, seed=plan.seed)
+        training = InnerTraining(recipe, target, outer, inner, intervals=32, seed=plan.seed)
         assert list(training) == list(range(TRAINING.epochs))
         scores.append(training.score().c_index)
     best = int(np.argmax(scores))
@@ -173,10 +173,15 @@ def test_own_models_do_not_see_the_parts_left_out(target: TargetCohort, tmp_path
     outer = outer_fold(target, 0, 3, plan.seed)
     train_own(plan, target, outer)
     changed = relabelled(target, outer.inner[1])
-    own, other = (own_vectors(plan, of, outer, cross_fitted=True) for of in (target, changed))
-    for parts in left_out_parts(outer, cross_fitted=True):
+    everything = left_out_parts(outer, cross_fitted=True)
+    own, other = (own_vectors(plan, of, outer, everything) for of in (target, changed))
+    for parts in everything:
         assert np.array_equal(own[parts], other[parts]) == (1 in parts), parts
     assert set(without(outer, (1,))) == set(outer.train) - set(outer.inner[1])
+    fewer = own_vectors(plan, target, outer, left_out_parts(outer, cross_fitted=True, searched=False))
+    assert set(fewer) == {(), (0,), (1,), (2,)}
+    assert all(np.array_equal(fewer[parts], own[parts]) for parts in fewer)
+    assert left_out_parts(outer, cross_fitted=False, searched=False) == []
 
 
 def test_what_helps_is_found(target: TargetCohort, tmp_path: Path) -> None:
@@ -189,7 +194,7 @@ def test_what_helps_is_found(target: TargetCohort, tmp_path: Path) -> None:
     for chosen in ([0, 1], [1, 1]):
         sources = source_vectors(target)[:, chosen]
         vectors = [expert_vectors(silent, sources, outer, part, cross_fitted=True) for part in range(3)]
-        training = InnerTraining(recipe, other_slides(target, np.arange(60)), outer, vectors, seed=0)
+        training = InnerTraining(recipe, other_slides(target, np.arange(60)), outer, vectors, intervals=32, seed=0)
         list(training)
         scores.append(training.score())
     assert scores[0].c_index > 0.65  # ranking by the telling vector itself has 0.67

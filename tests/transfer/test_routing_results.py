@@ -11,15 +11,17 @@ import torch
 from safetensors.torch import save_file
 from small_studies import write_study
 
-from cropkt.data.study import open_study
+from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError
 from cropkt.files import write_json
 from cropkt.transfer.results import ResultsFolder
 from cropkt.transfer.routing_results import (
     RoutingFolder,
-    chosen_source,
+    chosen_sources,
     expert_sources,
+    forget_fold,
     method_table,
+    read_gates,
     read_own_vectors,
     read_source_vectors,
     store_own_vectors,
@@ -77,51 +79,84 @@ def test_own_vectors_come_back_only_for_what_they_were_made_from(tmp_path: Path)
         (1,): np.zeros((2, 3), np.float32),
         (0, 1): np.full((2, 3), 2, np.float32),
     }
-    store_own_vectors(path, vectors, "today")
-    found = read_own_vectors(path, "today")
-    assert found is not None
+    assert read_own_vectors(path, "today", ["p1", "p2"]) == {}
+    store_own_vectors(path, vectors, "today", ["p1", "p2"])
+    found = read_own_vectors(path, "today", ["p1", "p2"])
     assert set(found) == set(vectors)
     assert all(np.array_equal(found[parts], vectors[parts]) for parts in vectors)
-    assert read_own_vectors(path, "tomorrow") is None
+    assert read_own_vectors(path, "tomorrow", ["p1", "p2"]) == {}
+    assert read_own_vectors(path, "today", ["p2", "p1"]) == {}, "rows are patients"
 
 
-def test_the_source_chosen_for_a_fold_is_the_honest_one(results: ResultsFolder) -> None:
-    rows = [{"method": "oracle", "sources": ["blca"] * 2}, {"method": "honest", "sources": ["uvm", "kipan"]}]
-    write_json(results.comparison_path("acc"), {"choice": rows})
-    assert chosen_source(results, "acc", 1, ["acc", "uvm", "kipan"]) == "kipan"
-    assert chosen_source(results, "acc", 1, ["acc", "uvm"]) is None
-    assert chosen_source(results, "uvm", 0, ["acc"]) is None
-
-
-def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: ResultsFolder, tmp_path: Path) -> None:
-    """A method that ranks perfectly has 1; all methods are compared on the folds that are there, and no others."""
+@pytest.fixture
+def acc(results: ResultsFolder, tmp_path: Path) -> Cohort:
+    """A cohort whose own model ranks perfectly, uvm's the wrong way round, and kipan's nearly perfectly."""
     cohort = open_study(write_study(tmp_path / "study", "acc").folder).cohorts["acc"]
-    folder = RoutingFolder(results, "acc")
-    labels = cohort.labels
     tested = {patient: fold for fold, split in enumerate(cohort.folds) for patient in split.test}
-    for source, sign in (("acc", -1.0), ("uvm", 1.0)):
+    for source, sign in (("acc", -1.0), ("uvm", 1.0), ("kipan", -0.9)):
         table = pd.DataFrame({"patient_id": list(tested), "target_fold": list(tested.values())})
         table["source_fold"] = table["target_fold"] if source == "acc" else 0
-        table = table.assign(time=labels.loc[table["patient_id"], "time"].to_numpy())
-        table = table.assign(event=labels.loc[table["patient_id"], "event"].to_numpy(), risk=sign * table["time"])
+        table = table.assign(time=cohort.labels.loc[table["patient_id"], "time"].to_numpy())
+        table = table.assign(
+            event=cohort.labels.loc[table["patient_id"], "event"].to_numpy(), risk=sign * table["time"]
+        )
         path = results.predictions_path(source, "acc")
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_parquet(path)
         write_json(results.record_path(source, "acc"), {"fingerprint": "x", "pair": {"source": source}, "folds": []})
-    for fold in (0, 2):
-        patients = [patient for patient, where in tested.items() if where == fold]
-        rows = pd.DataFrame({"method": "roupkt", "patient_id": patients, "fold": fold, "risk": 0.0})
-        path = folder.predictions_path(fold)
+    return cohort
+
+
+def test_a_source_is_chosen_among_the_experts_of_this_run(results: ResultsFolder, acc: Cohort) -> None:
+    assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan"] * 3
+    assert chosen_sources(results, acc, ["uvm"]) == ["uvm"] * 3
+    assert chosen_sources(results, acc, ["brca"]) == []
+
+
+def fit(folder: RoutingFolder, cohort: Cohort, fold: int, methods: tuple[str, ...]) -> None:
+    """What a fitted fold leaves: these methods, all with the same risk for everybody."""
+    patients = list(cohort.folds[fold].test)
+    rows = pd.concat([pd.DataFrame({"method": m, "patient_id": patients, "fold": fold, "risk": 0.0}) for m in methods])
+    gates = pd.DataFrame({"patient_id": patients, "fold": fold, "expert": "uvm", "gate": 1.0, "probability": 1.0})
+    for path, table in ((folder.predictions_path(fold), rows), (folder.gates_path(fold), gates)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows.to_parquet(path)
-        write_json(folder.record_path(fold), {"tuned": ["roupkt"]})
-    table = method_table(folder, cohort, ["acc", "uvm"]).set_index("method")
-    assert table.loc["self", "c_index_pooled"] == 1
-    assert table.loc["honest", "c_index_pooled"] == 0
-    assert table.loc["roupkt", "c_index_pooled"] == 0.5
+        table.to_parquet(path)
+    write_json(folder.record_path(fold), {"tuned": ["roupkt"]})
+
+
+def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: ResultsFolder, acc: Cohort) -> None:
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt", "finetune"))
+    fit(folder, acc, 2, ("roupkt",))
+    table = method_table(folder, acc, ["uvm"]).set_index("method")
+    assert table["c_index_pooled"].to_dict() == {
+        "self": 1,
+        "honest": 0,
+        "oracle": 0,
+        "rank_average": pytest.approx(0, abs=0.2),
+        "majority_vote": pytest.approx(0, abs=0.5),
+        "roupkt": 0.5,
+        "finetune": 0.5,
+    }
     assert table.loc["roupkt", "difference_self"] == -0.5
-    assert table["folds"].tolist() == [2] * len(table)
     assert table["tuned"].to_dict()["roupkt"]
     assert not table["tuned"].to_dict()["self"]
-    fitted = [patient for patient, where in tested.items() if where != 1]
-    assert table.loc["self", "n_events"] == labels.loc[fitted, "event"].sum()
+    fitted = [*acc.folds[0].test, *acc.folds[2].test]
+    assert table.loc["self", "n_events"] == acc.labels.loc[fitted, "event"].sum()
+    # A method that is there in one fold only is held against the own model in that fold, and says so.
+    assert table["folds"].to_dict()["roupkt"] == 2
+    assert table["folds"].to_dict()["finetune"] == 1
+    assert table.loc["finetune", "n_events"] == acc.labels.loc[list(acc.folds[0].test), "event"].sum()
+
+
+def test_what_a_fold_left_goes_with_its_record(results: ResultsFolder, acc: Cohort) -> None:
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt",))
+    fit(folder, acc, 1, ("roupkt",))
+    assert set(read_gates(folder, 3)["fold"]) == {0, 1}
+    folder.record_path(1).unlink()
+    assert set(read_gates(folder, 3)["fold"]) == {0}, "gates without a record belong to no fit"
+    forget_fold(folder, 0)
+    assert not folder.predictions_path(0).exists()
+    assert read_gates(folder, 3).empty
+    assert method_table(folder, acc, ["uvm"]).empty
