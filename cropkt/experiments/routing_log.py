@@ -18,9 +18,7 @@ from cropkt.report.page import remake_report
 from cropkt.report.routing import draw_routing, section_body
 from cropkt.report.sections import store_section
 from cropkt.transfer.results import ResultsFolder
-from cropkt.transfer.routing_results import NAMES
-
-METHODS_CAPTION = "methods, and what the router trusts"
+from cropkt.transfer.routing_results import NAMES, RoutingFolder
 
 
 def conclude(run: RoutingRun, selection: Selection, outcome: RoutingOutcome, spaces: Mapping[str, SearchSpace]) -> None:
@@ -70,7 +68,7 @@ def _draw(outcome: RoutingOutcome, target: str, pairs: pd.DataFrame, spaces: Map
     folder = outcome.job.folder(target).path
     figure = draw_routing(target, _of(outcome.methods, target), _of(outcome.gates, target), _of(pairs, target))
     with atomic_path(folder / "routing.png") as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=100)
     plt.close(figure)
     for kind, space in spaces.items():
         table = trial_table(_trials(outcome, kind, target), default_values(outcome.job, space))
@@ -94,10 +92,9 @@ def _report(results: ResultsFolder, pairs: pd.DataFrame) -> Path:
     )
     pictures = {}
     for target in methods["target"].unique():
-        folder = results.out / "routing" / results.encoder / results.architecture / target
-        found = {METHODS_CAPTION: folder / "routing.png"}
-        found |= {f"search for the {path.stem[7:]}": path for path in sorted(folder.glob("search_*.png"))}
-        pictures[target] = {caption: path for caption, path in found.items() if path.exists()}
+        path = RoutingFolder(results, target).path / "routing.png"
+        if path.exists():
+            pictures[target] = path
     store_section(results, "routing", "Routing", section_body(methods, gates, pairs, pictures))
     return remake_report(results.out, results.encoder, results.architecture)
 

@@ -3,6 +3,7 @@
 import base64
 import html
 from collections.abc import Hashable, Mapping
+from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.stats import spearmanr
 
 from cropkt.transfer.routing_results import NAMES
@@ -23,6 +25,7 @@ from cropkt.transfer.routing_results import NAMES
 ROUTER, OTHER, BOUND = "#b35806", "#542788", "#8c959f"
 """Orange, purple, grey: told apart by everybody, and in print."""
 EXPERTS_SHOWN = 26
+COLOURS = 32
 
 
 def gate_summary(gates: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -160,17 +163,16 @@ def findings(target: str, methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.
     return sentences
 
 
-def section_body(
-    methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.DataFrame, pictures: Mapping[str, Mapping[str, Path]]
-) -> str:
-    """HTML of the report's section: a table of targets and methods, and for each target sentences and pictures.
+def section_body(methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.DataFrame, pictures: Mapping[str, Path]) -> str:
+    """HTML of the report's section: a table of targets and methods, and for each target sentences and its picture.
 
-    `pictures` by target and caption. Nothing is fetched: pictures are data URIs.
+    `pictures` by target. Nothing is fetched: pictures are data URIs, with few colours so that 26 of them are small.
     """
     parts = [
         "<p>A router looks at a target's slide and weighs what frozen source models make of it (ROUPKT). Every method "
         "learnt on the same patients and was asked about the test patients once; settings of tuned methods were chosen "
-        "on inner splits of the training patients. C-indices are pooled over folds.</p>",
+        "on inner splits of the training patients. C-indices are pooled over folds. What the searches tried is in the "
+        "results folder, routing/.../search_*.png and .csv.</p>",
         _table(methods),
     ]
     for target in methods["target"].unique():
@@ -178,12 +180,19 @@ def section_body(
         tables = (methods[own[0]], gates[own[1]], pairs[own[2]])
         parts.append(f'<h3 id="routing-{target}">{html.escape(target)}</h3>')
         parts.append(f"<p>{html.escape(' '.join(findings(target, *tables)))}</p>")
-        for caption, path in pictures.get(target, {}).items():
-            image = base64.b64encode(path.read_bytes()).decode()
-            text = html.escape(f"{target}: {caption}")
+        if target in pictures:
+            image = base64.b64encode(_few_colours(pictures[target])).decode()
+            text = html.escape(f"{target}: methods, what the router trusts, and whether that is what transfers")
             source = f"data:image/png;base64,{image}"
             parts.append(f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>')
     return "\n".join(parts)
+
+
+def _few_colours(path: Path) -> bytes:
+    stored = BytesIO()
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(stored, "png", optimize=True)
+    return stored.getvalue()
 
 
 def _table(methods: pd.DataFrame) -> str:

@@ -76,7 +76,7 @@ def test_findings_give_the_differences() -> None:
 def test_the_section_holds_table_and_pictures_and_fetches_nothing(tmp_path: Path) -> None:
     path = tmp_path / "routing.png"
     draw_routing("acc", methods(), GATES, PAIRS).savefig(path)
-    body = section_body(methods(), GATES, PAIRS, {"acc": {"what the router trusts": path}})
+    body = section_body(methods(), GATES, PAIRS, {"acc": path})
     assert body.count("data:image/png;base64,") == 1
     assert "http" not in body
     assert "<td>0.750</td>" in body
