@@ -7,9 +7,11 @@ from pathlib import Path
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
+from cropkt.experiments.config import numbers
 
 EPILOG = """
-Reads what tune_router.py has left; runs nothing. The figures of docs/routing.md:
+Reads what tune_router.py has left. With --refit-folds routers are fitted again, on other expert vectors, with the
+settings that were chosen: would that have been better? Minutes. The figures of docs/routing.md:
 
   for seed in 7 8 9; do
     python scripts/simulate_study.py --out studies/seed$seed --seed $seed
@@ -26,8 +28,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", nargs="+", metavar="STUDY=OUT", help="a simulated study and the results on it")
+    parser.add_argument(
+        "--refit-folds", type=numbers, default=(), metavar="0,1", help="expert vectors: the mean of these source folds'"
+    )
     chosen = parser.parse_args(arguments)
-    return run_command(lambda: _check(chosen.folders))
+    return run_command(lambda: _refit(chosen) if chosen.refit_folds else _check(chosen.folders))
+
+
+def _refit(chosen: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from cropkt.data.study import open_study
+    from cropkt.transfer.results import ResultsFolder
+    from cropkt.transfer.routing_check import mean_with_interval
+    from cropkt.transfer.routing_refit import refit_on_folds
+
+    rows = []
+    for named in chosen.folders:
+        folder, _, out = named.partition("=")
+        study, path = open_study(folder), Path(out) / "routing.parquet"
+        if not path.is_file():
+            raise ConfigError(f"{named}: no {path}; run scripts/tune_router.py first")
+        identity = pd.read_parquet(path)[["encoder", "architecture", "target"]].drop_duplicates()
+        for encoder, architecture, target in identity.itertuples(index=False, name=None):
+            results = ResultsFolder(Path(out), encoder, architecture)
+            found = refit_on_folds(study, results, target, chosen.refit_folds)
+            rows.append({"study": folder, "target": target, **found})
+            print(f"{folder} {target}: stored {found['stored']:.3f}, refitted {found['refitted']:.3f}", flush=True)
+    table = pd.DataFrame(rows)
+    gain = mean_with_interval((table["refitted"] - table["stored"]).to_numpy())
+    print(f"refitted minus stored: {gain['mean']:+.3f} ({gain['lower']:+.3f} to {gain['upper']:+.3f})")
+    return DONE
 
 
 def _check(folders: Sequence[str]) -> int:

@@ -236,6 +236,8 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
         "fold": number,
         "chosen": unit["chosen"],
         "tuned": tuned_methods(tuned),
+        "inner_parts": job.settings.inner_parts,
+        "cross_fitted": job.settings.cross_fitted,
         "chosen_source": unit["source"],
         "seconds": time.perf_counter() - started,
     }

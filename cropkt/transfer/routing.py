@@ -110,11 +110,7 @@ def fit_fold(
         recipe = tuned.get(_RECIPE_OF.get(method, method)) or default_recipe(method, settings, plan)
         # The target's "own" vector is the only one that this fusion reads.
         inputs = vectors[:, [place]] if method == "finetune_head" else vectors
-        model = _start(method, recipe, target, inputs, source, plan).to(vectors.device)
-        _train(recipe, model, target, outer, inputs, plan)
-        found = predict_combination(
-            model, target.bags, inputs, outer.test, loss=recipe.training.loss, precision=plan.precision
-        )
+        model, found = fit_method(method, recipe, plan, target, outer, inputs, source)
         rows.append(_rows(method, target, outer, found))
         if method == "roupkt":
             assert isinstance(model, Router)
@@ -122,6 +118,33 @@ def fit_fold(
     assert router is not None
     assert routed is not None
     return FittedFold(pd.concat(rows, ignore_index=True), _gate_rows(target, outer, experts, routed), router)
+
+
+def fit_method(
+    method: str,
+    recipe: Recipe,
+    plan: SourcePlan,
+    target: TargetCohort,
+    outer: OuterFold,
+    vectors: Tensor,
+    source: MILModel | None = None,
+) -> tuple[Combination, Combined]:
+    """Fit one method on `outer.train` with `vectors` (B, n, V); the model, and what it says of `outer.test`."""
+    vectors = vectors.to(target.bags.features.device)
+    model = _start(method, recipe, target, vectors, source, plan).to(vectors.device)
+    train_folds(
+        [fold_training(outer.number, model, target.bags, vectors, outer.train)],
+        target.bags,
+        survival_targets(target.cohort, target.bags),
+        recipe.training,
+        seed=plan.seed,
+        stream=f"{target.cohort.code}, combining sources",
+        precision=plan.precision,
+    )
+    found = predict_combination(
+        model, target.bags, vectors, outer.test, loss=recipe.training.loss, precision=plan.precision
+    )
+    return model, found
 
 
 def _can_start(method: str, source: MILModel | None) -> bool:
@@ -177,20 +200,6 @@ def _start(
         assert source is not None
         model.get_submodule("pred_head").load_state_dict(source.get_submodule("pred_head").state_dict())
     return model
-
-
-def _train(
-    recipe: Recipe, model: Combination, target: TargetCohort, outer: OuterFold, vectors: Tensor, plan: SourcePlan
-) -> None:
-    train_folds(
-        [fold_training(outer.number, model, target.bags, vectors, outer.train)],
-        target.bags,
-        survival_targets(target.cohort, target.bags),
-        recipe.training,
-        seed=plan.seed,
-        stream=f"{target.cohort.code}, combining sources",
-        precision=plan.precision,
-    )
 
 
 def _rows(method: str, target: TargetCohort, outer: OuterFold, found: Combined) -> pd.DataFrame:

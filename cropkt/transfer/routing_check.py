@@ -17,7 +17,7 @@ def method_summary(methods: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for method, values in methods.groupby("method", sort=False)["c_index_pooled"]:
-        rows.append({"method": method, **_mean_with_interval(values.dropna().to_numpy(dtype=float))})
+        rows.append({"method": method, **mean_with_interval(values.dropna().to_numpy(dtype=float))})
     return pd.DataFrame(rows)
 
 
@@ -30,7 +30,7 @@ def paired_differences(methods: pd.DataFrame, of: str = "roupkt", rivals: tuple[
         if rival in wide and of in wide:
             difference = (wide[of] - wide[rival]).dropna().to_numpy(dtype=float)
             ahead = float((difference > 0).mean()) if len(difference) else np.nan
-            rows.append({"against": rival, **_mean_with_interval(difference), "ahead": ahead})
+            rows.append({"against": rival, **mean_with_interval(difference), "ahead": ahead})
     return pd.DataFrame(rows)
 
 
@@ -59,7 +59,8 @@ def group_shares(gates: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _mean_with_interval(values: np.ndarray) -> dict[str, float]:
+def mean_with_interval(values: np.ndarray) -> dict[str, float]:
+    """mean, lower and upper (95 %, Student's t) of independent `values`, and their number as targets."""
     count = len(values)
     error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
     reach = student_t.ppf(0.975, count - 1) * error if count > 1 else np.nan

@@ -13,7 +13,10 @@ from mlflow import MlflowClient
 from processes import Ended, Script, run, wait_until
 from small_sweeps import COHORTS, MODELS, Undisturbed, sweep_arguments
 
+from cropkt.data.study import open_study
+from cropkt.transfer.results import ResultsFolder
 from cropkt.transfer.routing import METHODS
+from cropkt.transfer.routing_refit import refit_on_folds
 
 TARGET = "acc"
 FOLDS = 3
@@ -124,6 +127,15 @@ def test_a_stored_router_says_of_its_test_patients_what_it_said(
         years = applied.filter(like="survival_year")
         assert (years.diff(axis=1).iloc[:, 1:] <= 1e-6).all(axis=None)
         assert {f"gate_{code}" for code in (TARGET, "uvm", "kipan")} <= set(applied)
+
+
+def test_fitting_again_on_the_same_vectors_changes_nothing(routed: tuple[Path, Ended], study: Path) -> None:
+    results = ResultsFolder(routed[0], "uni2-h", "abmil")
+    found = refit_on_folds(open_study(study), results, TARGET, (0,))
+    assert found["refitted"] == found["stored"]
+    other = refit_on_folds(open_study(study), results, TARGET, (0, 1, 2))
+    assert other["stored"] == found["stored"]
+    assert np.isfinite(other["refitted"])
 
 
 def test_wrong_input_is_one_message(study: Path, tmp_path: Path) -> None:
