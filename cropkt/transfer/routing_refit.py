@@ -1,7 +1,7 @@
 """Routers of a finished run fitted again, with the settings its searches chose, on other expert vectors.
 
-It answers "what would it bring?" without another search. It is as honest as the run: settings were chosen without the test
-patients, though for other vectors.
+It answers "what would it bring?" without another search. It is as honest as the run: settings were chosen without
+the test patients, though for other vectors.
 """
 
 from collections.abc import Sequence
