@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cropkt.errors import ConfigError
 from cropkt.experiments.command import run_command
+from cropkt.experiments.config import Parser
 
 EPILOG = """
 Facts of cohorts (size, events, restricted mean survival, dispersion, intrinsic dimension, ...) and of pairs (distances
@@ -32,13 +32,8 @@ Exit code: 0 done, 1 done but MLflow could not be written, 2 the input is wrong 
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise ConfigError(f"{message}; see --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", type=Path, metavar="DIR", help="study folder (default: the simulated demo study)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder of the sweep (default: runs/<study>)")
     parser.add_argument("--encoder", help="which of the study's encoders (default: its first)")

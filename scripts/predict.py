@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
+from cropkt.experiments.config import Parser
 
 EPILOG = """
 Writes a table with a row a patient: patient_id, risk (a higher risk means an earlier event), survival_year_1, _2, ...
@@ -17,16 +18,11 @@ Writes a table with a row a patient: patient_id, risk (a higher risk means an ea
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise ConfigError(f"{message}; see --help")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 the input is wrong (one message says what)."""
 
     def command() -> int:
-        parser = _Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser = Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument(
             "--model",
             type=Path,

@@ -37,6 +37,11 @@ class Workers:
     cpus: float
     gpus: float
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What Ray is asked for, for each of them."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+
 
 @contextmanager
 def ray_session() -> Iterator[None]:

@@ -55,14 +55,16 @@ class RunConfig:
             raise ConfigError(f"--folds {self.folds}: folds are counted from 0")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Raises ConfigError where argparse would print its usage and exit."""
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see --help")
 
 
 def command_line(description: str, *, epilog: str | None = None, all_targets: bool = True) -> argparse.ArgumentParser:
     """A parser with the flags that all experiment scripts share; `all_targets` gives it --targets, by default all."""
-    parser = _Parser(description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to run")
     what.add_argument(
         "--study",

@@ -152,11 +152,10 @@ def _fit(
     if not todo:
         return {}
     layout = workers(len(todo))
-    resources = {"CPU": layout.cpus} | ({"GPU": layout.gpus} if layout.gpus else {})
     with stage("final fits", len(todo), "folds") as line:
         watch = FitWatch(line)
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(FitTrial, job=job), resources),
+            tune.with_resources(tune.with_parameters(FitTrial, job=job), layout.resources),
             param_space={"unit": tune.grid_search(todo)},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=layout.count, scheduler=InOrder()),
             run_config=tune.RunConfig(

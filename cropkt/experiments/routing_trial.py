@@ -15,6 +15,7 @@ from torch import Tensor
 from cropkt.data.study import Cohort
 from cropkt.experiments.progress import Stage
 from cropkt.experiments.trial import read_target
+from cropkt.experiments.watch import WORKER_DIED
 from cropkt.files import digest
 from cropkt.models.checkpoint import save_model
 from cropkt.training.loop import TrainingError
@@ -272,7 +273,7 @@ class FitWatch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         """A worker has died more often than it may."""
-        self._ended(trial, "its worker died (out of memory?)")
+        self._ended(trial, WORKER_DIED)
 
     def _ended(self, trial: Any, reason: str) -> None:
         name = f"{trial.config['unit']['target']}, fold {trial.config['unit']['fold']}"

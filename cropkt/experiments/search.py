@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import TrialState
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from cropkt.experiments.routing_trial import REPORTS, RoutingJob
 from cropkt.experiments.search_space import Dimension, SearchSpace
+from cropkt.experiments.trial import InOrder
+from cropkt.experiments.watch import WORKER_DIED
 from cropkt.files import digest, write_json
 from cropkt.seeds import named_seed
 from cropkt.transfer.results import read_json
@@ -199,7 +201,7 @@ class FoldwiseSearch(Searcher):
             self.on_trial_result(trial_id, result)
         search, values, by_step = self._at_work.pop(trial_id)
         result, reports = result or {}, [by_step[step] for step in sorted(by_step)]
-        search.tell(values, reports, "its worker died (out of memory?)" if error else result.get("failed", ""))
+        search.tell(values, reports, WORKER_DIED if error else result.get("failed", ""))
         self._line.advance(f"{search.unit[1]}, fold {search.unit[2]}")
 
     def save(self, checkpoint_path: str) -> None:
@@ -210,7 +212,7 @@ class FoldwiseSearch(Searcher):
         """Nothing to restore."""
 
 
-class FoldwiseHalving(FIFOScheduler):
+class FoldwiseHalving(InOrder):
     """Successive halving within each search: trials of other folds have other patients, and are no measure."""
 
     def __init__(self, searches: Sequence[FoldSearch]) -> None:
@@ -241,9 +243,6 @@ class FoldwiseHalving(FIFOScheduler):
         if not result.get("failed"):  # it scored nothing that others could be measured by
             self._halving(trial).on_trial_complete(tune_controller, trial, result)
 
-    def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Trials start in the order of their making (see InOrder in trial.py)."""
-
 
 def run_searches(
     job: RoutingJob,
@@ -269,11 +268,10 @@ def run_searches(
     missing = sum(max(0, trials - len(search.trials)) for search in searches)
     if missing:
         workers = lay_out(min(missing, len(units)))
-        resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
         deadline = time.time() + timeout if timeout else float("inf")
         with stage("search", missing, "trials") as line:
             tune.Tuner(
-                tune.with_resources(tune.with_parameters(SearchTrial, job=job), resources),
+                tune.with_resources(tune.with_parameters(SearchTrial, job=job), workers.resources),
                 tune_config=tune.TuneConfig(
                     search_alg=FoldwiseSearch(searches, trials, deadline, line),
                     scheduler=FoldwiseHalving(searches),

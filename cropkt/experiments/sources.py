@@ -110,13 +110,12 @@ def _fit(plan: SourcePlan, schedule: list[list[CohortJob]], workers: Workers, sc
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
     trainer = TorchTrainer(
         train_rounds,
         train_loop_config={"plan": plan, "schedule": schedule},
         torch_config=TorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(
-            num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=resources
+            num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=workers.resources
         ),
         run_config=RunConfig(
             name="sources",

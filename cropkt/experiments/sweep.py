@@ -141,10 +141,9 @@ def _fit(
     from cropkt.experiments.trial import InOrder, PairTrial
     from cropkt.experiments.watch import Watch
 
-    resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
     with stage("transfer", len(pairs), "pairs") as line:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(PairTrial, job=job), resources),
+            tune.with_resources(tune.with_parameters(PairTrial, job=job), workers.resources),
             param_space={"pair": tune.grid_search(list(pairs))},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.count, scheduler=InOrder()),
             run_config=tune.RunConfig(
