@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int:
         chosen = vars(_parser().parse_args(arguments))
         from cropkt.experiments.factors import FactorsRun, analyse_factors
-        from cropkt.factors.tables import FactConfig
+        from cropkt.factors.facts.tables import FactConfig
 
         facts = FactConfig(**{name: chosen.pop(name) for name in ("seed", "patches", "components")})
         codes = chosen.pop("explain").split(",")

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
 
     def command() -> int:
-        from cropkt.factors.calibration import power_table, size_table
+        from cropkt.factors.size_and_power import power_table, size_table
 
         if chosen.what == "size":
             table = size_table(chosen.matrices, chosen.seed)

@@ -39,9 +39,9 @@ def _refit(chosen: argparse.Namespace) -> int:
     import pandas as pd
 
     from cropkt.data.study import open_study
-    from cropkt.transfer.results import ResultsFolder
-    from cropkt.transfer.routing_check import mean_with_interval
-    from cropkt.transfer.routing_refit import refit_on_folds
+    from cropkt.routing.refit import refit_on_folds
+    from cropkt.routing.worth import mean_with_interval
+    from cropkt.transfer.store import ResultsFolder
 
     rows = []
     for named in chosen.folders:
@@ -64,7 +64,7 @@ def _refit(chosen: argparse.Namespace) -> int:
 def _check(folders: Sequence[str]) -> int:
     import pandas as pd
 
-    from cropkt.transfer.routing_check import group_shares, method_summary, paired_differences
+    from cropkt.routing.worth import group_shares, method_summary, paired_differences
 
     methods, shares = [], []
     for named in folders:

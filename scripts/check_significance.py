@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _coverage(chosen: argparse.Namespace) -> int:
-    from cropkt.transfer.coverage import coverage_table, error_table
+    from cropkt.survival.coverage import coverage_table, error_table
 
     print(coverage_table(chosen.cohorts, chosen.seed).to_string(index=False, float_format="%.3f"))
     print()
@@ -40,7 +40,7 @@ def _coverage(chosen: argparse.Namespace) -> int:
 
 
 def _discoveries(chosen: argparse.Namespace) -> int:
-    from cropkt.experiments.calibration import discoveries, false_discovery_table, power_table
+    from cropkt.experiments.false_discoveries import discoveries, false_discovery_table, power_table
 
     pairs = discoveries(range(1, chosen.seeds + 1), chosen.transfer, chosen.out)
     table = false_discovery_table(pairs)

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cropkt.data.simulate_model import TRANSFER, SimulationConfig
 from cropkt.experiments.command import DONE, run_command
+from cropkt.simulation.population import TRANSFER, SimulationConfig
 
 DEFAULT = SimulationConfig()
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = vars(parser.parse_args(arguments))
 
     def command() -> int:
-        from cropkt.data.simulate import simulate_study
+        from cropkt.simulation.study import simulate_study
 
         out = chosen.pop("out")
         cohorts = chosen.pop("cohorts")

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         config = parse(command_line(__doc__ or "", epilog=EPILOG), arguments)
-        from cropkt.experiments.sweep import sweep_transfer
+        from cropkt.experiments.sweep.driver import sweep_transfer
 
         return sweep_transfer(config)
 

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         config = parse(command_line(__doc__ or "", epilog=EPILOG), arguments)
-        from cropkt.experiments.sources import train_sources
+        from cropkt.experiments.sources.driver import train_sources
 
         return train_sources(config)
 

@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         names = ("target", "tune", "spaces", "trials", "timeout", "source_folds", "inner_folds")
         config, chosen = parse_with(parser, names, arguments)
-        from cropkt.experiments.routing import tune_router
-        from cropkt.experiments.routing_run import RoutingRun
+        from cropkt.experiments.routing.driver import tune_router
+        from cropkt.experiments.routing.settings import RoutingRun
 
         config = replace(config, targets=chosen.pop("target"))
         return tune_router(RoutingRun(config, **{**chosen, "spaces": dict(chosen["spaces"])}))

@@ -41,7 +41,7 @@ pair = measure_pair(load_source_models(plan, "acc", [0, 1, 2]), target).pair
 assert pair["status"] == "ok", pair
 assert not {"ray", "mlflow", "optuna"} & set(sys.modules)
 try:
-    import cropkt.experiments.trial
+    import cropkt.experiments.sweep.trial
 except ModuleNotFoundError as error:
     assert error.name in ("ray", "mlflow", "optuna"), error
 else:

@@ -10,9 +10,11 @@ FLOORS = {
     "experiments": 6,
     "report": 5,
     "factors": 4,
+    "routing": 4,
     "transfer": 3,
     "training": 2,
     "models": 1,
+    "simulation": 1,
     "survival": 0,
     "data": 0,
 }

@@ -17,11 +17,8 @@ from cropkt.experiments.config import DEMO_STUDY
 from cropkt.experiments.progress import stage
 from cropkt.experiments.tracking import log_analysis
 from cropkt.factors.analysis import Analysis, analyse, write_analysis
-from cropkt.factors.calibration import control_table
 from cropkt.factors.explain import explain_cohort
-from cropkt.factors.pictures import draw_all, draw_prototypes, save
-from cropkt.factors.section import Explained, findings, section_body, write_explanation
-from cropkt.factors.tables import (
+from cropkt.factors.facts.tables import (
     FactConfig,
     cohort_table,
     cohorts_of,
@@ -30,10 +27,13 @@ from cropkt.factors.tables import (
     read_pairs,
     sample_study,
 )
+from cropkt.factors.size_and_power import control_table
 from cropkt.files import atomic_path
 from cropkt.report.page import remake_report
-from cropkt.report.sections import store_section
-from cropkt.transfer.results import ResultsFolder
+from cropkt.report.sections.factor_pictures import draw_all, draw_prototypes, save
+from cropkt.report.sections.factors import Explained, findings, section_body, write_explanation
+from cropkt.report.sections.store import store_section
+from cropkt.transfer.store import ResultsFolder
 
 STEPS = 8
 

@@ -13,7 +13,7 @@ from cropkt.models.mil import Architecture
 from cropkt.models.precision import PRECISIONS
 from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.store import ResultsFolder
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def select(config: RunConfig) -> Selection:
     if folder is None:
         folder = DEMO_STUDY
         if not (folder / "study.yaml").exists():
-            from cropkt.data.simulate import SimulationConfig, simulate_study
+            from cropkt.simulation.study import SimulationConfig, simulate_study
 
             simulate_study(folder, SimulationConfig())
     # Workers run elsewhere, in other working folders.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cropkt.errors import ConfigError
-from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.store import ResultsFolder
 
 
 @contextmanager

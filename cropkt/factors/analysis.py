@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from cropkt.factors.catalogue import INTER, INTRA
-from cropkt.factors.factor_tests import (
+from cropkt.factors.statistics.effects import (
     OUTCOME,
     factor_names,
     factor_table,
@@ -16,12 +16,12 @@ from cropkt.factors.factor_tests import (
     joint_table,
     variance_table,
 )
-from cropkt.factors.mixed import MixedFit
-from cropkt.factors.permutation import PERMUTATIONS
-from cropkt.factors.prediction import predict_left_out, score_predictions, summarise_predictions
-from cropkt.factors.regression import Errors, beta_table, mixed_table, ols_table, usable
-from cropkt.factors.restricted_mean import HORIZONS
+from cropkt.factors.statistics.mixed import MixedFit
+from cropkt.factors.statistics.permutation import PERMUTATIONS
+from cropkt.factors.statistics.prediction import predict_left_out, score_predictions, summarise_predictions
+from cropkt.factors.statistics.regression import Errors, beta_table, mixed_table, ols_table, usable
 from cropkt.files import atomic_path
+from cropkt.survival.restricted_mean import HORIZONS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
-from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.store import ResultsFolder
 
 DAYS_A_YEAR = 365.25
 CENSOR_MARKS = 150

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cropkt.report.tables import VERDICTS, ResultTables, has_comparison
+from cropkt.report.read import VERDICTS, ResultTables, has_comparison
 
 MEANING = {
     "transfers": "better than chance, than random weights and than a Cox model of mean features (each q < 0.05)",

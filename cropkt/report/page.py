@@ -18,9 +18,9 @@ import cropkt
 from cropkt.files import atomic_path, write_json
 from cropkt.report.headline import headline, meanings
 from cropkt.report.payload import build_payload
-from cropkt.report.sections import parts_folder, read_sections
-from cropkt.report.tables import ResultTables, choose_results, read_tables
-from cropkt.transfer.results import ResultsFolder, read_json
+from cropkt.report.read import ResultTables, choose_results, read_tables
+from cropkt.report.sections.store import parts_folder, read_sections
+from cropkt.transfer.store import ResultsFolder, read_json
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
 PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors", "plotly")

@@ -11,9 +11,9 @@ from cropkt.cohorts import cohort_info
 from cropkt.report.curves import Curve, RiskCurves, target_curves
 from cropkt.report.matrix import COLOURS
 from cropkt.report.order import matrix_orders
-from cropkt.report.tables import ResultTables, has_comparison
-from cropkt.transfer.results import ResultsFolder
+from cropkt.report.read import ResultTables, has_comparison
 from cropkt.transfer.significance import COMPARED
+from cropkt.transfer.store import ResultsFolder
 
 SCALE_STOPS = 21
 NUMBERS = [

@@ -19,7 +19,7 @@ from cropkt.files import write_json
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
 from cropkt.transfer.protocol import mode_of
-from cropkt.transfer.results import ResultsFolder, store_failure, store_pair
+from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 SEARCH = 'params.target = "acc"'
 DOWN = "http://127.0.0.1:9"

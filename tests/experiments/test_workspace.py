@@ -6,7 +6,7 @@ import pytest
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.workspace import workspace
-from cropkt.transfer.results import ResultsFolder
+from cropkt.transfer.store import ResultsFolder
 
 
 def test_a_second_run_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -> None:

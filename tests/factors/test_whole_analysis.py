@@ -8,18 +8,18 @@ import pandas as pd
 import pytest
 
 from cropkt.data.bags import read_bags
-from cropkt.data.simulate import SimulationConfig, simulate_study
 from cropkt.data.study import open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.factors import FactorsRun, analyse_factors, check_controls
-from cropkt.factors.tables import FactConfig
+from cropkt.factors.facts.tables import FactConfig
 from cropkt.models.mil import Architecture
-from cropkt.report.sections import section_path
+from cropkt.report.sections.store import section_path
+from cropkt.simulation.study import SimulationConfig, simulate_study
 from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import SourcePlan, load_source_models, store_null_model, train_cohort
+from cropkt.transfer.assemble import write_tables
 from cropkt.transfer.pair import hold_target, measure_pair
-from cropkt.transfer.results import ResultsFolder, store_failure, store_pair
-from cropkt.transfer.tables import write_tables
+from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 COHORTS = ("blca", "hnsc", "coadread", "stes", "sarc", "skcm", "meso")
 FOLDS = (0, 1)

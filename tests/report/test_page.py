@@ -16,9 +16,9 @@ from made_up_results import ARCHITECTURE, ENCODER, write_results
 
 from cropkt.errors import InputError
 from cropkt.report.page import remake_report, write_report
-from cropkt.report.sections import store_section
-from cropkt.report.tables import read_tables
-from cropkt.transfer.results import ResultsFolder
+from cropkt.report.read import read_tables
+from cropkt.report.sections.store import store_section
+from cropkt.transfer.store import ResultsFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CODES = ["blca", "cesc", "sarc", "dlbc", "tgct", "ucs"]

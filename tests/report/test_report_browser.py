@@ -21,12 +21,12 @@ from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
-from cropkt.factors.pictures import save
-from cropkt.factors.section import picture_html
 from cropkt.report.curves import risk_groups
 from cropkt.report.page import write_report
-from cropkt.report.sections import store_section
-from cropkt.transfer.results import ResultsFolder
+from cropkt.report.sections.factor_pictures import save
+from cropkt.report.sections.factors import picture_html
+from cropkt.report.sections.store import store_section
+from cropkt.transfer.store import ResultsFolder
 
 pytestmark = pytest.mark.browser
 

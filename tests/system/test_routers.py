@@ -14,9 +14,9 @@ from processes import Ended, Script, run, wait_until
 from small_sweeps import COHORTS, MODELS, Undisturbed, sweep_arguments
 
 from cropkt.data.study import open_study
-from cropkt.transfer.results import ResultsFolder
-from cropkt.transfer.routing import METHODS
-from cropkt.transfer.routing_refit import refit_on_folds
+from cropkt.routing.methods import METHODS
+from cropkt.routing.refit import refit_on_folds
+from cropkt.transfer.store import ResultsFolder
 
 TARGET = "acc"
 FOLDS = 3

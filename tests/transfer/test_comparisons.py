@@ -7,11 +7,11 @@ import pandas as pd
 from simulated_target import WIDTH, simulated_target
 
 from cropkt.models.mil import Architecture
+from cropkt.transfer.assemble import update_comparison, write_tables
 from cropkt.transfer.baselines import measure_baseline
 from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
 from cropkt.transfer.protocol import BASELINES
-from cropkt.transfer.results import ResultsFolder, store_failure, store_pair
-from cropkt.transfer.tables import update_comparison, write_tables
+from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 ARCHITECTURE = Architecture(WIDTH, embedding=16, attention=8)
 

@@ -14,8 +14,8 @@ from cropkt.data.study import Study, open_study
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance, confidence_interval, p_value_against
 from cropkt.training.sources import SourceModels, SourcePlan, load_source_models, store_null_model, train_cohort
+from cropkt.transfer.assemble import FOLD_COLUMNS, PAIR_COLUMNS
 from cropkt.transfer.pair import PairResult, TargetCohort, hold_target, measure_pair, pair_fingerprint
-from cropkt.transfer.tables import FOLD_COLUMNS, PAIR_COLUMNS
 
 FOLDS = (0, 1, 2)
 

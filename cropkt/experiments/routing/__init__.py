@@ -1,0 +1,1 @@
+"""Routers searched and fitted by Ray Tune: the driver, settings, searches, trials, conclusion."""

@@ -1,0 +1,289 @@
+"""Ray Tune with Optuna's sampler and successive halving: one search for each outer fold of a target.
+
+Within a fold trials come one after the other, so that what is tried depends on the seed and on what was found, not on
+which worker was quicker; folds, and targets, are searched beside each other. Every trial that ends is on disk. A search
+that goes on is told its stored trials again, in order: it tries next what it would have tried without the stop.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+
+from cropkt.experiments.routing.space import Dimension, SearchSpace
+from cropkt.experiments.routing.trial import REPORTS, RoutingJob
+from cropkt.experiments.sweep.trial import InOrder
+from cropkt.experiments.sweep.watch import WORKER_DIED
+from cropkt.files import digest, write_json
+from cropkt.routing.methods import recipe_of
+from cropkt.seeds import named_seed
+from cropkt.transfer.store import read_json
+
+if TYPE_CHECKING:
+    from cropkt.experiments.progress import Stage
+
+Unit = tuple[str, str, int]
+"""What one search is for: kind (router, fusion, abmil), target, outer fold."""
+HALVING = 2
+"""At each report the worse half of what got so far is stopped."""
+RANDOM_FIRST = 5
+"""Points drawn at random before Optuna's sampler (TPE) learns from them."""
+
+
+class FoldSearch:
+    """The search for one outer fold: which point comes next, and what came of each. `trials` is what is stored."""
+
+    def __init__(self, job: RoutingJob, unit: Unit, space: SearchSpace, *, resume: bool = True) -> None:
+        kind, target, fold = unit
+        self._default = default_values(job, space)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.unit = unit
+        self.trials: list[dict[str, Any]] = []
+        self.running = False
+        self.halving = ASHAScheduler(metric="score", mode="max", max_t=REPORTS, reduction_factor=HALVING)
+        self._path = job.folder(target).search_path(kind, fold)
+        self._fingerprint = search_fingerprint(job, unit, space)
+        self._space = space
+        seed = named_seed(job.plan.seed, "search", kind, target, fold) % 2**32
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_FIRST)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._asked: optuna.Trial | None = None
+        self._started = 0.0
+        stored = read_json(self._path) or {}
+        if resume and stored.get("fingerprint") == self._fingerprint:
+            for trial in stored["trials"]:
+                self._replay(trial)
+
+    def ask(self) -> dict[str, Any]:
+        """The values of the next point; none for the first one, which has the default settings."""
+        self.running, self._started = True, time.time()
+        if not self.trials:
+            return {}
+        self._asked = self._study.ask(self._space.distributions())
+        return dict(self._asked.params)
+
+    def tell(self, values: Mapping[str, Any], reports: Sequence[Mapping[str, Any]], failed: str) -> None:
+        """What came of the point that was asked for last; `reports` have score, loss and finished."""
+        last = reports[-1] if reports else {"score": None, "loss": None, "finished": False}
+        state = "failed" if failed else "complete" if last["finished"] else "stopped"
+        trial = {
+            "number": len(self.trials),
+            "values": dict(values),
+            "state": state,
+            "score": last["score"],
+            "loss": last["loss"],
+            "reports": [report["score"] for report in reports],
+            "failed": failed,
+            "seconds": time.time() - self._started,
+        }
+        self._learn(trial)
+        self.trials.append(trial)
+        self.running = False
+        write_json(self._path, {"fingerprint": self._fingerprint, "trials": self.trials})
+
+    def _replay(self, trial: dict[str, Any]) -> None:
+        """Bring sampler and halving to where they were after this stored trial."""
+        self.ask()
+        stand_in = SimpleNamespace(trial_id=f"stored {trial['number']}")
+        self.halving.on_trial_add(None, stand_in)
+        for number, score in enumerate(trial["reports"]):
+            self.halving.on_trial_result(None, stand_in, {"training_iteration": number + 1, "score": score})
+        self._learn(trial)
+        self.trials.append(trial)
+        self.running = False
+
+    def _learn(self, trial: Mapping[str, Any]) -> None:
+        states = {"failed": TrialState.FAIL, "stopped": TrialState.PRUNED, "complete": TrialState.COMPLETE}
+        state = states[trial["state"]]
+        value = trial["score"] if state is TrialState.COMPLETE else None
+        if self._asked is not None:
+            for number, score in enumerate(trial["reports"]):
+                self._asked.report(score, number)
+            self._study.tell(self._asked, value, state)
+            self._asked = None
+        elif state is TrialState.COMPLETE and lies_in(self._space, self._default):
+            # The default point was not drawn by the sampler; it learns from it where the space has room for it.
+            distributions = self._space.distributions()
+            self._study.add_trial(optuna.create_trial(params=self._default, distributions=distributions, value=value))
+
+
+def search_fingerprint(job: RoutingJob, unit: Unit, space: SearchSpace) -> str:
+    """Changes whenever anything changes that decides what the trials of a search find, but their number."""
+    kind, target, fold = unit
+    return digest(job.fingerprint(target), kind, fold, job.plan.seed, repr(space))
+
+
+def default_values(job: RoutingJob, space: SearchSpace) -> dict[str, Any]:
+    """What the settings that `space` names are in a search's first trial."""
+    recipe = recipe_of(space.kind, {}, job.settings, job.plan)
+    return {
+        name: getattr(recipe.training if hasattr(recipe.training, name) else recipe.settings, name)
+        for name in space.dimensions
+    }
+
+
+def lies_in(space: SearchSpace, point: Mapping[str, Any]) -> bool:
+    """Is `point` one that `space` could give?"""
+
+    def inside(name: str, dimension: Dimension) -> bool:
+        if dimension.choices:
+            return point[name] in dimension.choices
+        assert dimension.low is not None
+        assert dimension.high is not None
+        return bool(dimension.low <= point[name] <= dimension.high)
+
+    return all(inside(name, dimension) for name, dimension in space.dimensions.items())
+
+
+def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The complete trial with the best score; of equal ones that with the smallest loss, then the first."""
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    return max(complete, key=lambda trial: (trial["score"], -trial["loss"]), default=None)
+
+
+class FoldwiseSearch(Searcher):
+    """All searches of a run for Tune: gives points of folds that are not at work, until each has its `trials`.
+
+    No point is given after `deadline` (time.time()), and what is at work then is let end.
+    """
+
+    def __init__(self, searches: Sequence[FoldSearch], trials: int, deadline: float, line: "Stage") -> None:
+        super().__init__(metric="score", mode="max")
+        self._searches = {search.unit: search for search in searches}
+        self._trials = trials
+        self._deadline = deadline
+        self._line = line
+        self._at_work: dict[str, tuple[FoldSearch, dict[str, Any], dict[int, dict[str, Any]]]] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FoldwiseSearch":
+        """Tune works with a copy of what it is given; the searches are ours to read afterwards."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it to go on after a stop; we go on from what is on disk."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A trial's configuration; None when all unfinished folds are at work."""
+        unfinished = [search for search in self._searches.values() if len(search.trials) < self._trials]
+        if not unfinished or time.time() > self._deadline:
+            return Searcher.FINISHED
+        idle = [search for search in unfinished if not search.running]
+        if not idle:
+            return None
+        # Target by target, so that a worker keeps one resident; within it the search that is furthest behind.
+        search = min((one for one in idle if one.unit[1] == idle[0].unit[1]), key=lambda one: len(one.trials))
+        kind, target, fold = search.unit
+        values = search.ask()
+        self._at_work[trial_id] = (search, values, {})
+        return {"kind": kind, "target": target, "fold": fold, "values": values}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial has reported."""
+        if trial_id in self._at_work and not result.get("failed"):
+            reports = self._at_work[trial_id][2]
+            step = result["training_iteration"]
+            if step == 1:  # its worker may have died, and the trial begun again
+                reports.clear()
+            reports[step] = {name: result[name] for name in ("score", "loss", "finished")}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial has ended, or its worker has died more often than it may."""
+        if trial_id not in self._at_work:
+            return
+        if result and not error:
+            self.on_trial_result(trial_id, result)
+        search, values, by_step = self._at_work.pop(trial_id)
+        result, reports = result or {}, [by_step[step] for step in sorted(by_step)]
+        search.tell(values, reports, WORKER_DIED if error else result.get("failed", ""))
+        self._line.advance(f"{search.unit[1]}, fold {search.unit[2]}")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune asks for it; what there is to keep is on disk already."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class FoldwiseHalving(InOrder):
+    """Successive halving within each search: trials of other folds have other patients, and are no measure."""
+
+    def __init__(self, searches: Sequence[FoldSearch]) -> None:
+        super().__init__()
+        self._of = {search.unit: search.halving for search in searches}
+
+    def _halving(self, trial: Any) -> Any:
+        return self._of[trial.config["kind"], trial.config["target"], trial.config["fold"]]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FoldwiseHalving":
+        """As FoldwiseSearch."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As FoldwiseSearch."""
+        return {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial enters."""
+        self._halving(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Go on, or stop."""
+        return self._halving(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A trial has ended by itself."""
+        if not result.get("failed"):  # it scored nothing that others could be measured by
+            self._halving(trial).on_trial_complete(tune_controller, trial, result)
+
+
+def run_searches(
+    job: RoutingJob,
+    units: Sequence[Unit],
+    spaces: Mapping[str, SearchSpace],
+    *,
+    trials: int,
+    timeout: float | None,
+    resume: bool,
+    scratch: Path,
+    lay_out: Callable[[int], Any],
+) -> dict[Unit, FoldSearch]:
+    """Bring the search of every unit to `trials` trials, or until `timeout` (seconds) has passed.
+
+    `lay_out(jobs)` gives the workers (cluster.py).
+    """
+    from ray import tune
+
+    from cropkt.experiments.progress import stage
+    from cropkt.experiments.routing.trial import SearchTrial
+
+    searches = [FoldSearch(job, unit, spaces[unit[0]], resume=resume) for unit in units]
+    missing = sum(max(0, trials - len(search.trials)) for search in searches)
+    if missing:
+        workers = lay_out(min(missing, len(units)))
+        deadline = time.time() + timeout if timeout else float("inf")
+        with stage("search", missing, "trials") as line:
+            tune.Tuner(
+                tune.with_resources(tune.with_parameters(SearchTrial, job=job), workers.resources),
+                tune_config=tune.TuneConfig(
+                    search_alg=FoldwiseSearch(searches, trials, deadline, line),
+                    scheduler=FoldwiseHalving(searches),
+                    num_samples=missing,
+                    reuse_actors=True,
+                    max_concurrent_trials=workers.count,
+                ),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=str(scratch),
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=1),
+                ),
+            ).fit()
+    return {search.unit: search for search in searches}

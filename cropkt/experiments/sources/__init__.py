@@ -1,0 +1,1 @@
+"""Source models trained by Ray Train: the driver and its workers."""

@@ -1,0 +1,164 @@
+"""Ray Train: one trainer whose workers go through the cohorts that lack source models.
+
+A trainer a cohort would cost seconds of start-up each (docs/cluster.md has the figures), so one worker group takes
+the cohorts in rounds, the largest first, one cohort a worker and round (training_worker.py). Models that reached the
+results folder are never trained again.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cropkt.data.study import Cohort
+from cropkt.experiments.cluster import Workers, choose_device, choose_precision, lay_out, ray_session
+from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.config import RunConfig
+from cropkt.experiments.prepare import Selection, select, source_plan
+from cropkt.experiments.progress import stage
+from cropkt.experiments.sources.worker import (
+    ATTEMPTS,
+    CohortJob,
+    attempts_path,
+    failure_path,
+    rounds,
+    train_rounds,
+)
+from cropkt.experiments.tracking import tracking
+from cropkt.experiments.workspace import workspace
+from cropkt.models.checkpoint import card_path, read_card
+from cropkt.training.sources import SourcePlan, missing_folds, store_null_model
+from cropkt.transfer.store import read_json
+
+
+def train_sources(config: RunConfig) -> int:
+    """Train the selected source models that are missing; returns the exit code. Logs them to MLflow."""
+    selection = select(config)
+    for warning in selection.study.warnings:
+        print(f"warning: {warning}")
+    with workspace(selection.results) as scratch:
+        with ray_session():
+            device = choose_device(config)
+            plan = source_plan(selection, config, device=device, precision=choose_precision(config, device))
+            failures = train_missing_sources(
+                config,
+                plan,
+                [selection.study.cohorts[code] for code in selection.sources],
+                selection.folds,
+                scratch,
+            )
+        experiment = config.experiment or selection.study.name
+        with tracking(selection.results, experiment, uri=config.tracking_uri, wanted=config.tracking) as tracker:
+            if tracker is not None:
+                tracker.log_sources()
+    _print_own_c_indices(plan, selection)
+    for cohort, reason in failures.items():
+        print(f"failed: {cohort}: {reason}")
+    return SOME_FAILED if failures else DONE
+
+
+def _print_own_c_indices(plan: SourcePlan, selection: Selection) -> None:
+    print(f"{'cohort':10s} {'models':>6s}  C-index on the matching test fold: mean (folds)")
+    for code in selection.sources:
+        cards = [read_card(plan.model_path(code, fold)) for fold in selection.folds]
+        values = [card["test_c_index"] for card in cards if card is not None]
+        known = [value for value in values if value is not None]
+        mean = f"{sum(known) / len(known):.3f}" if known else "none"
+        print(f"{code:10s} {len(values):6d}  {mean} ({' '.join('-' if v is None else f'{v:.2f}' for v in values)})")
+    print(f"models: {plan.folder}")
+
+
+def train_missing_sources(
+    config: RunConfig, plan: SourcePlan, cohorts: Sequence[Cohort], folds: Sequence[int], scratch: Path
+) -> dict[str, str]:
+    """Train, with Ray Train, the models of `cohorts` x `folds` that are missing (all of them with `--no-resume`).
+
+    `scratch` is a folder that every node sees, for Ray's checkpoints. Prints the slides that were left out. Returns
+    the cohorts that could not be trained, with the reason. Raises CheckpointError when the folder's models were made
+    with other settings.
+    """
+    store_null_model(plan)
+    jobs = []
+    for cohort in cohorts:
+        if not config.resume:
+            for fold in folds:
+                card_path(plan.model_path(cohort.code, fold)).unlink(missing_ok=True)
+        wanted = missing_folds(plan, cohort, folds)
+        if wanted:
+            jobs.append(CohortJob(cohort, tuple(wanted)))
+            failure_path(plan, jobs[-1]).unlink(missing_ok=True)
+            attempts_path(plan, jobs[-1]).unlink(missing_ok=True)
+    if jobs:
+        workers = lay_out(config, plan.device, len(jobs))
+        with _progress(plan, jobs):
+            _fit(plan, rounds(jobs, workers.count), workers, scratch)
+    failures = {}
+    for job in jobs:
+        if missing_folds(plan, job.cohort, job.folds):
+            failure = read_json(failure_path(plan, job))
+            failures[job.cohort.code] = failure["reason"] if failure else "its worker died"
+        else:
+            card = read_card(plan.model_path(job.cohort.code, job.folds[0]))
+            if card is not None and card["skipped_slides"]:
+                print(f"warning: source {job.cohort.code}: slides left out: {', '.join(card['skipped_slides'])}")
+    return failures
+
+
+def _fit(plan: SourcePlan, schedule: list[list[CohortJob]], workers: Workers, scratch: Path) -> None:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    trainer = TorchTrainer(
+        train_rounds,
+        train_loop_config={"plan": plan, "schedule": schedule},
+        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=workers.resources
+        ),
+        run_config=RunConfig(
+            name="sources",
+            storage_path=str(scratch),
+            failure_config=FailureConfig(max_failures=ATTEMPTS * sum(map(len, schedule))),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit()
+    except TrainingFailedError:
+        # Workers died more often than they may: what is missing is told cohort by cohort.
+        return
+    except SystemExit as stopped:
+        # Ray answers Ctrl-C with exit code 0, as if all were done, and leaves its handler behind.
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+@contextmanager
+def _progress(plan: SourcePlan, jobs: Sequence[CohortJob]) -> Iterator[None]:
+    """Show models as they land in the folder, while the block (which waits for Ray) runs."""
+    waiting = {card_path(plan.model_path(job.cohort.code, fold)): job.cohort.code for job in jobs for fold in job.folds}
+    started = time.time()
+    finished = threading.Event()
+
+    def watch() -> None:
+        with stage("training sources", len(waiting), "models") as line:
+            while waiting:
+                for path in [path for path in waiting if path.exists() and path.stat().st_mtime >= started]:
+                    line.advance(waiting.pop(path))
+                line.show(", ".join(job.cohort.code for job in jobs if attempts_path(plan, job).exists()))
+                if finished.wait(0.5):
+                    break
+            for path in [path for path in waiting if path.exists()]:
+                line.advance(waiting.pop(path))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""How facts are tested against C-indices: regression, mixed model, permutation, prediction of left-out targets."""

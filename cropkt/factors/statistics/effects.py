@@ -1,0 +1,185 @@
+"""Which factors go with the C-index: each alone, by permutation tests, false discoveries controlled over all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from cropkt.factors.catalogue import COHORT_FACTORS, JOINT, JOINT_WITH_MODELS, PAIR_FACTORS, label_of
+from cropkt.factors.facts.tables import matrix_of
+from cropkt.factors.statistics.mixed import MixedFit
+from cropkt.factors.statistics.permutation import (
+    PERMUTATIONS,
+    PermutationTest,
+    cohort_effects,
+    permute_cohort_factor,
+    permute_pair_factor,
+)
+from cropkt.factors.statistics.regression import (
+    Errors,
+    mixed_table,
+    ols_table,
+    shared_and_own,
+    usable,
+    with_cohort_facts,
+)
+from cropkt.seeds import generator
+
+OUTCOME = "c_index_pooled"
+IRRELEVANT = ("irrelevant_pair", "irrelevant_cohort")
+
+
+def variance_table(pairs: pd.DataFrame, errors: Errors) -> tuple[pd.DataFrame, MixedFit]:
+    """How much of the C-index's variance between cohorts is the source's, the target's, the pair's, and chance's.
+
+    Chance has two parts: what a target's patients do to all of its cells alike, and what they do to a single cell.
+    """
+    _, fit = mixed_table(pairs, OUTCOME, [], errors)
+    rows, _ = usable(pairs, OUTCOME, [])
+    shared, own = shared_and_own(errors, rows)
+    chance = {
+        "chance, shared by a target's cells": float(shared.loc[rows["target"]].mean()),
+        "chance, of one cell": float(own.loc[rows["target"]].mean()),
+    }
+    parts = fit.variance | chance
+    total = sum(parts.values())
+    table = [{"part": name, "variance": value, "share": value / total} for name, value in parts.items()]
+    return pd.DataFrame(table), fit
+
+
+def factor_names(pairs: pd.DataFrame, cohorts: pd.DataFrame) -> list[str]:
+    """All factors that are tested: of the pair, then `source:` and `target:` cohort facts, IRRELEVANT among them."""
+    of_pair = [factor.name for factor in PAIR_FACTORS] + [name for name in IRRELEVANT[:1] if name in pairs]
+    facts = [factor.name for factor in COHORT_FACTORS] + [name for name in IRRELEVANT[1:] if name in cohorts]
+    return of_pair + [f"{side}:{fact}" for side in ("source", "target") for fact in facts]
+
+
+def factor_table(
+    pairs: pd.DataFrame,
+    cohorts: pd.DataFrame,
+    null: MixedFit,
+    errors: Errors,
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+) -> pd.DataFrame:
+    """One row a factor that varies: coefficient of the mixed model; p-values of least squares, mixed model, QAP and the
+    strictest permutation; and q over all rows."""
+    codes = list(cohorts["cohort"])
+    outcome, weight, effects = _effects(pairs, codes, null, errors)
+    needs = {factor.name: factor.needs for factor in (*PAIR_FACTORS, *COHORT_FACTORS)}
+    facts = dict.fromkeys(name.partition(":")[2] for name in names if ":" in name)
+    both = with_cohort_facts(pairs, cohorts, list(facts))
+    rows = []
+    for name in names:
+        side, _, bare = name.rpartition(":")
+        if usable(both, OUTCOME, [name])[1] != [name]:
+            continue
+        random = generator(seed, "factors", "permutation", name)
+        if side:
+            effect, of_effect = effects[side]
+            found = permute_cohort_factor(
+                effect, cohorts[bare].to_numpy(dtype=float), [], of_effect, random, permutations
+            )
+        else:
+            found = permute_pair_factor(outcome, matrix_of(pairs, name, codes), [], weight, random, permutations)
+        fits = {"ols": ols_table(both, OUTCOME, [name]), "mixed": mixed_table(both, OUTCOME, [name], errors)[0]}
+        rows.append(_row(name, side or "pair", needs.get(bare, "features"), fits, found))
+    table = pd.DataFrame(rows)
+    return table.assign(q_value=q_values(table["p_value"])).sort_values(["level", "p_value"], kind="stable")
+
+
+def joint_table(
+    pairs: pd.DataFrame,
+    cohorts: pd.DataFrame,
+    null: MixedFit,
+    errors: Errors,
+    *,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+) -> pd.DataFrame:
+    """A few factors of the pair together, each with the others held fixed; without and with those of the models."""
+    codes = list(cohorts["cohort"])
+    outcome, weight, _ = _effects(pairs, codes, null, errors)
+    tables = []
+    for which, wanted in (("before training", JOINT), ("with models", JOINT_WITH_MODELS)):
+        rows, names = usable(pairs, OUTCOME, wanted)
+        fit = mixed_table(rows, OUTCOME, names, errors)[0].set_index("factor")
+        matrices = {name: matrix_of(pairs, name, codes) for name in names}
+        for name in names:
+            others = [matrix for other, matrix in matrices.items() if other != name]
+            random = generator(seed, "factors", "joint permutation", which, name)
+            found = permute_pair_factor(outcome, matrices[name], others, weight, random, permutations)
+            of_name = fit.loc[name]
+            tables.append(
+                {
+                    "model": which,
+                    "factor": name,
+                    "label": label_of(name),
+                    **{key: of_name[key] for key in ("coefficient", "standard_error", "lower", "upper")},
+                    "p_mixed": of_name["p_value"],
+                    "p_qap": found.p_qap,
+                    "p_value": found.p_value,
+                }
+            )
+    table = pd.DataFrame(tables)
+    return table.assign(q_value=table.groupby("model")["p_value"].transform(lambda p: q_values(p)))
+
+
+def irrelevant_factors(codes: Sequence[str], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two negative controls drawn at random: `irrelevant_cohort` by cohort, `irrelevant_pair` by pair of cohorts.
+
+    The second is a distance between random places, so it has the structure that a real distance has.
+    """
+    random = generator(seed, "factors", "irrelevant")
+    place = random.standard_normal((len(codes), 2))
+    source, target = np.nonzero(~np.eye(len(codes), dtype=bool))
+    names = np.array(codes)
+    distance = np.linalg.norm(place[source] - place[target], axis=1)
+    pairs = pd.DataFrame({"source": names[source], "target": names[target], "irrelevant_pair": distance})
+    return pd.DataFrame({"cohort": names, "irrelevant_cohort": random.standard_normal(len(codes))}), pairs
+
+
+def _effects(
+    pairs: pd.DataFrame, codes: Sequence[str], null: MixedFit, errors: Errors
+) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """C-indices and weights (C, C), and each side's effects (C,) with their weights.
+
+    What a target's cells err together is its effect's error, not theirs.
+    """
+    outcome = matrix_of(pairs, OUTCOME, codes)
+    shared, own = shared_and_own(errors, usable(pairs, OUTCOME, [])[0])
+    of_cell = 1 / (own.reindex(list(codes)).to_numpy() + null.variance["pair"])
+    weight = np.where(np.isfinite(outcome), of_cell, 0.0)
+    source, target = cohort_effects(outcome, weight)
+    of_target = 1 / (shared.clip(lower=0).reindex(list(codes)).to_numpy() + null.variance["target"] + 1e-6)
+    return outcome, weight, {"source": (source, np.ones(len(codes))), "target": (target, of_target)}
+
+
+def _row(name: str, level: str, needs: str, fits: dict[str, pd.DataFrame], found: PermutationTest) -> dict[str, Any]:
+    mixed = fits["mixed"].set_index("factor").loc[name]
+    return {
+        "factor": name,
+        "label": label_of(name),
+        "level": level,
+        "needs": needs,
+        **{key: mixed[key] for key in ("coefficient", "standard_error", "lower", "upper")},
+        "explained": found.explained,
+        "p_ols": fits["ols"].set_index("factor").loc[name, "p_value"],
+        "p_mixed": mixed["p_value"],
+        "p_qap": found.p_qap,
+        "p_value": found.p_value,
+    }
+
+
+def q_values(p_values: pd.Series) -> np.ndarray:
+    """Benjamini and Hochberg's, NaN where there is no p-value."""
+    p = p_values.to_numpy(dtype=float)
+    q = np.full(len(p), np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known])
+    return q

@@ -1,0 +1,1 @@
+"""The sections that analyses add to the report."""

@@ -1,0 +1,231 @@
+"""ROUPKT and what it is compared with, fitted on one outer fold of a target and asked about its test patients once.
+
+Every method gets the same learning patients, the same expert vectors and the same training settings; the router's are
+those that were chosen on inner splits, where there was a search. All source models stay frozen, but in "finetune".
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from cropkt.models.abmil import ABMIL
+from cropkt.models.checkpoint import load_model
+from cropkt.models.fusion import FusionSettings
+from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.router import Router, RouterSettings
+from cropkt.routing.combination import (
+    Combination,
+    Combined,
+    Recipe,
+    build_combination,
+    fold_training,
+    predict_combination,
+)
+from cropkt.routing.nested import OuterFold
+from cropkt.training.config import TrainingConfig
+from cropkt.training.loop import train_folds
+from cropkt.training.sources import SourcePlan, survival_targets
+from cropkt.transfer.pair import TargetCohort
+
+METHODS = {
+    "roupkt": "ROUPKT",
+    "roupkt_source_head": "ROUPKT, its head started from the chosen source's",
+    "fusion_mean": "mean of all vectors, MLP",
+    "fusion_attention": "attention over vectors",
+    "fusion_gated_attention": "gated attention over vectors",
+    "fusion_gru": "GRU over vectors",
+    "fusion_transformer": "transformer over vectors",
+    "own_mlp": "own model's vector, MLP",
+    "all_mlp": "all vectors side by side, MLP",
+    "finetune": "chosen source, whole network tuned on the target",
+    "finetune_head": "chosen source, only its head tuned on the target",
+}
+"""What is fitted here, in the order of the tables."""
+
+
+_NEED_SOURCE = ("roupkt_source_head", "finetune", "finetune_head")
+"""A source is chosen for them, and all but "finetune" need it to have a linear head on its representation."""
+_RECIPE_OF = {"roupkt_source_head": "roupkt"}
+"""Set up as another method is."""
+
+
+@dataclass(frozen=True)
+class RoutingSettings:
+    """How ROUPKT and its rivals are set up on a target.
+
+    source_folds: which fold models of a source make its expert vector, their mean where there are several. inner_parts:
+    how many inner splits settings are judged on. cross_fitted: see nested.py. router, training: where nothing is tuned.
+    released_gru: the published GRU fusion.
+    """
+
+    source_folds: tuple[int, ...] = (0,)
+    inner_parts: int = 3
+    cross_fitted: bool = True
+    router: RouterSettings = field(default_factory=RouterSettings)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    released_gru: bool = False
+
+
+@dataclass(frozen=True)
+class FittedFold:
+    """What all methods say of an outer fold's test patients, and the trained router.
+
+    predictions: a row a method and patient (method, patient_id, fold, risk, hazard). gates: a row a patient and expert
+    (patient_id, fold, expert, gate, probability).
+    """
+
+    predictions: pd.DataFrame
+    gates: pd.DataFrame
+    router: Router
+
+
+def fit_fold(
+    plan: SourcePlan,
+    target: TargetCohort,
+    outer: OuterFold,
+    vectors: Tensor,
+    experts: Sequence[str],
+    chosen_source: str | None,
+    settings: RoutingSettings,
+    tuned: Mapping[str, Recipe],
+) -> FittedFold:
+    """Fit every method on `outer.train`, and predict `outer.test` once.
+
+    `vectors` (B, n, V) are those of the final fit, `experts` their names, the target's own first. `chosen_source` was
+    chosen on the training patients. `tuned` has the recipes that a search has chosen, by method; what is not there has
+    the default ones.
+    """
+    vectors = vectors.to(target.bags.features.device)
+    source = None if chosen_source is None else _source_model(plan, chosen_source, settings.source_folds[0])
+    place = list(experts).index(chosen_source) if chosen_source is not None else 0
+    rows, router, routed = [], None, None
+    for method in (*METHODS, *(name for name in tuned if name not in METHODS)):
+        if method in _NEED_SOURCE and not _can_start(method, source):
+            continue
+        recipe = tuned.get(_RECIPE_OF.get(method, method)) or default_recipe(method, settings, plan)
+        # The target's "own" vector is the only one that this fusion reads.
+        inputs = vectors[:, [place]] if method == "finetune_head" else vectors
+        model, found = fit_method(method, recipe, plan, target, outer, inputs, source)
+        rows.append(_rows(method, target, outer, found))
+        if method == "roupkt":
+            assert isinstance(model, Router)
+            router, routed = model, found
+    assert router is not None
+    assert routed is not None
+    return FittedFold(pd.concat(rows, ignore_index=True), _gate_rows(target, outer, experts, routed), router)
+
+
+def fit_method(
+    method: str,
+    recipe: Recipe,
+    plan: SourcePlan,
+    target: TargetCohort,
+    outer: OuterFold,
+    vectors: Tensor,
+    source: MILModel | None = None,
+) -> tuple[Combination, Combined]:
+    """Fit one method on `outer.train` with `vectors` (B, n, V); the model, and what it says of `outer.test`."""
+    vectors = vectors.to(target.bags.features.device)
+    model = _start(method, recipe, target, vectors, source, plan).to(vectors.device)
+    train_folds(
+        [fold_training(outer.number, model, target.bags, vectors, outer.train)],
+        target.bags,
+        survival_targets(target.cohort, target.bags),
+        recipe.training,
+        seed=plan.seed,
+        stream=f"{target.cohort.code}, combining sources",
+        precision=plan.precision,
+    )
+    found = predict_combination(
+        model, target.bags, vectors, outer.test, loss=recipe.training.loss, precision=plan.precision
+    )
+    return model, found
+
+
+def _can_start(method: str, source: MILModel | None) -> bool:
+    return source is not None and (method == "finetune" or isinstance(source, ABMIL))
+
+
+def default_recipe(method: str, settings: RoutingSettings, plan: SourcePlan) -> Recipe:
+    """How `method` is set up where nothing is tuned: the published settings."""
+    if method.startswith("roupkt"):
+        return Recipe(settings.router, settings.training)
+    if method == "finetune":
+        return Recipe(plan.architecture, settings.training)
+    if method == "finetune_head":
+        return Recipe(FusionSettings("own", "identity"), settings.training)
+    kind = method.removeprefix("fusion_").removesuffix("_mlp")
+    return Recipe(FusionSettings(kind, released_gru=settings.released_gru), settings.training)
+
+
+def recipe_of(kind: str, values: Mapping[str, Any], settings: RoutingSettings, plan: SourcePlan) -> Recipe:
+    """The recipe that `values`, a point of the search space of `kind` (router, fusion, abmil), stand for.
+
+    What the point does not name is as where nothing is tuned.
+    """
+    training = {name: value for name, value in values.items() if name in TrainingConfig.__dataclass_fields__}
+    rest = {name: value for name, value in values.items() if name not in training}
+    bases: dict[str, RouterSettings | FusionSettings | Architecture] = {
+        "router": settings.router,
+        "fusion": FusionSettings(released_gru=settings.released_gru),
+        "abmil": plan.architecture,
+    }
+    base = bases[kind]
+    return Recipe(replace(base, **rest), replace(settings.training, **training))
+
+
+def tuned_methods(tuned: Mapping[str, Recipe]) -> list[str]:
+    """The methods whose settings come from a search."""
+    return [name for name in (*METHODS, *tuned) if _RECIPE_OF.get(name, name) in tuned]
+
+
+def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:
+    return load_model(plan.model_path(source, fold), device=plan.device)
+
+
+def _start(
+    method: str, recipe: Recipe, target: TargetCohort, vectors: Tensor, source: MILModel | None, plan: SourcePlan
+) -> Combination:
+    if method == "finetune":
+        assert source is not None
+        return copy.deepcopy(source)
+    features, intervals = target.bags.features.shape[1], plan.architecture.intervals
+    model = build_combination(recipe, features=features, vectors=vectors, intervals=intervals, seed=plan.seed)
+    if method in ("finetune_head", "roupkt_source_head"):
+        assert source is not None
+        model.get_submodule("pred_head").load_state_dict(source.get_submodule("pred_head").state_dict())
+    return model
+
+
+def _rows(method: str, target: TargetCohort, outer: OuterFold, found: Combined) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "method": method,
+            "patient_id": [target.bags.patients[index] for index in outer.test],
+            "fold": outer.number,
+            "time": target.time[outer.test],
+            "event": target.event[outer.test],
+            "risk": found.risk.astype(np.float64),
+            "hazard": list(found.hazard),
+        }
+    )
+
+
+def _gate_rows(target: TargetCohort, outer: OuterFold, experts: Sequence[str], found: Combined) -> pd.DataFrame:
+    assert found.gates is not None
+    assert found.probabilities is not None
+    patients = [target.bags.patients[index] for index in outer.test]
+    return pd.DataFrame(
+        {
+            "patient_id": np.repeat(np.asarray(patients, dtype=object), len(experts)),
+            "fold": outer.number,
+            "expert": list(experts) * len(patients),
+            "gate": found.gates.ravel().astype(np.float64),
+            "probability": found.probabilities.ravel().astype(np.float64),
+        }
+    )

@@ -1,0 +1,162 @@
+"""Routing on disk: who may be an expert, whose vectors are read, and the table of methods."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_studies import write_study
+
+from cropkt.data.study import Cohort, open_study
+from cropkt.errors import CheckpointError
+from cropkt.files import write_json
+from cropkt.routing.store import (
+    RoutingFolder,
+    chosen_sources,
+    expert_sources,
+    forget_fold,
+    method_table,
+    read_gates,
+    read_own_vectors,
+    read_source_vectors,
+    store_own_vectors,
+)
+from cropkt.transfer.store import ResultsFolder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultsFolder:
+    return ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
+
+
+def store_vectors(results: ResultsFolder, source: str, patients: list[str], vectors: torch.Tensor) -> None:
+    """A measured pair of `source` and acc: vectors (folds, patients, width)."""
+    path = results.representations_path(source, "acc")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"representation": vectors}, path, metadata={"patients": json.dumps(patients)})
+    folds = [{"source_fold": fold} for fold in range(len(vectors))]
+    write_json(results.record_path(source, "acc"), {"fingerprint": "x", "pair": {"source": source}, "folds": folds})
+
+
+def test_a_cohort_that_shares_a_patient_with_the_target_is_no_expert(small_study: Callable) -> None:
+    study = small_study("acc", "uvm", "kipan")
+    rows = study.rows("uvm")
+    rows[1][0] = study.rows("acc")[1][0]
+    study.write_rows("uvm", rows)
+    cohorts = open_study(study.folder).cohorts
+    assert expert_sources(cohorts, "acc", list(cohorts)) == ["kipan"]
+    assert set(expert_sources(cohorts, "kipan", list(cohorts))) == {"acc", "uvm"}
+
+
+def test_vectors_are_the_mean_of_the_folds_asked_for_in_the_patients_order(results: ResultsFolder) -> None:
+    vectors = torch.arange(12, dtype=torch.float16).reshape(3, 2, 2)  # folds, patients, width
+    store_vectors(results, "uvm", ["p1", "p2"], vectors)
+    store_vectors(results, "kipan", ["p2", "p1"], vectors + 100)
+    found = read_source_vectors(results, "acc", ["p2", "p1"], ["uvm", "kipan"], [0, 2])
+    assert found.shape == (2, 2, 2)
+    assert found[0, 0].tolist() == [6, 7]  # p2: mean of folds 0 and 2, (2, 3) and (10, 11)
+    assert found[0, 1].tolist() == [104, 105]
+
+
+def test_vectors_that_are_not_there_are_said(results: ResultsFolder) -> None:
+    with pytest.raises(CheckpointError, match="no vectors of uvm's folds 0"):
+        read_source_vectors(results, "acc", ["p1"], ["uvm"], [0])
+    store_vectors(results, "uvm", ["p1"], torch.zeros(2, 1, 2))
+    with pytest.raises(CheckpointError, match="no vectors of uvm's folds 0, 2"):
+        read_source_vectors(results, "acc", ["p1"], ["uvm"], [0, 2])
+    with pytest.raises(CheckpointError, match="no vector of patient p9"):
+        read_source_vectors(results, "acc", ["p1", "p9"], ["uvm"], [0])
+
+
+def test_own_vectors_come_back_only_for_what_they_were_made_from(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    vectors = {
+        (): np.ones((2, 3), np.float32),
+        (1,): np.zeros((2, 3), np.float32),
+        (0, 1): np.full((2, 3), 2, np.float32),
+    }
+    assert read_own_vectors(path, "today", ["p1", "p2"]) == {}
+    store_own_vectors(path, vectors, "today", ["p1", "p2"])
+    found = read_own_vectors(path, "today", ["p1", "p2"])
+    assert set(found) == set(vectors)
+    assert all(np.array_equal(found[parts], vectors[parts]) for parts in vectors)
+    assert read_own_vectors(path, "tomorrow", ["p1", "p2"]) == {}
+    assert read_own_vectors(path, "today", ["p2", "p1"]) == {}, "rows are patients"
+
+
+@pytest.fixture
+def acc(results: ResultsFolder, tmp_path: Path) -> Cohort:
+    """A cohort whose own model ranks perfectly, uvm's the wrong way round, and kipan's nearly perfectly."""
+    cohort = open_study(write_study(tmp_path / "study", "acc").folder).cohorts["acc"]
+    tested = {patient: fold for fold, split in enumerate(cohort.folds) for patient in split.test}
+    for source, sign in (("acc", -1.0), ("uvm", 1.0), ("kipan", -0.9)):
+        table = pd.DataFrame({"patient_id": list(tested), "target_fold": list(tested.values())})
+        table["source_fold"] = table["target_fold"] if source == "acc" else 0
+        table = table.assign(time=cohort.labels.loc[table["patient_id"], "time"].to_numpy())
+        table = table.assign(
+            event=cohort.labels.loc[table["patient_id"], "event"].to_numpy(), risk=sign * table["time"]
+        )
+        path = results.predictions_path(source, "acc")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(path)
+        write_json(results.record_path(source, "acc"), {"fingerprint": "x", "pair": {"source": source}, "folds": []})
+    return cohort
+
+
+def test_a_source_is_chosen_among_the_experts_of_this_run(results: ResultsFolder, acc: Cohort) -> None:
+    assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan"] * 3
+    assert chosen_sources(results, acc, ["uvm"]) == ["uvm"] * 3
+    assert chosen_sources(results, acc, ["brca"]) == []
+
+
+def fit(folder: RoutingFolder, cohort: Cohort, fold: int, methods: tuple[str, ...]) -> None:
+    """What a fitted fold leaves: these methods, all with the same risk for everybody."""
+    patients = list(cohort.folds[fold].test)
+    rows = pd.concat([pd.DataFrame({"method": m, "patient_id": patients, "fold": fold, "risk": 0.0}) for m in methods])
+    gates = pd.DataFrame({"patient_id": patients, "fold": fold, "expert": "uvm", "gate": 1.0, "probability": 1.0})
+    for path, table in ((folder.predictions_path(fold), rows), (folder.gates_path(fold), gates)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(path)
+    write_json(folder.record_path(fold), {"tuned": ["roupkt"]})
+
+
+def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: ResultsFolder, acc: Cohort) -> None:
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt", "finetune"))
+    fit(folder, acc, 2, ("roupkt",))
+    table = method_table(folder, acc, ["uvm"]).set_index("method")
+    assert table["c_index_pooled"].to_dict() == {
+        "self": 1,
+        "honest": 0,
+        "oracle": 0,
+        "rank_average": pytest.approx(0, abs=0.2),
+        "majority_vote": pytest.approx(0, abs=0.5),
+        "roupkt": 0.5,
+        "finetune": 0.5,
+    }
+    assert table.loc["roupkt", "difference_self"] == -0.5
+    assert table["tuned"].to_dict()["roupkt"]
+    assert not table["tuned"].to_dict()["self"]
+    fitted = [*acc.folds[0].test, *acc.folds[2].test]
+    assert table.loc["self", "n_events"] == acc.labels.loc[fitted, "event"].sum()
+    # A method that is there in one fold only is held against the own model in that fold, and says so.
+    assert table["folds"].to_dict()["roupkt"] == 2
+    assert table["folds"].to_dict()["finetune"] == 1
+    assert table.loc["finetune", "n_events"] == acc.labels.loc[list(acc.folds[0].test), "event"].sum()
+
+
+def test_what_a_fold_left_goes_with_its_record(results: ResultsFolder, acc: Cohort) -> None:
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt",))
+    fit(folder, acc, 1, ("roupkt",))
+    assert set(read_gates(folder, 3)["fold"]) == {0, 1}
+    folder.record_path(1).unlink()
+    assert set(read_gates(folder, 3)["fold"]) == {0}, "gates without a record belong to no fit"
+    forget_fold(folder, 0)
+    assert not folder.predictions_path(0).exists()
+    assert read_gates(folder, 3).empty
+    assert method_table(folder, acc, ["uvm"]).empty
