@@ -25,5 +25,6 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Runs and studies are yours: nothing here removes them.
 clean:
-	rm -rf .venv runs studies
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
