@@ -1,10 +1,11 @@
 """The model behind the simulated study: tissue prototypes, cohort weightings, survival (docs/simulation.md).
 
-A cohort's patients differ in how much of each tissue prototype their slides show; the cohort's weighting of these
-fractions is the log-risk. Cohorts of a group have similar weightings and similar features.
+A cohort's patients differ in how much of each tissue prototype their slides show, and in three traits that only a few
+patches show; the cohort's weighting of the fractions, or of the traits, is the log-risk. Cohorts of a group have
+similar weightings and similar features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +31,18 @@ REVERSED = "sarc"
 """Its weighting has the opposite sign of what all others share."""
 
 TRANSFER = ("groups", "none")
+
+SIGNALS = ("fractions", "few", "max")
+"""Where the risk shows: in the fractions of tissue, which the mean patch holds; in the look of a rare prototype's few
+patches; in the most extreme patch on each axis, whatever its tissue. The mean patch hides the last two."""
+TRAITS = 3
+"""Standardised traits of a patient, of which the weighting makes the log-risk where `signal` is "few" or "max"."""
+RARE = 0.03
+"""Share of patches of the rare prototype; every patient has at least one."""
+TRAIT_SIZE = 5.0
+"""How far one standard deviation of a trait moves a patch that shows it, in standard deviations of a patch's noise."""
+ORDINARY = 2.0
+"""No patch but the most extreme one lies further out than this on an axis, and that one lies further."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class SimulationConfig:
     """What is simulated. The defaults are the demo study.
 
     cohorts: codes of the registry. patients: multiplies every cohort's size. patches: least and most a patient. dim:
-    feature width. transfer: "groups", or "none" for survival that no slide tells anything about.
+    feature width. transfer: "groups", or "none" for survival that no slide tells anything about. signal: of SIGNALS.
     effect: standard deviation of a patient's log-risk. common, own: shares (of 1) of a weighting's variance that all
     cohorts have in common, and that a cohort has for itself within its group. separation: how far prototypes lie from
     the centre, in standard deviations of a patch's noise. concentration: sum of the Dirichlet parameters of fractions.
@@ -88,6 +101,7 @@ class SimulationConfig:
 
     seed: int = 7
     transfer: str = "groups"
+    signal: str = "fractions"
     cohorts: tuple[str, ...] = tuple(COHORTS)
     patients: float = 1.0
     patches: tuple[int, int] = (32, 160)
@@ -102,6 +116,8 @@ class SimulationConfig:
     def __post_init__(self) -> None:
         if self.transfer not in TRANSFER:
             raise ConfigError(f"transfer is {self.transfer!r}; choose {' or '.join(TRANSFER)}")
+        if self.signal not in SIGNALS:
+            raise ConfigError(f"signal is {self.signal!r}; choose among {', '.join(SIGNALS)}")
         unknown = [code for code in self.cohorts if code not in COHORTS]
         if unknown or not self.cohorts:
             raise ConfigError(f"cohorts names {', '.join(unknown) or 'none'}; choose among {', '.join(COHORTS)}")
@@ -110,7 +126,7 @@ class SimulationConfig:
         low, high = self.patches
         if not 1 <= low <= high:
             raise ConfigError(f"patches is {low} to {high}; give the least, 1 or more, and the most")
-        least = 2 * len(PROTOTYPES)
+        least = 2 * len(PROTOTYPES) + (0 if self.signal == "fractions" else TRAITS)
         if self.dim < least:
             raise ConfigError(f"dim is {self.dim}; the prototypes need {least} or more")
         if self.folds < 2:
@@ -123,10 +139,23 @@ class SimulationConfig:
 
 @dataclass(frozen=True)
 class Patients:
-    """N drawn patients: fractions (N, K + 1) of the shared prototypes and the organ's own; log_risk (N,)."""
+    """N drawn patients.
+
+    fractions: (N, K + 1) of the shared prototypes and the organ's own. traits: (N, TRAITS), each of mean 0 and
+    variance 1; None where the fractions decide the risk. log_risk: (N,).
+    """
 
     fractions: np.ndarray
+    traits: np.ndarray | None
     log_risk: np.ndarray
+
+
+@dataclass(frozen=True)
+class TraitLook:
+    """How traits show: axes (TRAITS, D) of length 1, along which they move patches; rare (D,) is the rare prototype."""
+
+    axes: np.ndarray
+    rare: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -134,8 +163,9 @@ class CohortModel:
     """The population of a cohort.
 
     place: (2,) where the cohort lies; cohorts that lie close have similar features and weightings. weights: (K + 1,)
-    log-risk of a unit of each fraction; shift: (D,) added to every patch; prototypes: (K + 1, D), before the shift.
-    alpha: (K + 1,) of the Dirichlet distribution of fractions. scale: days, of the baseline Weibull survival.
+    log-risk of a unit of each fraction, or (TRAITS,) of each trait; shift: (D,) added to every patch; prototypes:
+    (K + 1, D), before the shift. look: how traits show, None where the fractions decide. alpha: (K + 1,) of the
+    Dirichlet distribution of fractions. scale: days, of the baseline Weibull survival.
     """
 
     info: CohortInfo
@@ -143,25 +173,56 @@ class CohortModel:
     weights: np.ndarray
     alpha: np.ndarray
     prototypes: np.ndarray
+    look: TraitLook | None
     shift: np.ndarray
     scale: float
     effect: float
     transfer: str
+    signal: str
 
     def draw(self, patients: int, random: np.random.Generator) -> Patients:
         """Draw patients of the cohort's population."""
         fractions = random.dirichlet(self.alpha, patients)
+        traits = None if self.signal == "fractions" else _traits(self.signal, patients, random)
         if self.transfer == "none":
-            return Patients(fractions, self.effect * random.standard_normal(patients))
-        return Patients(fractions, self.score(fractions))
+            return Patients(fractions, traits, self.effect * random.standard_normal(patients))
+        drawn = Patients(fractions, traits, np.zeros(patients))
+        return replace(drawn, log_risk=self.score(drawn))
 
-    def score(self, fractions: np.ndarray) -> np.ndarray:
-        """(N,) this cohort's weighting of fractions (N, K + 1) of its own patients, centred at its mean patient."""
-        return (fractions - self.alpha / self.alpha.sum()) @ self.weights
+    def score(self, patients: Patients) -> np.ndarray:
+        """(N,) this cohort's weighting of its own patients, centred at its mean patient."""
+        if patients.traits is not None:
+            return patients.traits @ self.weights
+        return (patients.fractions - self.alpha / self.alpha.sum()) @ self.weights
 
-    def score_others(self, fractions: np.ndarray) -> np.ndarray:
-        """(N,) the weighting of another cohort's fractions: that one's organ tissue is unknown here and counts 0."""
-        return fractions[:, :-1] @ self.weights[:-1]
+    def score_others(self, patients: Patients) -> np.ndarray:
+        """(N,) this cohort's weighting of another one's patients; their organ tissue is unknown here and counts 0."""
+        if patients.traits is not None:
+            return patients.traits @ self.weights
+        return patients.fractions[:, :-1] @ self.weights[:-1]
+
+
+def _traits(signal: str, patients: int, random: np.random.Generator) -> np.ndarray:
+    """(N, TRAITS) of mean 0 and variance 1. The most extreme patch lies on one side, so its traits are skewed."""
+    if signal == "max":
+        return random.exponential(size=(patients, TRAITS)) - 1
+    return random.standard_normal((patients, TRAITS))
+
+
+def show_traits(
+    signal: str, traits: np.ndarray, look: TraitLook, tissue: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """`tissue` (N, D) of a patient, on whose patches the `traits` (TRAITS,) show as `signal` says."""
+    patches = len(tissue)
+    if signal == "few":
+        rare = random.permutation(patches)[: max(1, random.binomial(patches, RARE))]
+        shown = tissue.copy()
+        shown[rare] = look.rare + TRAIT_SIZE * traits @ look.axes
+        return shown
+    place = np.clip(random.standard_normal((patches, TRAITS)), -ORDINARY, ORDINARY)
+    # An exponential trait is at least -1, so the extreme patch lies at ORDINARY or beyond.
+    place[random.integers(patches, size=TRAITS), np.arange(TRAITS)] = ORDINARY + 1 + traits
+    return tissue + TRAIT_SIZE * place @ look.axes
 
 
 CENTRE = 20.0
@@ -234,12 +295,18 @@ def _cohort(
     weights = np.append(shared, 0.25 * random.choice([-1, 1]))
     alpha = config.concentration * _shares(random, kinds)
     weights *= config.effect / _deviation(weights, alpha)
+    look = None
+    if config.signal != "fractions":
+        # The same coordinates weigh the traits: what all cohorts share, and the place. Their length is 1.
+        weights = config.effect * np.array([np.sqrt(common) * sign, *np.sqrt(specific) * place])
+        *axes, rare = basis[kinds + len(place) :][: TRAITS + 1]
+        look = TraitLook(np.array(axes), config.separation * rare + CENTRE * basis[-1])
     organ = _unit(random.standard_normal(config.dim))
     corners = basis[:kinds] - basis[:kinds].mean(axis=0)
     prototypes = config.separation * np.vstack([corners, organ]) + CENTRE * basis[-1]
     shift = 0.5 * config.separation * place @ basis[kinds : kinds + len(place)]
-    model = CohortModel(COHORTS[code], place, weights, alpha, prototypes, shift, 1.0, config.effect, config.transfer)
-    return _with_events(model, random)
+    world = (config.effect, config.transfer, config.signal)
+    return _with_events(CohortModel(COHORTS[code], place, weights, alpha, prototypes, look, shift, 1.0, *world), random)
 
 
 def _shares(random: np.random.Generator, kinds: int) -> np.ndarray:
@@ -262,7 +329,7 @@ def _with_events(model: CohortModel, random: np.random.Generator) -> CohortModel
     censored = censoring_times(size, 8000, random)
     # An event is seen when scale x unit time <= censoring time, so the scale is a quantile of their ratio.
     scale = float(np.quantile(censored / unit_times, 1 - size.events))
-    return CohortModel(**{**vars(model), "scale": scale})
+    return replace(model, scale=scale)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A simulated study with known truth: 26 cohorts in the published layout, and what every pair should show.
 
-The model is in simulate_model, the truth in simulate_truth; docs/simulation.md explains both.
+The model is in population, the truth in truth; docs/simulation.md explains both.
 """
 
 import os
@@ -28,6 +28,7 @@ from cropkt.simulation.population import (
     build_cohorts,
     censoring_times,
     event_times,
+    show_traits,
 )
 from cropkt.simulation.truth import pair_truth, patient_truth
 
@@ -107,7 +108,7 @@ def _write_cohort(
     projects = random.choice(model.info.projects, count)
     rows = []
     for number, name in enumerate(names):
-        features = _patches(model, drawn.fractions[number], config, random)
+        features = _patches(model, drawn, number, config, random)
         slide_of_patch = np.sort(np.arange(len(features)) % slides[number])
         for slide in range(min(slides[number], len(features))):
             of_slide = features[slide_of_patch == slide]
@@ -134,15 +135,19 @@ def _write_cohort(
 
 
 def _patches(
-    model: CohortModel, fractions: np.ndarray, config: SimulationConfig, random: np.random.Generator
+    model: CohortModel, drawn: Patients, number: int, config: SimulationConfig, random: np.random.Generator
 ) -> np.ndarray:
-    """(N, D) float32 patches of a patient: prototypes in the patient's fractions, the cohort's shift, and noise."""
+    """(N, D) float32 patches of patient `number`: prototypes in the patient's fractions, traits, shift, and noise."""
     least, most = config.patches
     count = min(most, least + int(random.exponential(0.08 * (most - least) + 1e-9)))
+    fractions = drawn.fractions[number]
     kind = random.choice(len(fractions), count, p=fractions)
     staining = 0.3 * random.standard_normal(config.dim)
     noise = random.standard_normal((count, config.dim))
-    return (model.prototypes[kind] + model.shift + staining + noise).astype(np.float32)
+    tissue = model.prototypes[kind]
+    if drawn.traits is not None and model.look is not None:
+        tissue = show_traits(model.signal, drawn.traits[number], model.look, tissue, random)
+    return (tissue + model.shift + staining + noise).astype(np.float32)
 
 
 def _positions(patches: int) -> np.ndarray:

@@ -32,9 +32,9 @@ def pair_truth(cohorts: Mapping[str, CohortModel], seed: int) -> pd.DataFrame:
     rows = []
     for target, population in cohorts.items():
         fresh = population.draw(FRESH_PATIENTS, generator(seed, "simulation", "fresh patients", target))
-        own = population.score(fresh.fractions)
+        own = population.score(fresh)
         for source, model in cohorts.items():
-            score = own if source == target else model.score_others(fresh.fractions)
+            score = own if source == target else model.score_others(fresh)
             # Survival that does not depend on the slides leaves every score at exactly one half.
             informed = population.transfer != "none"
             rows.append(
@@ -57,9 +57,11 @@ def same_group(source: str, target: str) -> bool:
 
 
 def patient_truth(patients: Mapping[str, tuple[list[str], Patients]]) -> pd.DataFrame:
-    """One row a patient: cohort, patient_id, log_risk, and the fraction of each prototype."""
+    """One row per patient: cohort, patient_id, log_risk, the fraction of each prototype and the traits, if any."""
     tables = []
     for code, (names, drawn) in patients.items():
         columns = {f"fraction_{name}": drawn.fractions[:, k] for k, name in enumerate((*PROTOTYPES, "organ"))}
+        if drawn.traits is not None:
+            columns |= {f"trait_{number + 1}": drawn.traits[:, number] for number in range(drawn.traits.shape[1])}
         tables.append(pd.DataFrame({"cohort": code, "patient_id": names, "log_risk": drawn.log_risk, **columns}))
     return pd.concat(tables, ignore_index=True)

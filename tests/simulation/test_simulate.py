@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import concordance_index_censored
+from sksurv.util import Surv
 
 from cropkt.cohorts import COHORTS
 from cropkt.data.bags import read_bags
@@ -127,7 +130,7 @@ def test_true_c_index_is_what_many_patients_show(truth: pd.DataFrame, source: st
     random = np.random.default_rng(5)
     drawn = models[target].draw(4000, random)
     times = event_times(drawn.log_risk, models[target].scale, random)
-    score = drawn.log_risk if source == target else models[source].score_others(drawn.fractions)
+    score = drawn.log_risk if source == target else models[source].score_others(drawn)
     observed = concordance_index_censored(np.ones(4000, bool), times, score)[0]
     written = truth.set_index(["source", "target"]).loc[(source, target), "c_index_true"]
     assert written == pytest.approx(observed, abs=0.015)
@@ -168,8 +171,53 @@ def test_without_transfer_every_pair_is_null() -> None:
         random = generator(0, code)
         drawn = models[code].draw(5000, random)
         times = event_times(drawn.log_risk, models[code].scale, random)
-        for looked_at in (drawn.fractions[:, 0], models["hnsc"].score_others(drawn.fractions)):
+        for looked_at in (drawn.fractions[:, 0], models["hnsc"].score_others(drawn)):
             assert concordance_index_censored(np.ones(5000, bool), times, looked_at)[0] == pytest.approx(0.5, abs=0.02)
+
+
+def cox_c_index(mean: np.ndarray, study: Study, log_risk: np.ndarray) -> float:
+    """True C-index, on the second half of a cohort, of a ridge Cox model of `mean` (B, E) fitted on the first half."""
+    labels = study.cohorts["blca"].labels
+    half = len(mean) // 2
+    scaled = (mean - mean[:half].mean(axis=0)) / (mean[:half].std(axis=0) + 1e-9)
+    outcome = Surv.from_arrays(labels["event"].to_numpy().astype(bool), labels["time"].to_numpy() + 1)
+    fitted = CoxPHSurvivalAnalysis(alpha=10.0).fit(scaled[:half], outcome[:half])
+    return true_c_index(fitted.predict(scaled[half:]), log_risk[half:])
+
+
+@pytest.mark.parametrize("signal", ["few", "max"])
+def test_a_few_patches_hold_what_the_mean_patch_hides(tmp_path: Path, signal: str) -> None:
+    config = replace(SMALL, signal=signal, cohorts=("blca",), patients=4.0, patches=(32, 160), dim=32)
+    simulate_study(tmp_path / "study", config)
+    study = open_study(tmp_path / "study")
+    model = build_cohorts(config)["blca"]
+    bags = read_bags(study.cohorts["blca"])
+    table = pd.read_parquet(tmp_path / "study" / "truth_patients.parquet").set_index("patient_id")
+    log_risk = table.loc[list(bags.patients), "log_risk"].to_numpy()
+    assert np.std(log_risk) == pytest.approx(config.effect, rel=0.1)
+    slides = torch.split(bags.features, bags.lengths.tolist())
+    mean = np.stack([slide.mean(dim=0).numpy() for slide in slides])
+    assert model.look is not None
+    along = [slide.numpy() @ model.look.axes.T for slide in slides]
+    if signal == "few":
+        rare = [np.linalg.norm(slide.numpy() - model.look.rare - model.shift, axis=1).argmin() for slide in slides]
+        told = np.stack([place[patch] for place, patch in zip(along, rare, strict=True)])
+    else:
+        told = np.stack([place.max(axis=0) for place in along])
+    knows = cox_c_index(told, study, log_risk)
+    assert knows > true_c_index(log_risk, log_risk) - 0.05
+    assert knows > cox_c_index(mean, study, log_risk) + 0.1
+
+
+@pytest.mark.parametrize("signal", ["few", "max"])
+def test_groups_share_traits_too(signal: str) -> None:
+    config = SimulationConfig(signal=signal)
+    truth = pair_truth(build_cohorts(config), config.seed)
+    between = truth[truth["source"] != truth["target"]]
+    plain = between[~between["reversed"]]
+    grouped, apart = plain[plain["same_group"]]["c_index_true"], plain[~plain["same_group"]]["c_index_true"]
+    assert grouped.mean() > apart.mean() + 0.08
+    assert between[between["reversed"]]["c_index_true"].mean() < 0.45
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
@@ -183,6 +231,8 @@ def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"transfer": "some"}, "transfer is 'some'"),
+        ({"signal": "mean"}, "signal is 'mean'"),
+        ({"signal": "few", "dim": 10}, "dim is 10; the prototypes need 11"),
         ({"cohorts": ("acc", "nope")}, "nope"),
         ({"patches": (9, 4)}, "patches is 9 to 4"),
         ({"dim": 3}, "dim is 3"),
