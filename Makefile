@@ -25,5 +25,6 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Never runs/ or studies/: they may be days of work.
 clean:
-	rm -rf .venv runs studies
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
