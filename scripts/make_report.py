@@ -1,29 +1,6 @@
-"""Make report.html again from a results folder, as after a change of the page. Nothing is measured."""
+"""As `cropkt report`."""
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-
-from cropkt.experiments.command import DONE, run_command
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 written, 2 the folder does not hold what a report is made of."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results folder of a sweep")
-    parser.add_argument("--encoder", help="needed where the folder holds the results of several")
-    parser.add_argument("--architecture", help="needed where the folder holds the results of several")
-    chosen = parser.parse_args(arguments)
-
-    def command() -> int:
-        from cropkt.report.page import remake_report
-
-        print(remake_report(chosen.out, chosen.encoder, chosen.architecture))
-        return DONE
-
-    return run_command(command)
-
+from clone import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("report")

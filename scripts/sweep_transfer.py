@@ -1,31 +1,6 @@
-"""Measure how well every source cohort's models predict survival in every target cohort."""
+"""As `cropkt sweep`."""
 
-import sys
-from collections.abc import Sequence
-
-from cropkt.experiments.command import run_command
-from cropkt.experiments.config import command_line, parse
-
-EPILOG = """
-Writes to the results folder: transfer.parquet (a row per source, target, source fold, target fold), pairs.parquet
-(a row a pair, with standard error, interval, p and q against chance), transfer_matrix.csv and .png, predictions/,
-representations/, models/. Sources without models are trained first. Run it again to go on after a stop.
-
-Exit code: 0 done, 1 finished but some pairs failed (they are listed), 2 the input is wrong (one message says what).
-"""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code."""
-
-    def command() -> int:
-        config = parse(command_line(__doc__ or "", epilog=EPILOG), arguments)
-        from cropkt.experiments.sweep.driver import sweep_transfer
-
-        return sweep_transfer(config)
-
-    return run_command(command)
-
+from clone import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("sweep")

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
+    "__main__": 7,
     "experiments": 6,
     "report": 5,
     "factors": 4,

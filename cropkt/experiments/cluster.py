@@ -1,18 +1,19 @@
-"""Ray on this machine or on a running cluster, and how the work is laid out on it."""
+"""Ray on this machine or on a running cluster: the one place that answers device, precision and workers."""
 
 import logging
 import math
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from joblib import cpu_count  # type: ignore[import-untyped]
 
 from cropkt.errors import ConfigError
-from cropkt.experiments.config import RunConfig
+from cropkt.experiments.config import ClusterConfig
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,47 +44,122 @@ class Workers:
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
+class Cluster:
+    """The machines that a run works on. Ray is started, or connected to, when an answer first needs it."""
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._config = config
+
+    def connect(self) -> None:
+        """Connect to the cluster that was named, or start Ray on this machine, if that has not been done.
+
+        Raises ConfigError when the address does not answer.
+        """
+        import ray
+
+        if ray.is_initialized():
+            return
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # "token authentication is enabled"
+        address, local = self._config.ray_address, self._config.ray_address is None
+        try:
+            if address is not None:
+                _knock(address)
+            ray.init(
+                address=address or "local",
+                num_cpus=max(cpu_count(), self._config.workers) if local else None,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
+        except (OSError, ValueError) as error:
+            if local:
+                raise
+            raise ConfigError(f"--ray-address {address}: no Ray cluster answers there ({error})") from error
+        for name in ("ray", "ray.train", "ray.tune", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    @cached_property
+    def device(self) -> str:
+        """ "cpu" or "cuda". On a cluster "auto" goes by what Ray's nodes have, not by this machine.
+
+        Raises ConfigError for "cuda" on this machine where torch finds none.
+        """
+        if self._config.ray_address is None:
+            import torch
+
+            there = torch.cuda.is_available()
+            if self._config.device == "cuda" and not there:
+                raise ConfigError("--device cuda: this machine has no CUDA device that torch can use; use --device cpu")
+        if self._config.device != "auto":
+            return self._config.device
+        if self._config.ray_address is not None:
+            self.connect()
+            import ray
+
+            there = ray.cluster_resources().get("GPU", 0) >= 1
+        return "cuda" if there else "cpu"
+
+    @cached_property
+    def precision(self) -> str:
+        """The precision "auto" stands for where the workers are."""
+        from cropkt.models.precision import resolve_precision
+
+        asked = self._config.precision
+        if self._config.ray_address is None or asked != "auto":
+            return resolve_precision(asked, self.device)
+        self.connect()
+        import ray
+
+        ask = ray.remote(num_cpus=1, num_gpus=0.01 if self.device == "cuda" else 0)(resolve_precision)
+        return str(ray.get(ask.remote(asked, self.device)))
+
+    def workers(self, jobs: int) -> Workers:
+        """Worker processes for `jobs` independent jobs: one per GPU, or per CPU core, unless `--workers` differs.
+
+        Raises ConfigError for "cuda" when Ray has no GPU and none will come: a cluster grows only with --ray-address
+        and --workers.
+        """
+        self.connect()
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus = [int(node.get("CPU", 0)) for node in nodes]
+        gpus = [int(node.get("GPU", 0)) for node in nodes]
+        workers = self._on_gpus(jobs, gpus) if self.device == "cuda" else self._on_cpus(jobs, cpus)
+        for name, there, each in (("GPUs", gpus, workers.gpus), ("CPUs", cpus, workers.cpus)):
+            if (needed := each * workers.count) > sum(there):
+                print(f"the cluster has {sum(there)} {name}; waiting for it to grow to {needed:g}", file=sys.stderr)
+        return workers
+
+    def _on_gpus(self, jobs: int, gpus: Sequence[int]) -> Workers:
+        if not sum(gpus) and not (self._config.ray_address and self._config.workers):
+            raise ConfigError(
+                "--device cuda: Ray sees no GPU on this machine or cluster; use --device cpu or, on a cluster that "
+                "starts GPU workers when they are asked for, say how many: --workers 8"
+            )
+        count = max(1, min(self._config.workers or sum(gpus), jobs))
+        # Beyond the GPUs there are, workers share them on one machine; a cluster is waited for.
+        sharing = 1 if self._config.ray_address else math.ceil(count / sum(gpus))
+        return Workers(count, 1, 1 / sharing)
+
+    def _on_cpus(self, jobs: int, cpus: Sequence[int]) -> Workers:
+        count = max(1, min(self._config.workers or sum(cpus), jobs))
+        fitting = [share for share in range(1, max(cpus, default=1) + 1) if sum(n // share for n in cpus) >= count]
+        return Workers(count, max(fitting, default=1), 0)
+
+
 @contextmanager
-def ray_session() -> Iterator[None]:
-    """Whatever Ray is connected to in the block, as soon as there is work for it, is let go of at the end."""
+def session(config: ClusterConfig) -> Iterator[Cluster]:
+    """The cluster of a run. Ray is disconnected at the end, if it was connected in the block."""
     # Before Ray is imported anywhere: some of it is read only then.
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     before = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     try:
-        yield
+        yield Cluster(config)
     finally:
         if not before and "ray" in sys.modules:
             sys.modules["ray"].shutdown()
-
-
-def connect(config: RunConfig) -> None:
-    """Connect to `config.ray_address`, or start Ray on this machine, if that has not been done.
-
-    Raises ConfigError when the address does not answer.
-    """
-    local = config.ray_address is None
-    import ray
-
-    if ray.is_initialized():
-        return
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # "token authentication is enabled"
-    try:
-        if config.ray_address is not None:
-            _knock(config.ray_address)
-        ray.init(
-            address=config.ray_address or "local",
-            num_cpus=max(cpu_count(), config.workers) if local else None,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    except (OSError, ValueError) as error:
-        if local:
-            raise
-        raise ConfigError(f"--ray-address {config.ray_address}: no Ray cluster answers there ({error})") from error
-    for name in ("ray", "ray.train", "ray.tune", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _knock(address: str) -> None:
@@ -91,61 +167,3 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition("://")[2].partition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def lay_out(config: RunConfig, device: str, jobs: int) -> Workers:
-    """Worker processes for `jobs` independent jobs: one a GPU, or one a CPU core, unless `--workers` says otherwise.
-
-    Raises ConfigError for "cuda" where Ray has no GPU, and may not be waited for to get some (`--workers`).
-    """
-    connect(config)
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [int(node.get("CPU", 0)) for node in nodes]
-    gpus = [int(node.get("GPU", 0)) for node in nodes]
-    if device == "cuda":
-        if not sum(gpus) and not (config.ray_address and config.workers):
-            raise ConfigError(
-                "--device cuda: Ray sees no GPU on this machine or cluster; use --device cpu or, on a cluster that "
-                "starts GPU workers when they are asked for, say how many: --workers 8"
-            )
-        count = max(1, min(config.workers or sum(gpus), jobs))
-        # Beyond the GPUs there are, workers share them on one machine; a cluster is waited for.
-        sharing = 1 if config.ray_address else math.ceil(count / sum(gpus))
-        workers = Workers(count, 1, 1 / sharing)
-    else:
-        count = max(1, min(config.workers or sum(cpus), jobs))
-        fitting = [share for share in range(1, max(cpus, default=1) + 1) if sum(n // share for n in cpus) >= count]
-        workers = Workers(count, max(fitting, default=1), 0)
-    for name, there, needed in (("GPUs", gpus, workers.gpus * count), ("CPUs", cpus, workers.cpus * count)):
-        if needed > sum(there):
-            print(f"the cluster has {sum(there)} {name}; waiting for it to grow to {needed:g}", file=sys.stderr)
-    return workers
-
-
-def choose_device(config: RunConfig) -> str:
-    """ "cpu" or "cuda". On a cluster "auto" goes by what Ray's nodes have, not by this machine."""
-    if config.device != "auto":
-        return config.device
-    if config.ray_address is None:
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    connect(config)
-    import ray
-
-    return "cuda" if ray.cluster_resources().get("GPU", 0) >= 1 else "cpu"
-
-
-def choose_precision(config: RunConfig, device: str) -> str:
-    """The precision "auto" stands for where the workers are."""
-    from cropkt.models.precision import resolve_precision
-
-    if config.ray_address is None or config.precision != "auto":
-        return resolve_precision(config.precision, device)
-    connect(config)
-    import ray
-
-    ask = ray.remote(num_cpus=1, num_gpus=0.01 if device == "cuda" else 0)(resolve_precision)
-    return str(ray.get(ask.remote(config.precision, device)))

@@ -1,183 +1,37 @@
-"""The one typed configuration of a run, and the command line that makes it.
+"""The typed configuration of a run, in groups, and the command line that makes it.
 
-Importing this module is quick (no torch, no Ray), so that `--help` is instant.
+A flag is a field: its name, default, type and help text are written once, in the dataclass (`setting`), and
+`command_line` and `parse` read them there. Importing this module is quick (no torch, no Ray), so that `--help` is
+instant.
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from cropkt.errors import ConfigError
+from cropkt.factors.config import FactConfig
+from cropkt.models.names import ARCHITECTURES, PRECISIONS
+from cropkt.training.config import TrainingConfig
 
 DEMO_STUDY = Path("studies/demo")
 DEVICES = ("auto", "cpu", "cuda")
 PROTOCOLS = ("default", "paper")
 
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a person asked for. Codes are lower case; empty `sources`, `targets` or `folds` mean all of them."""
-
-    study: Path | None = None
-    encoder: str | None = None
-    architecture: str = "abmil"
-    sources: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    folds: tuple[int, ...] = ()
-    out: Path | None = None
-    resume: bool = True
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    workers: int = 0
-    strict: bool = False
-    protocol: str = "default"
-    loss: str = "discrete_nll"
-    epochs: int = 20
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-5
-    bags_per_update: int = 16
-    baselines: bool = True
-    ray_address: str | None = None
-    tracking: bool = True
-    tracking_uri: str | None = None
-    experiment: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise ConfigError(f"--workers is {self.workers}; it must be 1 or more, or 0 to choose by the machine")
-        for flag, value, known in (("protocol", self.protocol, PROTOCOLS), ("device", self.device, DEVICES)):
-            if value not in known:
-                raise ConfigError(f"--{flag} {value!r} is unknown; choose one of {', '.join(known)}")
-        if any(fold < 0 for fold in self.folds):
-            raise ConfigError(f"--folds {self.folds}: folds are counted from 0")
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises ConfigError where argparse would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see --help")
-
-
-def command_line(description: str, *, epilog: str | None = None, all_targets: bool = True) -> argparse.ArgumentParser:
-    """A parser with the flags that all experiment scripts share; `all_targets` gives it --targets, by default all."""
-    parser = Parser(description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_argument_group("what to run")
-    what.add_argument(
-        "--study",
-        type=Path,
-        metavar="DIR",
-        help="study folder with a study.yaml (default: the simulated demo study, made on first use)",
-    )
-    what.add_argument("--encoder", help="which of the study's encoders (default: its first)")
-    what.add_argument(
-        "--architecture",
-        default="abmil",
-        help="abmil, abmil_ungated, mean, max, dsmil or transmil (12 to 25 times the work of abmil) (default: abmil)",
-    )
-    what.add_argument(
-        "--sources",
-        type=codes,
-        default=(),
-        metavar="A,B",
-        help="source cohorts, e.g. BRCA,kipan (default: all)",
-    )
-    if all_targets:
-        what.add_argument("--targets", type=codes, default=(), metavar="A,B", help="target cohorts (default: all)")
-    what.add_argument(
-        "--folds",
-        type=numbers,
-        default=(),
-        metavar="0,1",
-        help="source folds, counted from 0 (default: all)",
-    )
-    what.add_argument(
-        "--baselines",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="also measure what sources are held against: random weights, a Cox model of mean features, slide size, "
-        "chance (default)",
-    )
-    training = parser.add_argument_group("how source models are trained (published settings by default)")
-    training.add_argument(
-        "--protocol",
-        default="default",
-        help="default, or paper: as released, with its defects; docs/method.md and docs/routing.md list the "
-        "differences (default: default)",
-    )
-    training.add_argument(
-        "--loss",
-        default="discrete_nll",
-        help="discrete_nll, incidence_nll or cox_nll (default: discrete_nll)",
-    )
-    training.add_argument("--epochs", type=int, default=20, help="passes over a cohort's training bags (default: 20)")
-    training.add_argument("--learning-rate", type=float, default=1e-4, help="peak rate of AdamW (default: 1e-4)")
-    training.add_argument(
-        "--weight-decay",
-        type=float,
-        default=1e-5,
-        help="decay of matrices; biases never decay (default: 1e-5)",
-    )
-    training.add_argument(
-        "--bags-per-update", type=int, default=16, help="patients an update averages over (default: 16)"
-    )
-    training.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
-    where = parser.add_argument_group("where it runs and what it writes")
-    where.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: runs/<study>)")
-    where.add_argument(
-        "--resume",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep what is done and still valid (default), or do the selected work again",
-    )
-    where.add_argument("--strict", action="store_true", help="a slide that cannot be used is an error, not a warning")
-    where.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one (default: auto)")
-    where.add_argument(
-        "--precision",
-        default="auto",
-        help="float32, bfloat16, or auto: bfloat16 where the device multiplies it natively (default: auto)",
-    )
-    where.add_argument(
-        "--workers", type=int, default=0, help="worker processes (default: one a GPU, or one a CPU core)"
-    )
-    where.add_argument(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="a running Ray cluster, e.g. auto (default: start Ray on this machine)",
-    )
-    where.add_argument(
-        "--tracking", action=argparse.BooleanOptionalAction, default=True, help="log to MLflow (default)"
-    )
-    where.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="MLflow server or store (default: MLFLOW_TRACKING_URI, else sqlite in the results folder)",
-    )
-    where.add_argument("--experiment", help="MLflow experiment (default: the study's name)")
-    return parser
-
-
-def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> RunConfig:
-    """The configuration the arguments ask for; raises ConfigError with one clear message when they make no sense."""
-    return parse_with(parser, (), arguments)[0]
-
-
-def parse_with(
-    parser: argparse.ArgumentParser, others: Sequence[str], arguments: Sequence[str] | None = None
-) -> tuple[RunConfig, dict[str, Any]]:
-    """As `parse`, and the values of the flags `others` that a script has beside the shared ones."""
-    chosen = vars(parser.parse_args(arguments))
-    apart = {name: chosen.pop(name) for name in others}
-    return RunConfig(**chosen), apart
+Config = TypeVar("Config")
 
 
 def codes(text: str) -> tuple[str, ...]:
     """ "ACC,brca" as codes, for the command line; "all" is the empty tuple."""
-    named = tuple(dict.fromkeys(code.strip().lower() for code in text.split(",") if code.strip()))
-    return () if named == ("all",) else named
+    named = tuple(code.lower() for code in words(text))
+    return () if named == ("all",) else tuple(dict.fromkeys(named))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """ "router,fusion" as words, for the command line."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -186,3 +40,208 @@ def numbers(text: str) -> tuple[int, ...]:
         return tuple(sorted({int(number) for number in text.split(",") if number.strip()}))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 0,1,2") from error
+
+
+def setting(default: Any, help: str, **more: Any) -> Any:
+    """A field that is a flag.
+
+    `more`: `flag` where it is not called as the field is; `read`, which makes the value of the text (default: the
+    default's type); `metavar`; `choices`, shown in the help and checked by whoever owns them; `unset`, which says in
+    the help what None or empty means; `required`; `action`.
+    """
+    return field(default=default, metadata={"help": help, **more})
+
+
+def group(title: str, kind: type, **more: Any) -> Any:
+    """A field that holds a dataclass of settings; `title` heads its flags in the help. `more` as for a field."""
+    return field(default_factory=kind, metadata={"title": title, "kind": kind}, **more)
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Which study, features and architecture, and where the results are."""
+
+    folder: Path | None = setting(
+        None,
+        "study folder with a study.yaml",
+        flag="study",
+        read=Path,
+        metavar="DIR",
+        unset="the simulated demo study, made on first use",
+    )
+    encoder: str | None = setting(None, "which of the study's encoders", read=str, unset="its first")
+    architecture: str = setting(
+        "abmil", "model of the bags; transmil is 12 to 25 times the work of abmil", choices=ARCHITECTURES
+    )
+    out: Path | None = setting(None, "results folder", read=Path, metavar="DIR", unset="runs/<study>")
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """Which pairs. Codes are lower case; empty tuples mean all."""
+
+    sources: tuple[str, ...] = setting((), "source cohorts, e.g. BRCA,kipan", read=codes, metavar="A,B", unset="all")
+    targets: tuple[str, ...] = setting((), "target cohorts", read=codes, metavar="A,B", unset="all")
+    folds: tuple[int, ...] = setting((), "source folds, counted from 0", read=numbers, metavar="0,1", unset="all")
+    baselines: bool = setting(
+        True, "also measure the baselines: random weights, a Cox model of mean features, slide size, chance"
+    )
+
+    def __post_init__(self) -> None:
+        if any(fold < 0 for fold in self.folds):
+            raise ConfigError(f"--folds {self.folds}: folds are counted from 0")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where the work is done."""
+
+    device: str = setting("auto", "auto is cuda where there is one", choices=DEVICES)
+    precision: str = setting("auto", "auto is bfloat16 where the device multiplies it natively", choices=PRECISIONS)
+    workers: int = setting(0, "worker processes", unset="one per GPU, or one per CPU core")
+    ray_address: str | None = setting(
+        None, "a running Ray cluster, e.g. auto", read=str, metavar="ADDRESS", unset="start Ray on this machine"
+    )
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ConfigError(f"--workers is {self.workers}; it must be 1 or more, or 0 to choose by the machine")
+        refuse_unknown("device", self.device, DEVICES)
+        refuse_unknown("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Whether and where MLflow logs."""
+
+    wanted: bool = setting(True, "log to MLflow", flag="tracking")
+    uri: str | None = setting(
+        None,
+        "MLflow server or store",
+        flag="tracking-uri",
+        read=str,
+        metavar="URI",
+        unset="MLFLOW_TRACKING_URI, else sqlite in the results folder",
+    )
+    experiment: str | None = setting(None, "MLflow experiment", read=str, unset="the sweep's, else the study's name")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a person asked for."""
+
+    study: StudyConfig = group("what to work on", StudyConfig)
+    pairs: PairsConfig = group("which pairs", PairsConfig)
+    training: TrainingConfig = group("how source models are trained (published settings by default)", TrainingConfig)
+    cluster: ClusterConfig = group("where it runs", ClusterConfig)
+    tracking: TrackingConfig = group("what is logged", TrackingConfig)
+    protocol: str = setting(
+        "default",
+        "paper is as released, with its defects; docs/method.md and docs/routing.md list the differences",
+        choices=PROTOCOLS,
+    )
+    seed: int = setting(0, "seed of everything random")
+    resume: bool = setting(True, "keep what is done and still valid, or do the selected work again")
+    strict: bool = setting(False, "a slide that cannot be used is an error, not a warning")
+
+    def __post_init__(self) -> None:
+        refuse_unknown("protocol", self.protocol, PROTOCOLS)
+
+
+@dataclass(frozen=True)
+class FactorsConfig:
+    """What a factor analysis is asked for."""
+
+    study: StudyConfig = group("what to work on", StudyConfig)
+    facts: FactConfig = group("what is looked at", FactConfig)
+    tracking: TrackingConfig = group("what is logged", TrackingConfig)
+    explain: tuple[str, ...] = setting(
+        (), "cohorts to make a page about, e.g. sarc", read=codes, metavar="A,B", unset="none"
+    )
+    permutations: int = setting(1999, "orders of the labels a test draws")
+
+
+def refuse_unknown(flag: str, value: str, known: Sequence[str]) -> None:
+    """Raise ConfigError when `value` is not one of `known`."""
+    if value not in known:
+        raise ConfigError(f"--{flag} {value!r} is unknown; choose one of {', '.join(known)}")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ConfigError where argparse would print its usage and exit; keeps the lines of description and epilog."""
+
+    def __init__(self, description: str, *, epilog: str | None = None, prog: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see --help")
+
+
+def flag_of(item: "Field[Any]") -> str:
+    """The flag of a field, without its dashes."""
+    return str(item.metadata.get("flag", item.name.replace("_", "-")))
+
+
+def settings_of(kind: Any) -> "Iterator[tuple[str | None, Field[Any]]]":
+    """(title of the group, field) of every flag of the dataclass `kind`, those of its groups included."""
+    for item in fields(kind):
+        if "title" in item.metadata:
+            yield from ((inner or item.metadata["title"], found) for inner, found in settings_of(item.metadata["kind"]))
+        elif "help" in item.metadata:
+            yield None, item
+
+
+def command_line(kind: type, description: str, *, epilog: str | None = None, prog: str | None = None) -> Parser:
+    """A parser with a flag for each setting of the dataclass `kind`; `parse` makes a `kind` of what it reads."""
+    parser = Parser(description, epilog=epilog, prog=prog)
+    places: dict[str | None, Any] = {None: parser}
+    for title, item in settings_of(kind):
+        if title not in places:
+            places[title] = parser.add_argument_group(title)
+        _add_flag(places[title], item)
+    return parser
+
+
+def _add_flag(place: Any, item: "Field[Any]") -> None:
+    given, flag = item.metadata, flag_of(item)
+    # No default here: what is not given is left to the dataclass.
+    options: dict[str, Any] = {"dest": flag, "default": argparse.SUPPRESS, "help": _help(item)}
+    if isinstance(item.default, bool):
+        place.add_argument(f"--{flag}", action=argparse.BooleanOptionalAction, **options)
+        return
+    read: Callable[[str], Any] = given.get("read", type(item.default))
+    options |= {name: given[name] for name in ("metavar", "action", "required") if name in given}
+    place.add_argument(f"--{flag}", type=read, **{"metavar": flag.upper().replace("-", "_"), **options})
+
+
+def _help(item: "Field[Any]") -> str:
+    given, default = item.metadata, item.default
+    if given.get("required"):
+        shown = ""
+    elif isinstance(default, bool):
+        shown = f"--{'' if default else 'no-'}{flag_of(item)}"
+    else:
+        shown = str(given.get("unset") or (",".join(map(str, default)) if isinstance(default, tuple) else default))
+    text = given["help"] + (f": {', '.join(given['choices'])}" if "choices" in given else "")
+    return (f"{text} (default: {shown})" if shown else text).replace("%", "%%")
+
+
+def parse(kind: type[Config], parser: Parser, arguments: Sequence[str] | None = None) -> Config:
+    """The `kind` that `arguments` ask for; raises ConfigError with one clear message when they make no sense."""
+    return _made(kind, vars(parser.parse_args(arguments)))
+
+
+def _made(kind: type[Config], chosen: dict[str, Any]) -> Config:
+    values = {}
+    for item in fields(kind):  # type: ignore[arg-type]
+        if "title" in item.metadata:
+            values[item.name] = _made(item.metadata["kind"], chosen)
+        elif "help" in item.metadata and flag_of(item) in chosen:
+            value = chosen[flag_of(item)]
+            values[item.name] = tuple(value) if isinstance(value, list) else value  # argparse appends to a list
+    return kind(**values)

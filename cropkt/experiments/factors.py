@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +13,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from cropkt.data.study import Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
-from cropkt.experiments.config import DEMO_STUDY
+from cropkt.experiments.config import DEMO_STUDY, FactorsConfig
 from cropkt.experiments.progress import stage
-from cropkt.experiments.tracking import log_analysis
+from cropkt.experiments.tracking.analysis import Analysis as LoggedAnalysis
+from cropkt.experiments.tracking.analysis import log_analysis
 from cropkt.factors.analysis import Analysis, analyse, write_analysis
 from cropkt.factors.explain import explain_cohort
 from cropkt.factors.facts.tables import (
-    FactConfig,
     cohort_table,
     cohorts_of,
     error_covariances,
@@ -38,44 +38,29 @@ from cropkt.transfer.store import ResultsFolder
 STEPS = 8
 
 
-@dataclass(frozen=True)
-class FactorsRun:
-    """What a person asked for; None or empty means the default."""
-
-    study: Path | None = None
-    out: Path | None = None
-    encoder: str | None = None
-    architecture: str = "abmil"
-    explain: tuple[str, ...] = ()
-    facts: FactConfig = field(default_factory=FactConfig)
-    permutations: int = 1999
-    tracking: bool = True
-    tracking_uri: str | None = None
-    experiment: str | None = None
-
-
-def analyse_factors(run: FactorsRun) -> int:
+def analyse_factors(config: FactorsConfig) -> int:
     """Analyse the sweep in the results folder; returns the exit code: 1 when MLflow could not be written.
 
     Writes factors_cohort.parquet, factors_pair.parquet, regression_*.csv, factors_*.png, factors_explain_CODE.html and
     .png, and report.html with a section on factors. Raises InputError when study and results are missing or do not
     fit each other.
     """
-    folder = run.study or DEMO_STUDY
-    if run.study is None and not (folder / "study.yaml").exists():
+    wanted = config.study
+    folder = wanted.folder or DEMO_STUDY
+    if wanted.folder is None and not (folder / "study.yaml").exists():
         raise ConfigError(f"{folder}: the demo study has not been made yet; run scripts/sweep_transfer.py first")
-    study = open_study(folder, encoder=run.encoder)
-    out = (run.out or Path("runs") / study.name).resolve()
-    results = ResultsFolder(out, study.encoder.name, run.architecture)
+    study = open_study(folder, encoder=wanted.encoder)
+    out = (wanted.out or Path("runs") / study.name).resolve()
+    results = ResultsFolder(out, study.encoder.name, wanted.architecture)
     started = time.time()
     with _one_thread():
-        analysis, files = _analyse(run, study, results)
+        analysis, files = _analyse(config, study, results)
     for sentence in findings(analysis):
         print(sentence)
     print(f"results: {out} ({time.time() - started:.0f} s)")
-    if not run.tracking:
+    if not config.tracking.wanted:
         return DONE
-    problem = _log(run, study, results, analysis, files)
+    problem = _log(config, study, results, analysis, files)
     if problem:
         print(f"warning: MLflow could not be used ({problem}); all results are in {out}, run again to log them")
     return SOME_FAILED if problem else DONE
@@ -93,29 +78,29 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _analyse(run: FactorsRun, study: Study, results: ResultsFolder) -> tuple[Analysis, list[Path]]:
+def _analyse(config: FactorsConfig, study: Study, results: ResultsFolder) -> tuple[Analysis, list[Path]]:
     pairs = read_pairs(results)
     codes = cohorts_of(study, pairs)
-    unknown = [code for code in run.explain if code not in codes]
+    unknown = [code for code in config.explain if code not in codes]
     if unknown:
         raise ConfigError(f"--explain: the results have no cohort {', '.join(unknown)}; they have {', '.join(codes)}")
-    with stage("factors", STEPS + len(run.explain), "steps") as line:
-        samples = sample_study(study, codes, run.facts)
+    with stage("factors", STEPS + len(config.explain), "steps") as line:
+        samples = sample_study(study, codes, config.facts)
         cohorts = cohort_table(study, samples, pairs)
-        table = pair_table(study, results, samples, cohorts, pairs, run.facts, report=line.advance)
+        table = pair_table(study, results, samples, cohorts, pairs, config.facts, report=line.advance)
         line.advance("errors")
         errors = error_covariances(results, pairs)
         line.advance("tests")
-        analysis = analyse(cohorts, table, errors, seed=run.facts.seed, permutations=run.permutations)
+        analysis = analyse(cohorts, table, errors, seed=config.facts.seed, permutations=config.permutations)
         files = [_parquet(results.out / "factors_cohort.parquet", cohorts)]
         files += [_parquet(results.out / "factors_pair.parquet", table), *write_analysis(results.out, analysis)]
         line.advance("pictures")
         pictures = draw_all(results.out, analysis, table)
         files += pictures.values()
         explained: list[Explained] = []
-        for code in run.explain:
+        for code in config.explain:
             line.advance(f"explaining {code}")
-            explanation = explain_cohort(code, study, results, samples, (cohorts, table), analysis, run.facts)
+            explanation = explain_cohort(code, study, results, samples, (cohorts, table), analysis, config.facts)
             picture = save(results.out / f"factors_explain_{code}.png", draw_prototypes(explanation.prototypes))
             files += [picture, write_explanation(results.out, explanation, picture)]
             explained.append((explanation, picture))
@@ -133,20 +118,12 @@ def _parquet(path: Path, table: pd.DataFrame) -> Path:
     return path
 
 
-def _log(run: FactorsRun, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]) -> str:
+def _log(config: FactorsConfig, study: Study, results: ResultsFolder, analysis: Analysis, files: Sequence[Path]) -> str:
     """Log a run of its own beside the sweep's; returns what went wrong."""
-    settings = {"encoder": results.encoder, "architecture": results.architecture, "permutations": run.permutations}
-    return log_analysis(
-        results,
-        "factors",
-        name=f"factors {results.encoder} {results.architecture}",
-        study=study.name,
-        experiment=run.experiment,
-        uri=run.tracking_uri,
-        parameters=settings | vars(run.facts),
-        metrics=_metrics(analysis),
-        files=files,
-    )
+    settings = {"encoder": results.encoder, "architecture": results.architecture, "permutations": config.permutations}
+    name = f"factors {results.encoder} {results.architecture}"
+    entry = LoggedAnalysis("factors", name, settings | asdict(config.facts), _metrics(analysis), files=files)
+    return log_analysis(results, study.name, config.tracking, entry)
 
 
 def _metrics(analysis: Analysis) -> dict[str, float]:

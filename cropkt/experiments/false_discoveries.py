@@ -8,7 +8,7 @@ import pandas as pd
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE
-from cropkt.experiments.config import RunConfig
+from cropkt.experiments.config import PairsConfig, RunConfig, StudyConfig, TrackingConfig
 from cropkt.experiments.sweep.driver import sweep_transfer
 from cropkt.simulation.study import SimulationConfig, simulate_study
 
@@ -28,7 +28,12 @@ def discoveries(seeds: Sequence[int], transfer: str, folder: Path, *, baselines:
         study, out = folder / f"study-{transfer}-{seed}", folder / f"run-{transfer}-{seed}"
         if not (study / "study.yaml").exists():
             simulate_study(study, SimulationConfig(seed=seed, transfer=transfer))
-        config = RunConfig(study=study, out=out, seed=seed, tracking=False, baselines=baselines)
+        config = RunConfig(
+            study=StudyConfig(folder=study, out=out),
+            pairs=PairsConfig(baselines=baselines),
+            tracking=TrackingConfig(wanted=False),
+            seed=seed,
+        )
         if sweep_transfer(config) != DONE:
             raise ConfigError(f"{out}: not every pair could be measured; see above, and run the same command again")
         pairs = pd.read_parquet(out / "pairs.parquet").query("mode == 'transfer'")

@@ -19,9 +19,10 @@ from cropkt.data.features import read_coordinates
 from cropkt.data.study import Fold, Study
 from cropkt.factors.analysis import Analysis
 from cropkt.factors.catalogue import COHORT_FACTORS, PAIR_FACTORS, label_of
+from cropkt.factors.config import FactConfig
 from cropkt.factors.facts.models import attend, few_bags
 from cropkt.factors.facts.sample import FeatureSample
-from cropkt.factors.facts.tables import FactConfig, load_fold
+from cropkt.factors.facts.tables import load_fold
 from cropkt.factors.statistics.effects import OUTCOME
 from cropkt.seeds import named_seed
 from cropkt.survival.concordance import concordance

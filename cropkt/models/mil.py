@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cropkt.errors import ConfigError
+from cropkt.models.names import ARCHITECTURES
 
-ARCHITECTURES = ("abmil", "abmil_ungated", "mean", "max", "dsmil", "transmil")
 TRANSMIL_HEADS = 8
 
 

@@ -7,8 +7,7 @@ stay in float32.
 import torch
 
 from cropkt.errors import ConfigError
-
-PRECISIONS = ("auto", "float32", "bfloat16")
+from cropkt.models.names import PRECISIONS
 
 
 def resolve_precision(precision: str, device: str) -> str:

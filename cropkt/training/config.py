@@ -1,6 +1,6 @@
 """How a source model is trained. The defaults are the published settings (CROPKT, section 4.1)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cropkt.errors import ConfigError
 
@@ -13,16 +13,16 @@ class TrainingConfig:
     """Optimiser, schedule and loss.
 
     `drop_partial_update` is the published protocol: bags that do not fill an update at the end of an epoch never
-    train in that epoch. By default the partial update is kept.
+    train in that epoch. By default the partial update is kept. Fields with a help text are flags of the commands.
     """
 
-    epochs: int = 20
-    bags_per_update: int = 16
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-5
+    epochs: int = field(default=20, metadata={"help": "passes over a cohort's training bags"})
+    bags_per_update: int = field(default=16, metadata={"help": "patients an update averages over"})
+    learning_rate: float = field(default=1e-4, metadata={"help": "peak rate of AdamW"})
+    weight_decay: float = field(default=1e-5, metadata={"help": "decay of matrices; biases never decay"})
     schedule: str = "cosine"
     warmup_epochs: int = 1
-    loss: str = "discrete_nll"
+    loss: str = field(default="discrete_nll", metadata={"help": "the survival loss", "choices": LOSSES})
     censored_weight: float = 0.5
     """alpha: a censored patient's loss counts (1 - alpha)."""
     clamp: float = 1e-7
@@ -30,14 +30,14 @@ class TrainingConfig:
     drop_partial_update: bool = False
 
     def __post_init__(self) -> None:
-        for field, lowest in (
+        for name, lowest in (
             ("epochs", 1),
             ("bags_per_update", 1),
             ("warmup_epochs", 0),
             ("weight_decay", 0),
         ):
-            if getattr(self, field) < lowest:
-                raise ConfigError(f"training.{field} is {getattr(self, field)}; it must be {lowest} or more")
+            if getattr(self, name) < lowest:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be {lowest} or more")
         if not self.learning_rate > 0:
             raise ConfigError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
         if not 0 <= self.censored_weight <= 1:

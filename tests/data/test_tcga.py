@@ -1,7 +1,6 @@
 """Published TCGA feature sets become studies: every bag its patient's, on one scale, and no label is looked at."""
 
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cropkt.data.bags import read_bags
 from cropkt.data.study import open_study
 from cropkt.data.tcga import FeatureSet, build_study, read_feature_set, scaled
 from cropkt.errors import StudyError
+from cropkt.experiments.commands.build_tcga import main
 
 COHORTS = ("acc", "uvm", "stes")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -160,10 +160,9 @@ def test_compartments_methods_and_tables_are_read(real_data: Path, tmp_path: Pat
         read_feature_set(tmp_path)
 
 
-def test_the_script_prints_counts_and_refuses_a_folder_in_use(
+def test_the_command_prints_counts_and_refuses_a_folder_in_use(
     real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    main = runpy.run_path(str(REPOSITORY / "scripts" / "build_tcga_study.py"))["main"]
     features = real_data / "features" / "crc_nuclear_morphology"
     arguments = ["--labels", str(real_data / "labels"), "--features", str(features), "--out", str(tmp_path / "out")]
     assert main(arguments) == 0

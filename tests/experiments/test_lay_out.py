@@ -2,10 +2,11 @@
 
 import pytest
 import ray
+import torch
 
 from cropkt.errors import ConfigError
-from cropkt.experiments.cluster import Workers, lay_out
-from cropkt.experiments.config import RunConfig
+from cropkt.experiments.cluster import Cluster, Workers
+from cropkt.experiments.config import ClusterConfig
 
 LAPTOP = [{"CPU": 8.0}]
 WORKSTATION = [{"CPU": 16.0, "GPU": 2.0}]
@@ -16,9 +17,10 @@ SCALED_TO_NOTHING = [{"memory": 1e9}]
 def laid_out(
     monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], device: str, jobs: int, workers: int, address: str
 ) -> Workers:
-    monkeypatch.setattr("cropkt.experiments.cluster.connect", lambda _: None)
+    monkeypatch.setattr(Cluster, "connect", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
-    return lay_out(RunConfig(workers=workers, ray_address=address or None), device, jobs)
+    return Cluster(ClusterConfig(device, workers=workers, ray_address=address or None)).workers(jobs)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,21 @@ def test_a_cluster_that_has_to_grow_is_announced(
 def test_no_gpu_at_all_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     with pytest.raises(ConfigError, match="Ray sees no GPU"):
         laid_out(monkeypatch, LAPTOP, "cuda", 676, 0, address)
+
+
+@pytest.mark.parametrize(("there", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch, there: bool, expected: str) -> None:
+    monkeypatch.setattr(Cluster, "connect", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert Cluster(ClusterConfig()).device == expected
+    # On a cluster its nodes decide, whatever this machine has.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not there)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": float(there)})
+    assert Cluster(ClusterConfig(ray_address="auto")).device == expected
+
+
+def test_cuda_is_refused_where_torch_finds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="this machine has no CUDA device"):
+        _ = Cluster(ClusterConfig("cuda")).device
+    assert Cluster(ClusterConfig("cuda", ray_address="auto")).device == "cuda"

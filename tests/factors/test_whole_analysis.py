@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,9 @@ import pytest
 from cropkt.data.bags import read_bags
 from cropkt.data.study import open_study
 from cropkt.errors import ConfigError
-from cropkt.experiments.factors import FactorsRun, analyse_factors, check_controls
-from cropkt.factors.facts.tables import FactConfig
+from cropkt.experiments.config import FactorsConfig, StudyConfig, TrackingConfig
+from cropkt.experiments.factors import analyse_factors, check_controls
+from cropkt.factors.config import FactConfig
 from cropkt.models.mil import Architecture
 from cropkt.report.sections.store import section_path
 from cropkt.simulation.study import SimulationConfig, simulate_study
@@ -23,10 +25,11 @@ from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 COHORTS = ("blca", "hnsc", "coadread", "stes", "sarc", "skcm", "meso")
 FOLDS = (0, 1)
+QUIET = TrackingConfig(wanted=False)
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> FactorsRun:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> FactorsConfig:
     """A small simulated study and the results of a sweep on it; one pair has failed."""
     root = tmp_path_factory.mktemp("factors")
     simulate_study(root / "study", SimulationConfig(cohorts=COHORTS, patients=0.4, patches=(8, 20), dim=16, folds=2))
@@ -48,16 +51,22 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> FactorsRun:
             store_pair(results, pair, fingerprint="now", patients=held.bags.patients, seconds=0.1)
     write_tables(results)
     facts = FactConfig(patches=64, components=8, attention_patients=4, attention_patches=8)
-    return FactorsRun(root / "study", results.out, facts=facts, permutations=99, explain=("sarc",), experiment="sweep")
+    return FactorsConfig(
+        StudyConfig(root / "study", out=results.out),
+        facts,
+        TrackingConfig(experiment="sweep"),
+        permutations=99,
+        explain=("sarc",),
+    )
 
 
-def test_an_analysis_writes_all_it_promises(measured: FactorsRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_analysis_writes_all_it_promises(measured: FactorsConfig, capsys: pytest.CaptureFixture[str]) -> None:
     from mlflow import MlflowClient
 
     assert analyse_factors(measured) == 0
     said = capsys.readouterr().out
     assert "of the variance of the C-index" in said.replace("Of", "of")
-    out = measured.out
+    out = measured.study.out
     assert out is not None
     cohorts, pairs = pd.read_parquet(out / "factors_cohort.parquet"), pd.read_parquet(out / "factors_pair.parquet")
     assert sorted(cohorts["cohort"]) == sorted(COHORTS)
@@ -100,15 +109,15 @@ def test_an_analysis_writes_all_it_promises(measured: FactorsRun, capsys: pytest
     assert {"factors_pair.parquet", "report.html"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
-def test_the_same_seed_gives_the_same_tables(measured: FactorsRun) -> None:
-    run = replace(measured, tracking=False, explain=())
-    assert run.out is not None
+def test_the_same_seed_gives_the_same_tables(measured: FactorsConfig) -> None:
+    run = replace(measured, tracking=QUIET, explain=())
+    assert run.study.out is not None
     assert analyse_factors(run) == 0
     names = ("regression_factors.csv", "regression_prediction.csv")
-    first = [(run.out / name).read_bytes() for name in names]
+    first = [(run.study.out / name).read_bytes() for name in names]
     assert analyse_factors(run) == 0
-    assert [(run.out / name).read_bytes() for name in names] == first
-    found = check_controls(run.out, "simulated", "abmil", seeds=2, seed=5).set_index("factor")
+    assert [(run.study.out / name).read_bytes() for name in names] == first
+    found = check_controls(run.study.out, "simulated", "abmil", seeds=2, seed=5).set_index("factor")
     assert found.loc["irrelevant_pair", "draws"] == 2
 
 
@@ -116,28 +125,30 @@ def test_the_same_seed_gives_the_same_tables(measured: FactorsRun) -> None:
     ("change", "message"),
     [
         ({"explain": ("thca",)}, "--explain: the results have no cohort thca; they have blca, coadread"),
-        ({"architecture": "mean"}, "no pair of encoder simulated and architecture mean"),
-        ({"out": Path("nowhere")}, "no pairs.parquet here; run scripts/sweep_transfer.py"),
+        ({"study": {"architecture": "mean"}}, "no pair of encoder simulated and architecture mean"),
+        ({"study": {"out": Path("nowhere")}}, "no pairs.parquet here; run scripts/sweep_transfer.py"),
     ],
 )
-def test_wrong_input_says_what_to_do(measured: FactorsRun, change: dict[str, object], message: str) -> None:
+def test_wrong_input_says_what_to_do(measured: FactorsConfig, change: dict[str, Any], message: str) -> None:
+    if "study" in change:
+        change = {"study": replace(measured.study, **change["study"])}
     with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
-        analyse_factors(replace(measured, tracking=False, **change))
+        analyse_factors(replace(measured, tracking=QUIET, **change))
 
 
-def test_results_of_another_study_or_too_few_cohorts_are_refused(measured: FactorsRun, tmp_path: Path) -> None:
-    assert measured.out is not None
-    pairs = pd.read_parquet(measured.out / "pairs.parquet")
+def test_results_of_another_study_or_too_few_cohorts_are_refused(measured: FactorsConfig, tmp_path: Path) -> None:
+    assert measured.study.out is not None
+    pairs = pd.read_parquet(measured.study.out / "pairs.parquet")
     few = pairs[pairs["source"].isin(COHORTS[:4]) & pairs["target"].isin(COHORTS[:4])]
     few.to_parquet(tmp_path / "pairs.parquet")
     with pytest.raises(ConfigError, match=r"4 cohorts .* factors need 6 or more"):
-        analyse_factors(replace(measured, out=tmp_path, tracking=False, explain=()))
+        analyse_factors(replace(measured, study=replace(measured.study, out=tmp_path), tracking=QUIET, explain=()))
     pairs.replace({"target": {"meso": "acc"}}).to_parquet(tmp_path / "pairs.parquet")
     with pytest.raises(ConfigError, match="has not: acc"):
-        analyse_factors(replace(measured, out=tmp_path, tracking=False, explain=()))
+        analyse_factors(replace(measured, study=replace(measured.study, out=tmp_path), tracking=QUIET, explain=()))
 
 
-def test_a_store_that_is_down_costs_no_result(measured: FactorsRun, capsys: pytest.CaptureFixture[str]) -> None:
-    run = replace(measured, tracking_uri="http://127.0.0.1:9", explain=())
+def test_a_store_that_is_down_costs_no_result(measured: FactorsConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    run = replace(measured, tracking=TrackingConfig(uri="http://127.0.0.1:9"), explain=())
     assert analyse_factors(run) == 1
     assert "MLflow could not be used" in capsys.readouterr().out

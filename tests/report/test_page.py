@@ -5,7 +5,6 @@ import csv
 import gzip
 import io
 import json
-import runpy
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from made_up_results import ARCHITECTURE, ENCODER, write_results
 
 from cropkt.errors import InputError
+from cropkt.experiments.commands.report import main
 from cropkt.report.page import remake_report, write_report
 from cropkt.report.read import read_tables
 from cropkt.report.sections.store import store_section
@@ -273,10 +273,9 @@ def test_wrong_folders_are_named(results: Path, tmp_path: Path) -> None:
         remake_report(tmp_path)
 
 
-def test_script_writes_the_report_or_says_what_is_missing(
+def test_the_command_writes_the_report_or_says_what_is_missing(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main = runpy.run_path(str(ROOT / "scripts" / "make_report.py"))["main"]
     assert main(["--out", str(results)]) == 0
     assert capsys.readouterr().out.strip() == str(results / "report.html")
     assert main(["--out", str(tmp_path)]) == 2

@@ -83,7 +83,7 @@ def test_failures_are_listed_and_stop_nobody_and_a_store_that_is_down_is_caught_
     folds = pd.read_parquet(out / "transfer.parquet")
     assert set(folds["source_fold"]) == {0, 2}
 
-    (command,) = re.findall(r"python scripts/log_results.py (--out \S+) --tracking-uri \S+", ended.out)
+    (command,) = re.findall(r"cropkt log (--out \S+) --tracking-uri \S+", ended.out)
     store = f"sqlite:///{out}/mlflow.db"
     later = run("log_results.py", *command.split(), "--tracking-uri", store)
     assert (later.code, later.err) == (0, "")

@@ -7,12 +7,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from cropkt.experiments.prepare import Selection
+from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.job import RoutingOutcome, settings_shown
 from cropkt.experiments.routing.pictures import draw_search, importances, trial_table
 from cropkt.experiments.routing.search import best_trial, default_values
-from cropkt.experiments.routing.settings import RoutingOutcome, RoutingRun, settings_shown
 from cropkt.experiments.routing.space import SearchSpace
-from cropkt.experiments.tracking import log_analysis
+from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.files import atomic_path
 from cropkt.report.page import remake_report
 from cropkt.report.sections.routing import draw_routing, section_body
@@ -21,19 +21,19 @@ from cropkt.routing.store import NAMES, RoutingFolder
 from cropkt.transfer.store import ResultsFolder
 
 
-def conclude(run: RoutingRun, selection: Selection, outcome: RoutingOutcome, spaces: Mapping[str, SearchSpace]) -> None:
+def conclude(config: RoutingConfig, outcome: RoutingOutcome, spaces: Mapping[str, SearchSpace]) -> None:
     """Draw, write the report's section and the report, and log; what cannot be logged is said."""
     if outcome.methods.empty:
         return
-    results = selection.results
+    results = outcome.job.run.results
     pairs = _pairs(results)
     targets = list(outcome.methods["target"].unique())
     for target in targets:
         _draw(outcome, target, pairs, spaces)
     report = _report(results, pairs)
-    if not run.config.tracking:
+    if not config.tracking.wanted:
         return
-    problems = {_log(run, selection, outcome, target, spaces, report) for target in targets} - {""}
+    problems = {_log(config, outcome, target, spaces, report) for target in targets} - {""}
     if problems:
         print(f"warning: MLflow could not be used ({problems.pop()}); all results are in {results.out}")
 
@@ -100,19 +100,14 @@ def _report(results: ResultsFolder, pairs: pd.DataFrame) -> Path:
 
 
 def _log(
-    run: RoutingRun,
-    selection: Selection,
-    outcome: RoutingOutcome,
-    target: str,
-    spaces: Mapping[str, SearchSpace],
-    report: Path,
+    config: RoutingConfig, outcome: RoutingOutcome, target: str, spaces: Mapping[str, SearchSpace], report: Path
 ) -> str:
-    results, folder = selection.results, outcome.job.folder(target)
+    run, folder = outcome.job.run, outcome.job.folder(target)
     parameters: dict[str, Any] = {
         "target": target,
-        "encoder": results.encoder,
-        "architecture": results.architecture,
-        **settings_shown(run, outcome.job.settings),
+        "encoder": run.results.encoder,
+        "architecture": run.results.architecture,
+        **settings_shown(config, outcome.job.settings),
     }
     metrics: dict[str, float] = {}
     histories: dict[str, list[float]] = {}
@@ -132,15 +127,5 @@ def _log(
             histories[f"inner_c_index/{kind}/fold_{fold}"] = complete
     files = [path for path in sorted(folder.path.glob("*.*")) if path.is_file()]
     files += [path for name in ("router", "folds") for path in sorted((folder.path / name).glob("fold_*"))]
-    return log_analysis(
-        results,
-        "routing",
-        name=f"router for {target}",
-        study=selection.study.name,
-        experiment=run.config.experiment,
-        uri=run.config.tracking_uri,
-        parameters=parameters,
-        metrics=metrics,
-        histories=histories,
-        files=[*files, report],
-    )
+    entry = Analysis("routing", f"router for {target}", parameters, metrics, histories, (*files, report))
+    return log_analysis(run.results, run.study.name, config.tracking, entry)

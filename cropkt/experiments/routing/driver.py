@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from cropkt.errors import ConfigError
-from cropkt.experiments.cluster import Workers, lay_out, ray_session
+from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
-from cropkt.experiments.prepare import Selection, select
-from cropkt.experiments.routing.settings import RoutingOutcome, RoutingRun, routing_settings
+from cropkt.experiments.progress import stage
+from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings
 from cropkt.experiments.routing.space import SearchSpace, read_space
+from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
 from cropkt.files import atomic_path, digest
@@ -23,65 +25,88 @@ from cropkt.routing.store import (
     method_table,
     read_gates,
 )
-from cropkt.training.sources import SourcePlan
 from cropkt.transfer.store import read_json, read_record
 
-if TYPE_CHECKING:
-    from cropkt.experiments.routing.trial import RoutingJob
+Chosen = dict[tuple[str, int], dict[str, dict[str, Any]]]
+"""Settings that searches have chosen: by target and outer fold, then by kind."""
 
 
-def tune_router(run: RoutingRun) -> int:
+def tune_router(config: RoutingConfig) -> int:
     """Tune, fit and compare a router for each target; returns the exit code.
 
     Writes routing.parquet, gates.parquet and routing/ under the results folder, and logs to MLflow.
     """
     from cropkt.experiments.routing.conclude import conclude, print_table
 
-    spaces = {kind: read_space(kind, run.spaces.get(kind)) for kind in run.tune} if run.trials else {}
-    selection = select(run.config)
-    sources = _check(run, selection)
-    for warning in selection.study.warnings:
-        print(f"warning: {warning}")
-    with workspace(selection.results) as scratch, ray_session():
-        everyone = replace(selection, sources=sources)
-        plan = sweep_if_needed(replace(run.config, resume=True), everyone, scratch)
-        outcome = _route(run, selection, plan, spaces, scratch)
-        print_table(outcome.methods)
-        conclude(run, selection, outcome, spaces)
+    search = config.search
+    files = dict(search.spaces)
+    spaces = {kind: read_space(kind, files.get(kind)) for kind in search.tune} if search.trials else {}
+    with session(config.cluster) as cluster:
+        run = prepare(config, cluster)
+        _check(run, search.source_folds)
+        with workspace(run.results) as scratch:
+            sweep_if_needed(_with_experts(run), cluster, scratch)
+            outcome = _route(run, config, spaces, cluster, scratch)
+            print_table(outcome.methods)
+            conclude(config, outcome, spaces)
     for name, reason in outcome.failed.items():
         print(f"failed: {name}: {reason}; the same command tries it again")
-    print(f"results: {selection.results.out}")
+    print(f"results: {run.results.out}")
     return SOME_FAILED if outcome.failed else DONE
 
 
-def _check(run: RoutingRun, selection: Selection) -> tuple[str, ...]:
-    """Whose models are needed: the sources' and, because their own models are experts too, the targets'."""
-    if missing := [fold for fold in run.source_folds if fold not in selection.folds]:
-        known = ", ".join(map(str, selection.folds))
+def _check(run: Run, source_folds: Sequence[int]) -> None:
+    if missing := [fold for fold in source_folds if fold not in run.folds]:
+        known = ", ".join(map(str, run.folds))
         raise ConfigError(f"--source-folds names fold {missing[0]}, but --folds has {known}")
-    for target in selection.targets:
-        folds = len(selection.study.cohorts[target].folds)
-        if len(selection.folds) < folds:
+    for target in run.targets:
+        folds = len(run.cohorts[target].folds)
+        if len(run.folds) < folds:
             raise ConfigError(f"--folds: a router for {target} needs its own models of all {folds} folds")
-    return tuple(code for code in selection.study.cohorts if code in {*selection.sources, *selection.targets})
+
+
+def _with_experts(run: Run) -> Run:
+    """The run whose pairs routing starts from: the targets are sources too, because a target's own model is an expert.
+
+    What is measured stays measured: `--no-resume` is for searches and fits.
+    """
+    sources = tuple(code for code in run.cohorts if code in {*run.sources, *run.targets})
+    return replace(run, sources=sources, config=replace(run.config, resume=True))
 
 
 def _route(
-    run: RoutingRun, selection: Selection, plan: SourcePlan, spaces: Mapping[str, SearchSpace], scratch: Path
+    run: Run, config: RoutingConfig, spaces: Mapping[str, SearchSpace], cluster: Cluster, scratch: Path
 ) -> RoutingOutcome:
-    from cropkt.experiments.routing.search import best_trial, run_searches
-    from cropkt.experiments.routing.trial import RoutingJob, unit_order
+    from cropkt.experiments.routing.search import run_searches
 
-    cohorts, results = selection.study.cohorts, selection.results
+    experts, failed = _experts(run)
+    job = RoutingJob(run, experts, routing_settings(config, run.plan.training))
+    targets = [target for target in run.targets if target not in failed]
+    units = [(kind, *unit) for target in targets for kind in spaces for unit in job.folds(target)]
+    searches = run_searches(job, units, spaces, config, cluster, scratch / "search")
+    trials = {unit: search.trials[: config.search.trials] for unit, search in searches.items()}
+    chosen: Chosen = {unit: {} for target in targets for unit in job.folds(target)}
+    for (kind, target, fold), tried in trials.items():
+        # Every fold is fitted with every method: one that no search got to has the default settings.
+        chosen[target, fold][kind], reason = _best(tried)
+        if reason:
+            failed[f"search for a {kind}, {target}, fold {fold}"] = reason
+    failed |= _fit(job, chosen, cluster, scratch / "fit")
+    methods, gates = _tables(job, targets)
+    return RoutingOutcome(job, methods, gates, trials, failed)
+
+
+def _experts(run: Run) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Sources that are experts, by target; and which targets and pairs failed, with the reason."""
 
     def measured(source: str, target: str) -> bool:
-        record = read_record(results, source, target)
+        record = read_record(run.results, source, target)
         return record is not None and not record["pair"]["status"].startswith("failed")
 
     experts: dict[str, tuple[str, ...]] = {}
     failed: dict[str, str] = {}
-    for target in selection.targets:
-        wanted = expert_sources(cohorts, target, selection.sources)
+    for target in run.targets:
+        wanted = expert_sources(run.cohorts, target, run.sources)
         if run.config.protocol == "paper":
             wanted = sorted(wanted)  # the release's order, which its GRU depends on
         experts[target] = tuple(source for source in wanted if measured(source, target))
@@ -92,106 +117,78 @@ def _route(
             failed[target] = "its own models could not be measured"
         elif not experts[target]:
             failed[target] = "there is no other source"
-    job = RoutingJob(results, plan, selection.folds, dict(cohorts), experts, routing_settings(run, selection))
-    targets = tuple(target for target in selection.targets if target not in failed)
-    units = list(unit_order(job, targets))
-
-    def workers(jobs: int) -> Workers:
-        return lay_out(run.config, plan.device, jobs)
-
-    searches = run_searches(
-        job,
-        [(kind, *unit) for target in targets for kind in spaces for unit in units if unit[0] == target],
-        spaces,
-        trials=run.trials,
-        timeout=run.timeout,
-        resume=run.config.resume,
-        scratch=scratch / "search",
-        lay_out=workers,
-    )
-    trials = {unit: search.trials[: run.trials] for unit, search in searches.items()}
-    chosen: dict[tuple[str, int], dict[str, dict[str, Any]]] = {unit: {} for unit in units}
-    for (kind, target, fold), tried in trials.items():
-        best = best_trial(tried)
-        # Every fold is fitted with every method: one that no search got to has the default settings.
-        chosen[target, fold][kind] = best["values"] if best is not None else {}
-        if best is None and tried:
-            failed[f"search for a {kind}, {target}, fold {fold}"] = tried[0]["failed"] or "no trial was completed"
-    failed |= _fit(run, job, chosen, scratch / "fit", workers)
-    methods, gates = _tables(job, targets)
-    return RoutingOutcome(job, targets, methods, gates, trials, failed)
+    return experts, failed
 
 
-def _fit(
-    run: RoutingRun,
-    job: "RoutingJob",
-    chosen: Mapping[tuple[str, int], Mapping[str, Mapping[str, Any]]],
-    scratch: Path,
-    workers: Any,
-) -> dict[str, str]:
+def _best(tried: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str]:
+    """The best trial's values, or none and the reason, where trials ran and none was completed."""
+    from cropkt.experiments.routing.search import best_trial
+
+    best = best_trial(tried)
+    if best is not None:
+        return best["values"], ""
+    return {}, (tried[0]["failed"] or "no trial was completed") if tried else ""
+
+
+def _fit(job: RoutingJob, chosen: Chosen, cluster: Cluster, scratch: Path) -> dict[str, str]:
     """The final fits that are not done; returns those that failed, with the reason."""
-    from ray import tune
+    from cropkt.experiments.routing.trial import FitTrial
+    from cropkt.experiments.tune import run_trials
 
-    from cropkt.experiments.progress import stage
-    from cropkt.experiments.routing.trial import FitTrial, FitWatch
-    from cropkt.experiments.sweep.trial import InOrder
+    todo = _unfitted(job, chosen)
+    failed: dict[str, str] = {}
+    if not todo:
+        return failed
+    with stage("final fits", len(todo), "folds") as line:
 
-    todo = []
+        def on_end(unit: Mapping[str, Any], result: Mapping[str, Any], died: str) -> None:
+            name = f"{unit['target']}, fold {unit['fold']}"
+            if reason := died or result.get("failed", ""):
+                failed[name] = reason
+            line.advance(name)
+
+        run_trials(FitTrial, job, todo, cluster.workers(len(todo)), scratch, on_end=on_end)
+    return failed
+
+
+def _unfitted(job: RoutingJob, chosen: Chosen) -> list[dict[str, Any]]:
+    """The units (trial.py) of outer folds without a valid record; what is stored of these is forgotten."""
+    cohorts, todo = job.run.cohorts, []
     best = {
-        target: chosen_sources(job.results, job.cohorts[target], job.sources[target])
+        target: chosen_sources(job.run.results, cohorts[target], job.sources[target])
         for target in dict.fromkeys(target for target, _ in chosen)
     }
     for (target, fold), values in chosen.items():
         source = best[target][fold] if best[target] else None
         unit = {"target": target, "fold": fold, "chosen": dict(values), "source": source}
         unit["fingerprint"] = digest(job.fingerprint(target), values, source)
-        record = read_json(job.folder(target).record_path(fold)) if run.config.resume else None
+        record = read_json(job.folder(target).record_path(fold)) if job.run.config.resume else None
         if record is None or record["fingerprint"] != unit["fingerprint"]:
             forget_fold(job.folder(target), fold)
             todo.append(unit)
-    if not todo:
-        return {}
-    layout = workers(len(todo))
-    with stage("final fits", len(todo), "folds") as line:
-        watch = FitWatch(line)
-        tune.Tuner(
-            tune.with_resources(tune.with_parameters(FitTrial, job=job), layout.resources),
-            param_space={"unit": tune.grid_search(todo)},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=layout.count, scheduler=InOrder()),
-            run_config=tune.RunConfig(
-                name="fit",
-                storage_path=str(scratch),
-                verbose=0,
-                callbacks=[watch],
-                failure_config=tune.FailureConfig(max_failures=1),
-            ),
-        ).fit()
-    return watch.failed
+    return todo
 
 
-def _tables(job: "RoutingJob", targets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(job: RoutingJob, targets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The methods' table and the gates of `targets`; and OUT/routing.parquet and gates.parquet, which keep the rows of
     other targets."""
+    identity = {"encoder": job.run.results.encoder, "architecture": job.run.results.architecture}
     methods, gates = [], []
     for target in targets:
-        folder, cohort = job.folder(target), job.cohorts[target]
+        folder, cohort = job.folder(target), job.run.cohorts[target]
         methods.append(method_table(folder, cohort, job.sources[target]))
-        gates.append(read_gates(folder, len(cohort.folds)).assign(target=target, **_identity(job)))
+        gates.append(read_gates(folder, len(cohort.folds)).assign(target=target, **identity))
     found = []
     for name, parts in (("routing", methods), ("gates", gates)):
-        path = job.results.out / f"{name}.parquet"
+        path = job.run.results.out / f"{name}.parquet"
         parts = [part for part in parts if len(part)]
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["target", "method"])
         found.append(table)
         if path.exists():
             known = pd.read_parquet(path)
-            ours = (known["encoder"] == job.results.encoder) & (known["architecture"] == job.results.architecture)
+            ours = (known[list(identity)] == pd.Series(identity)).all(axis=1)
             parts = [part for part in (known[~(ours & known["target"].isin(targets))], *parts) if len(part)]
         if parts:
             with atomic_path(path) as temporary:
                 pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
     return found[0], found[1]
-
-
-def _identity(job: "RoutingJob") -> dict[str, str]:
-    return {"encoder": job.results.encoder, "architecture": job.results.architecture}

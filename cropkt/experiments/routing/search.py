@@ -6,27 +6,27 @@ that goes on is told its stored trials again, in order: it tries next what it wo
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
+from cropkt.experiments.cluster import Cluster
+from cropkt.experiments.progress import Stage, stage
+from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.job import RoutingJob
 from cropkt.experiments.routing.space import Dimension, SearchSpace
-from cropkt.experiments.routing.trial import REPORTS, RoutingJob
-from cropkt.experiments.sweep.trial import InOrder
-from cropkt.experiments.sweep.watch import WORKER_DIED
+from cropkt.experiments.routing.trial import REPORTS, SearchTrial
+from cropkt.experiments.tune import WORKER_DIED, InOrder, run_trials
 from cropkt.files import digest, write_json
 from cropkt.routing.methods import recipe_of
 from cropkt.seeds import named_seed
 from cropkt.transfer.store import read_json
-
-if TYPE_CHECKING:
-    from cropkt.experiments.progress import Stage
 
 Unit = tuple[str, str, int]
 """What one search is for: kind (router, fusion, abmil), target, outer fold."""
@@ -50,7 +50,7 @@ class FoldSearch:
         self._path = job.folder(target).search_path(kind, fold)
         self._fingerprint = search_fingerprint(job, unit, space)
         self._space = space
-        seed = named_seed(job.plan.seed, "search", kind, target, fold) % 2**32
+        seed = named_seed(job.run.plan.seed, "search", kind, target, fold) % 2**32
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_FIRST)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._asked: optuna.Trial | None = None
@@ -116,12 +116,12 @@ class FoldSearch:
 def search_fingerprint(job: RoutingJob, unit: Unit, space: SearchSpace) -> str:
     """Changes whenever anything changes that decides what the trials of a search find, but their number."""
     kind, target, fold = unit
-    return digest(job.fingerprint(target), kind, fold, job.plan.seed, repr(space))
+    return digest(job.fingerprint(target), kind, fold, job.run.plan.seed, repr(space))
 
 
 def default_values(job: RoutingJob, space: SearchSpace) -> dict[str, Any]:
     """What the settings that `space` names are in a search's first trial."""
-    recipe = recipe_of(space.kind, {}, job.settings, job.plan)
+    recipe = recipe_of(space.kind, {}, job.settings, job.run.plan)
     return {
         name: getattr(recipe.training if hasattr(recipe.training, name) else recipe.settings, name)
         for name in space.dimensions
@@ -153,7 +153,7 @@ class FoldwiseSearch(Searcher):
     No point is given after `deadline` (time.time()), and what is at work then is let end.
     """
 
-    def __init__(self, searches: Sequence[FoldSearch], trials: int, deadline: float, line: "Stage") -> None:
+    def __init__(self, searches: Sequence[FoldSearch], trials: int, deadline: float, line: Stage) -> None:
         super().__init__(metric="score", mode="max")
         self._searches = {search.unit: search for search in searches}
         self._trials = trials
@@ -182,7 +182,7 @@ class FoldwiseSearch(Searcher):
         kind, target, fold = search.unit
         values = search.ask()
         self._at_work[trial_id] = (search, values, {})
-        return {"kind": kind, "target": target, "fold": fold, "values": values}
+        return {"point": {"kind": kind, "target": target, "fold": fold, "values": values}}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial has reported."""
@@ -220,7 +220,8 @@ class FoldwiseHalving(InOrder):
         self._of = {search.unit: search.halving for search in searches}
 
     def _halving(self, trial: Any) -> Any:
-        return self._of[trial.config["kind"], trial.config["target"], trial.config["fold"]]
+        point = trial.config["point"]
+        return self._of[point["kind"], point["target"], point["fold"]]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FoldwiseHalving":
         """As FoldwiseSearch."""
@@ -248,42 +249,25 @@ def run_searches(
     job: RoutingJob,
     units: Sequence[Unit],
     spaces: Mapping[str, SearchSpace],
-    *,
-    trials: int,
-    timeout: float | None,
-    resume: bool,
+    config: RoutingConfig,
+    cluster: Cluster,
     scratch: Path,
-    lay_out: Callable[[int], Any],
 ) -> dict[Unit, FoldSearch]:
-    """Bring the search of every unit to `trials` trials, or until `timeout` (seconds) has passed.
-
-    `lay_out(jobs)` gives the workers (cluster.py).
-    """
-    from ray import tune
-
-    from cropkt.experiments.progress import stage
-    from cropkt.experiments.routing.trial import SearchTrial
-
-    searches = [FoldSearch(job, unit, spaces[unit[0]], resume=resume) for unit in units]
-    missing = sum(max(0, trials - len(search.trials)) for search in searches)
+    """Bring the search of every unit to its number of trials, or as far as it gets before the timeout."""
+    wanted = config.search
+    searches = [FoldSearch(job, unit, spaces[unit[0]], resume=config.resume) for unit in units]
+    missing = sum(max(0, wanted.trials - len(search.trials)) for search in searches)
     if missing:
-        workers = lay_out(min(missing, len(units)))
-        deadline = time.time() + timeout if timeout else float("inf")
+        workers = cluster.workers(min(missing, len(units)))
+        deadline = time.time() + wanted.timeout if wanted.timeout else float("inf")
         with stage("search", missing, "trials") as line:
-            tune.Tuner(
-                tune.with_resources(tune.with_parameters(SearchTrial, job=job), workers.resources),
-                tune_config=tune.TuneConfig(
-                    search_alg=FoldwiseSearch(searches, trials, deadline, line),
-                    scheduler=FoldwiseHalving(searches),
-                    num_samples=missing,
-                    reuse_actors=True,
-                    max_concurrent_trials=workers.count,
-                ),
-                run_config=tune.RunConfig(
-                    name="search",
-                    storage_path=str(scratch),
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=1),
-                ),
-            ).fit()
+            run_trials(
+                SearchTrial,
+                job,
+                FoldwiseSearch(searches, wanted.trials, deadline, line),
+                workers,
+                scratch,
+                count=missing,
+                scheduler=FoldwiseHalving(searches),
+            )
     return {search.unit: search for search in searches}

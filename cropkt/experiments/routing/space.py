@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import cropkt
 from cropkt.data.settings import suggestion
 from cropkt.errors import ConfigError
 from cropkt.models.fusion import FusionSettings
@@ -21,14 +22,12 @@ from cropkt.training.config import TrainingConfig
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-SPACES = Path(__file__).resolve().parents[3] / "tune_spaces"
-_SETTINGS: dict[str, Any] = {
+SPACES = Path(cropkt.__file__).parent / "tune_spaces"
+_SETTINGS: dict[str, Any] = {  # by kind: routing/config.py, KINDS
     "router": RouterSettings(),
     "fusion": FusionSettings(),
     "abmil": Architecture(features=1),
 }
-KINDS = tuple(_SETTINGS)
-"""What can be tuned."""
 _FIXED = ("features", "name", "intervals", "loss", "drop_partial_update", "released_gru")
 """Given by the study and the source models."""
 

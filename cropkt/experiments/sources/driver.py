@@ -1,7 +1,7 @@
 """Ray Train: one trainer whose workers go through the cohorts that lack source models.
 
-A trainer a cohort would cost seconds of start-up each (docs/cluster.md has the figures), so one worker group takes
-the cohorts in rounds, the largest first, one cohort a worker and round (training_worker.py). Models that reached the
+A trainer per cohort would cost seconds of start-up each (docs/cluster.md has the figures), so one worker group takes
+the cohorts in rounds, the largest first, one cohort per worker and round (worker.py). Models that reached the
 results folder are never trained again.
 """
 
@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cropkt.data.study import Cohort
-from cropkt.experiments.cluster import Workers, choose_device, choose_precision, lay_out, ray_session
+from cropkt.experiments.cluster import Cluster, Workers, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
-from cropkt.experiments.prepare import Selection, select, source_plan
 from cropkt.experiments.progress import stage
+from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sources.worker import (
     ATTEMPTS,
     CohortJob,
@@ -26,7 +25,7 @@ from cropkt.experiments.sources.worker import (
     rounds,
     train_rounds,
 )
-from cropkt.experiments.tracking import tracking
+from cropkt.experiments.tracking.sweep import tracking
 from cropkt.experiments.workspace import workspace
 from cropkt.models.checkpoint import card_path, read_card
 from cropkt.training.sources import SourcePlan, missing_folds, store_null_model
@@ -35,63 +34,42 @@ from cropkt.transfer.store import read_json
 
 def train_sources(config: RunConfig) -> int:
     """Train the selected source models that are missing; returns the exit code. Logs them to MLflow."""
-    selection = select(config)
-    for warning in selection.study.warnings:
-        print(f"warning: {warning}")
-    with workspace(selection.results) as scratch:
-        with ray_session():
-            device = choose_device(config)
-            plan = source_plan(selection, config, device=device, precision=choose_precision(config, device))
-            failures = train_missing_sources(
-                config,
-                plan,
-                [selection.study.cohorts[code] for code in selection.sources],
-                selection.folds,
-                scratch,
-            )
-        experiment = config.experiment or selection.study.name
-        with tracking(selection.results, experiment, uri=config.tracking_uri, wanted=config.tracking) as tracker:
-            if tracker is not None:
-                tracker.log_sources()
-    _print_own_c_indices(plan, selection)
+    with session(config.cluster) as cluster:
+        run = prepare(config, cluster)
+        with workspace(run.results) as scratch:
+            failures = train_missing_sources(run, cluster, scratch)
+            with tracking(run.results, run.experiment, config.tracking) as tracker:
+                if tracker is not None:
+                    tracker.log_sources()
+    _print_own_c_indices(run)
     for cohort, reason in failures.items():
         print(f"failed: {cohort}: {reason}")
     return SOME_FAILED if failures else DONE
 
 
-def _print_own_c_indices(plan: SourcePlan, selection: Selection) -> None:
+def _print_own_c_indices(run: Run) -> None:
     print(f"{'cohort':10s} {'models':>6s}  C-index on the matching test fold: mean (folds)")
-    for code in selection.sources:
-        cards = [read_card(plan.model_path(code, fold)) for fold in selection.folds]
+    for code in run.sources:
+        cards = [read_card(run.plan.model_path(code, fold)) for fold in run.folds]
         values = [card["test_c_index"] for card in cards if card is not None]
         known = [value for value in values if value is not None]
         mean = f"{sum(known) / len(known):.3f}" if known else "none"
         print(f"{code:10s} {len(values):6d}  {mean} ({' '.join('-' if v is None else f'{v:.2f}' for v in values)})")
-    print(f"models: {plan.folder}")
+    print(f"models: {run.plan.folder}")
 
 
-def train_missing_sources(
-    config: RunConfig, plan: SourcePlan, cohorts: Sequence[Cohort], folds: Sequence[int], scratch: Path
-) -> dict[str, str]:
-    """Train, with Ray Train, the models of `cohorts` x `folds` that are missing (all of them with `--no-resume`).
+def train_missing_sources(run: Run, cluster: Cluster, scratch: Path) -> dict[str, str]:
+    """Train, with Ray Train, the run's source models that are missing (all of them with `--no-resume`).
 
     `scratch` is a folder that every node sees, for Ray's checkpoints. Prints the slides that were left out. Returns
     the cohorts that could not be trained, with the reason. Raises CheckpointError when the folder's models were made
     with other settings.
     """
+    plan = run.plan
     store_null_model(plan)
-    jobs = []
-    for cohort in cohorts:
-        if not config.resume:
-            for fold in folds:
-                card_path(plan.model_path(cohort.code, fold)).unlink(missing_ok=True)
-        wanted = missing_folds(plan, cohort, folds)
-        if wanted:
-            jobs.append(CohortJob(cohort, tuple(wanted)))
-            failure_path(plan, jobs[-1]).unlink(missing_ok=True)
-            attempts_path(plan, jobs[-1]).unlink(missing_ok=True)
+    jobs = _jobs(run)
     if jobs:
-        workers = lay_out(config, plan.device, len(jobs))
+        workers = cluster.workers(len(jobs))
         with _progress(plan, jobs):
             _fit(plan, rounds(jobs, workers.count), workers, scratch)
     failures = {}
@@ -104,6 +82,21 @@ def train_missing_sources(
             if card is not None and card["skipped_slides"]:
                 print(f"warning: source {job.cohort.code}: slides left out: {', '.join(card['skipped_slides'])}")
     return failures
+
+
+def _jobs(run: Run) -> list[CohortJob]:
+    """The missing models of each source cohort; marks that a killed run has left are removed."""
+    plan, jobs = run.plan, []
+    for code in run.sources:
+        if not run.config.resume:
+            for fold in run.folds:
+                card_path(plan.model_path(code, fold)).unlink(missing_ok=True)
+        wanted = missing_folds(plan, run.cohorts[code], run.folds)
+        if wanted:
+            jobs.append(CohortJob(run.cohorts[code], tuple(wanted)))
+            failure_path(plan, jobs[-1]).unlink(missing_ok=True)
+            attempts_path(plan, jobs[-1]).unlink(missing_ok=True)
+    return jobs
 
 
 def _fit(plan: SourcePlan, schedule: list[list[CohortJob]], workers: Workers, scratch: Path) -> None:

@@ -1,35 +1,35 @@
-"""Ray Tune: the transfer sweep, one trial a pair, target by target.
+"""Ray Tune: the transfer sweep, one trial per pair, target by target.
 
 Workers reuse their process and keep the target's bags resident between trials (trial.py). A trial writes its pair to
 the results folder before it reports, so what is done survives anything; a new run makes trials of the rest only.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cropkt.experiments.cluster import Workers, choose_device, choose_precision, lay_out, ray_session
+from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
-from cropkt.experiments.prepare import Selection, select, source_plan
+from cropkt.experiments.progress import Stage, stage
+from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.workspace import workspace
-from cropkt.training.sources import SourcePlan, missing_folds
 from cropkt.transfer.assemble import matrix, update_comparison, write_tables
 from cropkt.transfer.protocol import BASELINES
 from cropkt.transfer.store import read_record, store_failure
 
 if TYPE_CHECKING:
-    from cropkt.experiments.sweep.trial import SweepJob
-    from cropkt.experiments.tracking import Tracker
+    from cropkt.experiments.tracking.sweep import Tracker
 
-RETRIES = 1
-"""How often a trial whose worker died is tried again at once."""
 ROUNDS = 2
 """A node that goes may take a trial with it several times before Ray notices. Such trials get another round when all
 others are done; one that kills its worker by itself fails again."""
+TABLES_EVERY = 15.0
+"""Seconds between two writings of the tables while pairs come in; they are read from all records each time."""
 
 
 def sweep_transfer(config: RunConfig) -> int:
@@ -38,130 +38,120 @@ def sweep_transfer(config: RunConfig) -> int:
     Writes transfer.parquet, pairs.parquet, source_choice.parquet, transfer_matrix.csv and .png, report.html,
     predictions/ and representations/ under the results folder, and logs to MLflow.
     """
-    selection = select(config)
-    for warning in selection.study.warnings:
-        print(f"warning: {warning}")
-    with workspace(selection.results) as scratch, ray_session():
-        pairs = _sweep(config, selection, scratch)
-    return _conclude(selection, pairs)
+    with session(config.cluster) as cluster:
+        run = prepare(config, cluster)
+        with workspace(run.results) as scratch:
+            pairs = _sweep(run, cluster, scratch)
+    return _conclude(run, pairs)
 
 
-def _sweep(config: RunConfig, selection: Selection, scratch: Path) -> pd.DataFrame:
+def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> None:
+    """Measure those of the run's pairs that are missing. Nothing is started when nothing is missing."""
+    if run.untrained() or _todo(run, {}):
+        _conclude(run, _sweep(run, cluster, scratch))
+    else:  # a run that was killed when all pairs were measured has left no tables
+        _compare(run)
+        write_tables(run.results)
+
+
+def _sweep(run: Run, cluster: Cluster, scratch: Path) -> pd.DataFrame:
     from cropkt.experiments.sources.driver import train_missing_sources
-    from cropkt.experiments.sweep.trial import SweepJob
-    from cropkt.experiments.tracking import tracking
+    from cropkt.experiments.tracking.sweep import tracking
 
-    device = choose_device(config)
-    plan = source_plan(selection, config, device=device, precision=choose_precision(config, device))
-    cohorts = selection.study.cohorts
-    sources = [cohorts[code] for code in selection.sources]
-    untrained = train_missing_sources(config, plan, sources, selection.folds, scratch)
-    job = SweepJob(selection.results, plan, selection.folds, dict(cohorts))
-    settings = _settings(config, selection, plan)
-    experiment = config.experiment or selection.study.name
-    with tracking(
-        selection.results, experiment, uri=config.tracking_uri, settings=settings, wanted=config.tracking
-    ) as tracker:
-        todo = _todo(config, selection, job, untrained)
+    untrained = train_missing_sources(run, cluster, scratch)
+    settings = run.settings()
+    with tracking(run.results, run.experiment, run.config.tracking, settings=settings) as tracker:
+        todo = _todo(run, untrained)
         for number in range(ROUNDS):
             if todo:
-                _fit(job, todo, lay_out(config, device, len(todo)), scratch / f"round_{number}", tracker)
-            todo = [pair for pair in todo if _worker_died(job, *pair)]
-        for target in selection.targets:
-            update_comparison(selection.results, target, cohorts[target].folds)
-        pairs = write_tables(selection.results)
-        _draw(selection, pairs, settings)
+                _measure(run, todo, cluster, scratch / f"round_{number}", tracker)
+            todo = [pair for pair in todo if _worker_died(run, *pair)]
+        _compare(run)
+        pairs = write_tables(run.results)
+        _draw(run, pairs, settings)
         if tracker is not None:
             tracker.log_sweep()
             tracker.log_sources()
     return pairs
 
 
-def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> SourcePlan:
-    """Measure those of the selected pairs that are missing, in a Ray session and workspace of the caller's; returns the
-    plan of the source models. Nothing is started when nothing is missing."""
-    from cropkt.experiments.sweep.trial import SweepJob
-
-    device = choose_device(config)
-    plan = source_plan(selection, config, device=device, precision=choose_precision(config, device))
-    cohorts = selection.study.cohorts
-    untrained = any(missing_folds(plan, cohorts[code], selection.folds) for code in selection.sources)
-    if untrained or _todo(config, selection, SweepJob(selection.results, plan, selection.folds, dict(cohorts)), {}):
-        _conclude(selection, _sweep(config, selection, scratch))
-    else:  # a run that was killed when all pairs were measured has left no tables
-        for target in selection.targets:
-            update_comparison(selection.results, target, cohorts[target].folds)
-        write_tables(selection.results)
-    return plan
+def _compare(run: Run) -> None:
+    for target in run.targets:
+        update_comparison(run.results, target, run.cohorts[target].folds)
 
 
-def _settings(config: RunConfig, selection: Selection, plan: SourcePlan) -> dict[str, str]:
-    """What the sweep's parent run and the report say it was made with."""
-    return {
-        "study": selection.study.name,
-        "encoder": selection.results.encoder,
-        "architecture": selection.results.architecture,
-        "protocol": config.protocol,
-        "precision": plan.precision,
-        "seed": str(plan.seed),
-        **{name: str(value) for name, value in asdict(plan.training).items()},
-    }
-
-
-def _todo(config: RunConfig, selection: Selection, job: "SweepJob", untrained: dict[str, str]) -> list[tuple[str, str]]:
-    """The selected pairs and baselines that have no valid record, target by target.
+def _todo(run: Run, untrained: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The run's pairs and baselines that have no valid record, target by target.
 
     A pair whose source is untrained is recorded as failed.
     """
     todo = []
-    sources = (*selection.sources, *(BASELINES if config.baselines else ()))
-    for source, target in ((source, target) for target in selection.targets for source in sources):
+    for source, target in run.pairs():
         if source in untrained:
-            store_failure(job.results, source, target, f"source {source} could not be trained: {untrained[source]}")
+            store_failure(run.results, source, target, f"source {source} could not be trained: {untrained[source]}")
             continue
-        record = read_record(job.results, source, target) if config.resume else None
-        if record is None or record["fingerprint"] != job.fingerprint(source, target):
+        record = read_record(run.results, source, target) if run.config.resume else None
+        if record is None or record["fingerprint"] != run.fingerprint(source, target):
             todo.append((source, target))
     return todo
 
 
-def _worker_died(job: "SweepJob", source: str, target: str) -> bool:
-    from cropkt.experiments.sweep.watch import WORKER_DIED
+def _worker_died(run: Run, source: str, target: str) -> bool:
+    from cropkt.experiments.tune import WORKER_DIED
 
-    record = read_record(job.results, source, target)
+    record = read_record(run.results, source, target)
     return record is None or record["pair"]["status"].endswith(WORKER_DIED)
 
 
-def _fit(
-    job: "SweepJob", pairs: Sequence[tuple[str, str]], workers: Workers, scratch: Path, tracker: "Tracker | None"
+def _measure(
+    run: Run, pairs: Sequence[tuple[str, str]], cluster: Cluster, scratch: Path, tracker: "Tracker | None"
 ) -> None:
-    from ray import tune
+    from cropkt.experiments.sweep.trial import PairTrial
+    from cropkt.experiments.tune import run_trials
 
-    from cropkt.experiments.progress import stage
-    from cropkt.experiments.sweep.trial import InOrder, PairTrial
-    from cropkt.experiments.sweep.watch import Watch
-
+    workers = cluster.workers(len(pairs))
     with stage("transfer", len(pairs), "pairs") as line:
-        tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(PairTrial, job=job), workers.resources),
-            param_space={"pair": tune.grid_search(list(pairs))},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers.count, scheduler=InOrder()),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(scratch),
-                verbose=0,
-                callbacks=[Watch(pairs, job, line, tracker)],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-            ),
-        )
-        tuner.fit()
+        run_trials(PairTrial, run, pairs, workers, scratch, on_end=_Follow(run, pairs, line, tracker))
 
 
-def _draw(selection: Selection, pairs: pd.DataFrame, settings: dict[str, str]) -> None:
+class _Follow:
+    """As pairs end: progress; comparisons and log of each target that is complete; tables so far."""
+
+    def __init__(self, run: Run, pairs: Sequence[tuple[str, str]], line: Stage, tracker: "Tracker | None") -> None:
+        self._open = Counter(target for _, target in pairs)
+        self._run = run
+        self._line = line
+        self._tracker = tracker
+        self._named: set[str] = set()
+        self._written = time.monotonic()
+
+    def __call__(self, pair: tuple[str, str], result: Mapping[str, Any], died: str) -> None:
+        source, target = pair
+        if died:
+            store_failure(self._run.results, source, target, died)
+        left_out = result.get("left_out")
+        if left_out and target not in self._named:
+            self._named.add(target)
+            self._line.say(f"warning: target {target}: slides left out: {', '.join(left_out)}")
+        self._line.advance(f"target {target}")
+        self._open[target] -= 1
+        if self._open[target] == 0:
+            self._complete(target)
+
+    def _complete(self, target: str) -> None:
+        update_comparison(self._run.results, target, self._run.cohorts[target].folds)
+        if time.monotonic() - self._written > TABLES_EVERY:
+            write_tables(self._run.results)
+            self._written = time.monotonic()
+        if self._tracker is not None:
+            self._tracker.log_target(target)
+
+
+def _draw(run: Run, pairs: pd.DataFrame, settings: dict[str, str]) -> None:
     from cropkt.report.matrix import draw_matrix
     from cropkt.report.page import write_report
 
-    results, study = selection.results, selection.study.name
+    results, study = run.results, run.study.name
     ours = pairs[(pairs["encoder"] == results.encoder) & (pairs["architecture"] == results.architecture)]
     draw_matrix(
         matrix(ours),
@@ -172,12 +162,12 @@ def _draw(selection: Selection, pairs: pd.DataFrame, settings: dict[str, str]) -
     write_report(results.out, results.encoder, results.architecture, study=study, settings=settings)
 
 
-def _conclude(selection: Selection, pairs: pd.DataFrame) -> int:
+def _conclude(run: Run, pairs: pd.DataFrame) -> int:
     ours = pairs[
-        (pairs["encoder"] == selection.results.encoder)
-        & (pairs["architecture"] == selection.results.architecture)
-        & pairs["source"].isin([*selection.sources, *BASELINES])
-        & pairs["target"].isin(selection.targets)
+        (pairs["encoder"] == run.results.encoder)
+        & (pairs["architecture"] == run.results.architecture)
+        & pairs["source"].isin([*run.sources, *BASELINES])
+        & pairs["target"].isin(run.targets)
     ]
     failed = ours[ours["status"].str.startswith("failed")]
     measured = ours[~ours["source"].isin(BASELINES)]
@@ -194,7 +184,7 @@ def _conclude(selection: Selection, pairs: pd.DataFrame) -> int:
     if skipped.sum():
         per_target = ", ".join(f"{code} {count}" for code, count in skipped[skipped > 0].items())
         print(f"warning: {skipped.sum()} slides could not be used and were left out ({per_target})")
-    print(f"results: {selection.results.out}")
+    print(f"results: {run.results.out}")
     if failed.empty:
         return DONE
     print(f"{len(failed)} pairs failed; the same command tries them again:")

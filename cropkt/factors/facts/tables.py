@@ -1,7 +1,6 @@
 """The two tables of facts, one row a cohort and one row a pair, from a study and the results of a sweep on it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 
 from cropkt.data.study import Cohort, Study
 from cropkt.errors import ConfigError
+from cropkt.factors.config import FactConfig
 from cropkt.factors.facts.cohort import feature_facts, sampling_facts, survival_facts
 from cropkt.factors.facts.distances import moment_distances, shared_axes, two_sample_accuracy
 from cropkt.factors.facts.logme import log_evidence
@@ -25,19 +25,6 @@ NEEDED = ("source", "target", "encoder", "architecture", "mode", "c_index_pooled
 
 FEWEST_COHORTS = 6
 PREDICTED = ("patient_id", "time", "event", "source_fold", "target_fold", "risk")
-
-
-@dataclass(frozen=True)
-class FactConfig:
-    """How much is looked at: patches and components of the distances, patients and patches of the attention overlap,
-    and the most patients a CKA or LogME takes."""
-
-    seed: int = 0
-    patches: int = 512
-    components: int = 32
-    attention_patients: int = 12
-    attention_patches: int = 96
-    most_patients: int = 300
 
 
 def read_pairs(folder: ResultsFolder) -> pd.DataFrame:

@@ -9,7 +9,9 @@ from ray.tune.search import Searcher
 from small_studies import small_plan, write_study
 
 from cropkt.data.study import open_study
+from cropkt.experiments.config import RunConfig
 from cropkt.experiments.progress import stage
+from cropkt.experiments.routing.job import RoutingJob
 from cropkt.experiments.routing.search import (
     FoldSearch,
     FoldwiseHalving,
@@ -19,7 +21,8 @@ from cropkt.experiments.routing.search import (
     lies_in,
 )
 from cropkt.experiments.routing.space import read_space
-from cropkt.experiments.routing.trial import REPORTS, RoutingJob
+from cropkt.experiments.routing.trial import REPORTS
+from cropkt.experiments.run import Run
 from cropkt.routing.methods import RoutingSettings
 from cropkt.training.config import TrainingConfig
 from cropkt.transfer.store import ResultsFolder
@@ -30,11 +33,10 @@ UNIT = ("router", "acc", 0)
 
 @pytest.fixture
 def job(tmp_path: Path) -> RoutingJob:
-    cohorts = open_study(write_study(tmp_path / "study", "acc", "uvm").folder).cohorts
+    study = open_study(write_study(tmp_path / "study", "acc", "uvm").folder)
     results = ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
-    return RoutingJob(
-        results, small_plan(results.models), (0, 1, 2), cohorts, {"acc": ("uvm",)}, RoutingSettings(inner_parts=2)
-    )
+    run = Run(RunConfig(), study, ("uvm",), ("acc",), (0, 1, 2), small_plan(results.models), results)
+    return RoutingJob(run, {"acc": ("uvm",)}, RoutingSettings(inner_parts=2))
 
 
 def score(values: dict[str, Any]) -> float:
@@ -114,14 +116,14 @@ def test_folds_are_searched_beside_each_other_one_trial_at_a_time(job: RoutingJo
         first, second = tune_side.suggest("a"), tune_side.suggest("b")
         assert isinstance(first, dict)
         assert isinstance(second, dict)
-        assert (first["fold"], second["fold"]) == (0, 1)
+        assert (first["point"]["fold"], second["point"]["fold"]) == (0, 1)
         assert tune_side.suggest("c") is None, "both folds are at work"
         done = {"score": 0.6, "loss": 1.0, "finished": True, "failed": "", "training_iteration": 1}
         tune_side.on_trial_complete("b", done)
         third = tune_side.suggest("c")
         assert isinstance(third, dict)
-        assert third["fold"] == 1
-        assert third["values"] != {}
+        assert third["point"]["fold"] == 1
+        assert third["point"]["values"] != {}
         tune_side.on_trial_complete("a", {**done, "failed": "TrainingError: the loss is nan"})
         tune_side.on_trial_complete("c", error=True)
         assert [trial["state"] for trial in searches[0].trials] == ["failed"]
@@ -150,7 +152,9 @@ def test_a_trial_whose_worker_died_and_was_tried_again_counts_as_what_it_became(
 def test_a_failed_trial_is_no_measure_for_others(job: RoutingJob) -> None:
     search = FoldSearch(job, UNIT, SPACE)
     halving = FoldwiseHalving([search])
-    trial: Any = type("Trial", (), {"trial_id": "a", "config": {"kind": "router", "target": "acc", "fold": 0}})()
+    trial: Any = type(
+        "Trial", (), {"trial_id": "a", "config": {"point": {"kind": "router", "target": "acc", "fold": 0}}}
+    )()
     halving.on_trial_add(None, trial)
     halving.on_trial_complete(None, trial, {"failed": "TrainingError", "score": 0.0, "training_iteration": 1})
     assert all(not recorded for bracket in search.halving._brackets for _, recorded in bracket._rungs)
@@ -162,7 +166,7 @@ def test_folds_that_are_behind_come_first(job: RoutingJob) -> None:
     with stage("search", 4, "trials") as line:
         given = FoldwiseSearch(searches, 5, float("inf"), line).suggest("a")
     assert isinstance(given, dict)
-    assert given["fold"] == 1
+    assert given["point"]["fold"] == 1
 
 
 def test_after_the_deadline_no_trial_begins(job: RoutingJob) -> None:

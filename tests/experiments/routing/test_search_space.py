@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cropkt.errors import ConfigError
-from cropkt.experiments.routing.space import KINDS, SPACES, known_settings, read_space
+from cropkt.experiments.routing.config import KINDS
+from cropkt.experiments.routing.space import SPACES, known_settings, read_space
 
 
 def space(tmp_path: Path, text: str) -> Path:
@@ -15,6 +16,8 @@ def space(tmp_path: Path, text: str) -> Path:
 
 
 def test_every_kind_has_a_valid_space_and_no_other_file_lies_there() -> None:
+    shown = Path(__file__).resolve().parents[3] / "tune_spaces"
+    assert shown.resolve() == SPACES.resolve(), "a clone shows, and uses, one copy"
     assert {path.stem for path in SPACES.glob("*.yaml")} == set(KINDS)
     for kind in KINDS:
         found = read_space(kind)

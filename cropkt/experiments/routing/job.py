@@ -1,0 +1,89 @@
+"""What every trial of a routing run is handed, how its methods are set up, and what the run has found."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.run import Run
+from cropkt.files import digest
+from cropkt.models.router import RouterSettings
+from cropkt.routing.methods import RoutingSettings
+from cropkt.routing.store import RoutingFolder
+from cropkt.training.config import TrainingConfig
+from cropkt.training.sources import source_fingerprint
+
+if TYPE_CHECKING:
+    from cropkt.experiments.routing.search import Unit
+
+ROUTING_VERSION = 1
+"""Raised when the code changes what the same data and settings give."""
+
+
+@dataclass(frozen=True)
+class RoutingJob:
+    """The run, the experts of each target beside its own model (`sources`), and how methods are set up."""
+
+    run: Run
+    sources: dict[str, tuple[str, ...]]
+    settings: RoutingSettings
+
+    def folder(self, target: str) -> RoutingFolder:
+        """Where the target's results lie."""
+        return RoutingFolder(self.run.results, target)
+
+    def folds(self, target: str) -> list[tuple[str, int]]:
+        """(target, outer fold), in order."""
+        return [(target, fold) for fold in range(len(self.run.cohorts[target].folds))]
+
+    def fingerprint(self, target: str) -> str:
+        """Changes whenever anything changes, but a search, that decides what comes out for a target."""
+        run = self.run
+        models = [source_fingerprint(run.plan, run.cohorts[code], run.folds) for code in self.sources[target]]
+        return digest(ROUTING_VERSION, self.own_fingerprint(target), models, asdict(self.settings))
+
+    def own_fingerprint(self, target: str) -> str:
+        """Of the target's own models, those that did not see inner parts among them."""
+        cohort = self.run.cohorts[target]
+        return digest(
+            ROUTING_VERSION,
+            [self.run.plan.fingerprint(cohort, fold) for _, fold in self.folds(target)],
+            self.settings.inner_parts,
+            self.settings.cross_fitted,
+        )
+
+
+@dataclass(frozen=True)
+class RoutingOutcome:
+    """What a run has found. trials: those that counted, by search. failed: what could not be done, with the reason."""
+
+    job: RoutingJob
+    methods: pd.DataFrame
+    gates: pd.DataFrame
+    trials: "dict[Unit, list[dict[str, Any]]]"
+    failed: dict[str, str]
+
+
+def routing_settings(config: RoutingConfig, training: TrainingConfig) -> RoutingSettings:
+    """How routers and their rivals are set up where nothing is tuned; with `--protocol paper` as in the release."""
+    paper = config.protocol == "paper"
+    return RoutingSettings(
+        source_folds=config.search.source_folds,
+        inner_parts=config.search.inner_folds,
+        cross_fitted=not paper,
+        router=RouterSettings(balance_over="bag" if paper else "update"),
+        training=training,
+        released_gru=paper,
+    )
+
+
+def settings_shown(config: RoutingConfig, settings: RoutingSettings) -> dict[str, str]:
+    """What MLflow and the report say a run was made with."""
+    return {
+        "tuned": ",".join(config.search.tune) if config.search.trials else "nothing",
+        "trials": str(config.search.trials),
+        "protocol": config.protocol,
+        "seed": str(config.seed),
+        **{name: str(value) for name, value in asdict(settings).items() if not isinstance(value, dict)},
+    }

@@ -1,0 +1,284 @@
+"""The mirror of a sweep in MLflow, written by the driver alone, one thread behind the work.
+
+Results are on disk before anything is logged, so a store that is slow or down delays nothing and loses nothing: it is
+tried again with each target that is complete and at the end, and `log_results` (cropkt log) brings it up to date at any
+later time. Logging twice logs once: a pair's run carries the fingerprint of what it measured, and OUT/tracking/ says
+which parent run it belongs to.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cropkt.errors import ConfigError
+from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.config import TrackingConfig
+from cropkt.experiments.tracking.card import Card, keep_card, read_tracking_card
+from cropkt.experiments.tracking.store import Entry, Store, is_number, reason, tracking_uri
+from cropkt.experiments.workspace import workspace
+from cropkt.files import digest
+from cropkt.models.checkpoint import card_path, read_card
+from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.store import ResultsFolder, read_json, read_records
+
+PAIR_METRICS = (
+    "c_index_mean",
+    "c_index_pooled",
+    "standard_error",
+    "interval_lower",
+    "interval_upper",
+    "p_chance",
+    "n_patients",
+    "n_events",
+    "n_comparable",
+    "folds_used",
+    "skipped_slides",
+    "seconds",
+)
+PAIR_PARAMETERS = ("source", "target", "encoder", "architecture", "mode")
+FILES = (
+    "transfer.parquet",
+    "pairs.parquet",
+    "source_choice.parquet",
+    "transfer_matrix.csv",
+    "transfer_matrix.png",
+    "report.html",
+)
+ATTEMPTS = 2
+"""How often what is logged at the end is tried: one slow answer among hundreds should not leave a gap."""
+
+
+class Tracker:
+    """Logs one results folder to a store, in a thread of its own. Nothing here raises."""
+
+    def __init__(self, results: ResultsFolder, store: Store, card: Card) -> None:
+        self._results = results
+        self._store = store
+        self._card = card
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
+        self._waiting: list[Future[None]] = []
+        self._problems: dict[str, str] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why something has not been logged; "" when all has."""
+        return next(iter(self._problems.values()), "")
+
+    def log_target(self, target: str) -> None:
+        """Log the pairs of a target that is complete, without waiting for it."""
+        self._waiting.append(self._thread.submit(self._try_target, target))
+
+    def log_sweep(self) -> None:
+        """Log all pairs, tables and pictures, without waiting for it."""
+        for waiting in self._waiting:
+            waiting.cancel()  # all pairs are logged now
+        self._thread.submit(self._try_all, "sweep", self._log_sweep)
+
+    def log_sources(self) -> None:
+        """Log the source models, without waiting for it."""
+        self._thread.submit(self._try_all, "sources", self._log_sources)
+
+    def has_pairs(self) -> bool:
+        """Whether any pair has been measured, or has failed."""
+        return bool(self._records())
+
+    def stop(self) -> None:
+        """Log nothing more, and say nothing."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def finish(self) -> None:
+        """Wait until all is logged, and say on the screen where to look, or how to log later."""
+        self._thread.shutdown(wait=True)
+        out, uri, experiment = self._results.out, self._store.uri, self._card.experiment
+        if self.problem:
+            print(
+                f"warning: MLflow at {uri} could not be used ({self.problem}). All results are in {out}; log them "
+                f"later with: cropkt log --out {out} --tracking-uri {uri}"
+            )
+        elif uri.startswith("sqlite"):
+            print(f"MLflow: mlflow ui --backend-store-uri {uri}   (experiment {experiment})")
+        else:
+            print(f"MLflow: {uri}   (experiment {experiment})")
+
+    def _try_target(self, target: str) -> None:
+        """What fails now is tried again with the next target, and at the end."""
+        try:
+            self._log_pairs(*self._open_sweep(), target)
+        except Exception as error:  # whatever a store can raise: it must never cost a result
+            self._problems["sweep"] = reason(error)
+
+    def _try_all(self, kind: str, work: Callable[[], None]) -> None:
+        for _ in range(ATTEMPTS):
+            try:
+                work()
+            except Exception as error:  # as above
+                self._problems[kind] = reason(error)
+            else:
+                self._problems.pop(kind, None)
+                return
+
+    def _log_sweep(self) -> None:
+        experiment_id, parent_id = self._open_sweep()
+        self._log_pairs(experiment_id, parent_id, None)
+        self._close_sweep(parent_id)
+
+    def _open_sweep(self) -> tuple[str, str]:
+        """The experiment and the parent run, which is made and given its settings if need be."""
+        client = self._store.client
+        experiment_id = self._store.experiment(self._card.experiment)
+        tags = {"cropkt.kind": "sweep", "cropkt.results": self._card.id}
+        found = self._store.runs(experiment_id, tags)
+        if found:
+            run = found[0]
+            if run.info.status != "RUNNING":
+                client.update_run(run.info.run_id, status="RUNNING")
+        else:
+            name = f"transfer {self._results.encoder} {self._results.architecture}"
+            run = client.create_run(experiment_id, tags=tags, run_name=name)
+        for key, value in self._card.settings.items():
+            if key not in run.data.params:  # a server may have died between the run and its settings
+                client.log_param(run.info.run_id, key, value)
+        return experiment_id, run.info.run_id
+
+    def _log_pairs(self, experiment_id: str, parent_id: str, target: str | None) -> None:
+        """Log the records of `target` (None: of all targets) whose fingerprint has not been logged."""
+        # Tags, and not parameters, say which pair a run is of: a run that was cut short has tags alone.
+        tags = {"mlflow.parentRunId": parent_id} | ({"cropkt.target": target} if target else {})
+        logged: dict[tuple[str, str], list[Any]] = {}
+        for run in self._store.delete_halves(self._store.runs(experiment_id, tags)):
+            logged.setdefault((run.data.tags["cropkt.source"], run.data.tags["cropkt.target"]), []).append(run)
+        compared: dict[tuple[str, str], dict[str, Any]] = {}
+        for record in self._records(target):
+            pair = record["pair"]
+            key = (pair["source"], pair["target"])
+            if key not in compared:
+                compared |= self._comparisons(pair["target"])
+            fingerprint = digest(record["fingerprint"], pair["status"], compared.get(key))
+            known = logged.get(key, [])
+            if any(run.data.tags["cropkt.fingerprint"] == fingerprint for run in known):
+                continue
+            self._store.delete(known)
+            self._store.log(experiment_id, self._entry({**compared.get(key, {}), **pair}, parent_id, fingerprint))
+
+    def _records(self, target: str | None = None) -> list[dict[str, Any]]:
+        """Records of pairs; baselines are rows of the tables, and each pair's comparisons with them are its metrics."""
+        records = read_records(self._results.out, self._results.encoder, self._results.architecture, target)
+        return [record for record in records if record["pair"]["source"] not in BASELINES]
+
+    def _comparisons(self, target: str) -> dict[tuple[str, str], dict[str, Any]]:
+        rows = (read_json(self._results.comparison_path(target)) or {"pairs": []})["pairs"]
+        return {(row["source"], row["target"]): row for row in rows}
+
+    def _entry(self, pair: Mapping[str, Any], parent_id: str, fingerprint: str) -> Entry:
+        predictions = self._results.predictions_path(pair["source"], pair["target"])
+        compared = [name for name in pair if name.startswith(("difference_", "p_")) and name not in PAIR_METRICS]
+        return Entry(
+            f"{pair['source']} on {pair['target']}",
+            {
+                "mlflow.parentRunId": parent_id,
+                "cropkt.kind": "pair",
+                "cropkt.source": pair["source"],
+                "cropkt.target": pair["target"],
+                "cropkt.fingerprint": fingerprint,
+                "cropkt.status": str(pair["status"]),
+            },
+            {name: pair[name] for name in PAIR_PARAMETERS},
+            {name: pair.get(name) for name in (*PAIR_METRICS, *compared)},
+            files=[(predictions, None)] if predictions.exists() else [],
+            failed=pair["status"].startswith("failed"),
+        )
+
+    def _log_sources(self) -> None:
+        """One run per source cohort, in an experiment of its own: loss curves by fold, checkpoints and cards."""
+        experiment_id = self._store.experiment(f"{self._card.experiment} sources")
+        known = self._store.delete_halves(self._store.runs(experiment_id, {"cropkt.results": self._card.id}))
+        logged = {run.data.tags["cropkt.fingerprint"] for run in known}
+        for folder in sorted(path for path in self._results.models.glob("*") if path.is_dir()):
+            paths = sorted(folder.glob("fold_*.safetensors"))
+            cards = [card for card in map(read_card, paths) if card is not None]
+            fingerprint = " ".join(card["fingerprint"] for card in cards)
+            if cards and fingerprint not in logged:
+                tags = {
+                    "cropkt.kind": "source",
+                    "cropkt.results": self._card.id,
+                    "cropkt.fingerprint": fingerprint,
+                }
+                self._store.log(experiment_id, _source_entry(cards, paths, tags))
+
+    def _close_sweep(self, parent_id: str) -> None:
+        from mlflow.entities import Metric
+
+        client = self._store.client
+        for name in FILES:
+            if (self._results.out / name).exists():
+                client.log_artifact(parent_id, str(self._results.out / name))
+        records, now = self._records(), int(time.time() * 1000)
+        metrics = [Metric("pairs", float(len(records)), now, 0)]
+        for mode in ("self", "transfer"):
+            pairs = [record["pair"] for record in records if record["pair"]["mode"] == mode]
+            values = [pair["c_index_mean"] for pair in pairs if is_number(pair.get("c_index_mean"))]
+            if values:
+                metrics.append(Metric(f"mean_c_index_{mode}", sum(values) / len(values), now, 0))
+        client.log_batch(parent_id, metrics)
+        client.set_terminated(parent_id)
+
+
+def _source_entry(cards: Sequence[Mapping[str, Any]], paths: Sequence[Path], tags: Mapping[str, str]) -> Entry:
+    first = cards[0]
+    settings = {"cohort": first["cohort"], "encoder": first["encoder"], **first["training"]}
+    settings |= {"architecture": first["architecture"]["name"], "seed": first["seed"]}
+    files = [(file, "checkpoints") for path in paths for file in (path, card_path(path))]
+    metrics = {f"test_c_index_fold_{card['fold']}": card["test_c_index"] for card in cards}
+    histories = {f"loss_fold_{card['fold']}": _losses_by_epoch(card) for card in cards}
+    return Entry(f"source {first['cohort']}", tags, settings, metrics, histories, files)
+
+
+def _losses_by_epoch(card: Mapping[str, Any]) -> list[float]:
+    epochs, losses = card["training"]["epochs"], card["losses"]
+    updates = max(1, len(losses) // epochs)
+    parts = [losses[epoch * updates : (epoch + 1) * updates] for epoch in range(epochs)]
+    return [sum(part) / len(part) for part in parts]
+
+
+@contextmanager
+def tracking(
+    results: ResultsFolder, experiment: str, config: TrackingConfig, *, settings: Mapping[str, str] | None = None
+) -> Iterator[Tracker | None]:
+    """A tracker of `results`, None when none is wanted; at the end of the block all that was asked for is logged."""
+    if not config.wanted:
+        yield None
+        return
+    card = keep_card(results, experiment, settings or {})
+    tracker = Tracker(results, Store(tracking_uri(results.out, config.uri), results.out), card)
+    try:
+        yield tracker
+    except BaseException:
+        tracker.stop()
+        raise
+    tracker.finish()
+
+
+def log_results(out: Path, experiment: str | None = None, *, uri: str | None = None) -> int:
+    """Bring MLflow up to date with every sweep in the results folder `out`; returns the exit code.
+
+    `experiment` is by default the one that the sweep named. Raises ConfigError when there are no results, or a run
+    is writing them.
+    """
+    kinds = sorted(path for path in (out / "models").glob("*/*") if path.is_dir())
+    if not kinds:
+        raise ConfigError(f"--out {out}: no results here; name a folder that a sweep has written to")
+    problem = False
+    for kind in kinds:
+        results = ResultsFolder(out, kind.parent.name, kind.name)
+        card = read_tracking_card(results)
+        named = experiment or (card.experiment if card else out.name)
+        with workspace(results), tracking(results, named, TrackingConfig(uri=uri)) as tracker:
+            assert tracker is not None
+            if tracker.has_pairs():
+                tracker.log_sweep()
+            tracker.log_sources()
+        problem |= bool(tracker.problem)
+    return SOME_FAILED if problem else DONE
