@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cropkt.errors import ConfigError
+from cropkt.models.names import ARCHITECTURE_NAMES, LOSS_NAMES, PRECISION_NAMES, explained
+from cropkt.transfer.baselines import BASELINES
 
 DEMO_STUDY = Path("studies/demo")
 DEVICES = ("auto", "cpu", "cuda")
@@ -76,7 +78,7 @@ def command_line(description: str, *, epilog: str | None = None, all_targets: bo
     what.add_argument(
         "--architecture",
         default="abmil",
-        help="abmil, abmil_ungated, mean, max, dsmil or transmil (12 to 25 times the work of abmil) (default: abmil)",
+        help=f"{explained(ARCHITECTURE_NAMES)} (default: abmil)",
     )
     what.add_argument(
         "--sources",
@@ -98,8 +100,7 @@ def command_line(description: str, *, epilog: str | None = None, all_targets: bo
         "--baselines",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="also measure what sources are held against: random weights, a Cox model of mean features, slide size, "
-        "chance (default)",
+        help=f"also measure the baselines: {'; '.join(BASELINES.labels().values())} (default)",
     )
     training = parser.add_argument_group("how source models are trained (published settings by default)")
     training.add_argument(
@@ -111,7 +112,7 @@ def command_line(description: str, *, epilog: str | None = None, all_targets: bo
     training.add_argument(
         "--loss",
         default="discrete_nll",
-        help="discrete_nll, incidence_nll or cox_nll (default: discrete_nll)",
+        help=f"{explained(LOSS_NAMES)} (default: discrete_nll)",
     )
     training.add_argument("--epochs", type=int, default=20, help="passes over a cohort's training bags (default: 20)")
     training.add_argument("--learning-rate", type=float, default=1e-4, help="peak rate of AdamW (default: 1e-4)")
@@ -138,7 +139,7 @@ def command_line(description: str, *, epilog: str | None = None, all_targets: bo
     where.add_argument(
         "--precision",
         default="auto",
-        help="float32, bfloat16, or auto: bfloat16 where the device multiplies it natively (default: auto)",
+        help=f"{explained(PRECISION_NAMES)} (default: auto)",
     )
     where.add_argument(
         "--workers", type=int, default=0, help="worker processes (default: one a GPU, or one a CPU core)"

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from cropkt.data.study import Study, open_study
-from cropkt.errors import ConfigError
+from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.experiments.config import DEMO_STUDY, RunConfig
 from cropkt.models.mil import Architecture
-from cropkt.models.precision import PRECISIONS
+from cropkt.models.names import PRECISION_NAMES
+from cropkt.survival.losses import LOSSES
 from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.store import ResultsFolder
@@ -58,7 +59,7 @@ def select(config: RunConfig) -> Selection:
     architecture = Architecture(
         features=study.encoder.dim,
         name=config.architecture,
-        intervals=1 if training.loss == "cox_nll" else 32,
+        intervals=LOSSES[training.loss].intervals,
     )
     fold_count = len(next(iter(study.cohorts.values())).folds)
     for fold in config.folds:
@@ -66,8 +67,7 @@ def select(config: RunConfig) -> Selection:
             raise ConfigError(f"--folds names fold {fold}; study {study.name} has folds 0 to {fold_count - 1}")
     if config.device == "cuda" and config.ray_address is None and not torch.cuda.is_available():
         raise ConfigError("--device cuda: this machine has no CUDA device that torch can use; use --device cpu")
-    if config.precision not in PRECISIONS:
-        raise ConfigError(f"--precision {config.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    refuse_unknown("--precision", config.precision, list(PRECISION_NAMES))
     out = config.out or Path("runs") / study.name
     return Selection(
         study,

@@ -20,7 +20,7 @@ from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest, write_json
 from cropkt.models.checkpoint import card_path, read_card
-from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.store import ResultsFolder, read_json, read_records
 
 if TYPE_CHECKING:

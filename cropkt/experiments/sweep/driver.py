@@ -18,7 +18,7 @@ from cropkt.experiments.prepare import Selection, select, source_plan
 from cropkt.experiments.workspace import workspace
 from cropkt.training.sources import SourcePlan, missing_folds
 from cropkt.transfer.assemble import matrix, update_comparison, write_tables
-from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.store import read_record, store_failure
 
 if TYPE_CHECKING:

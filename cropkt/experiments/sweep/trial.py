@@ -10,10 +10,11 @@ from ray.tune.schedulers import FIFOScheduler
 
 from cropkt.data.bags import read_bags
 from cropkt.data.study import Cohort
-from cropkt.training.sources import SourcePlan, load_source_models, source_fingerprint, torch_dtype
-from cropkt.transfer.baselines import baseline_fingerprint, measure_baseline
+from cropkt.models.precision import torch_dtype
+from cropkt.training.sources import SourcePlan, load_source_models, source_fingerprint
+from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.measure_baseline import baseline_fingerprint, measure_baseline
 from cropkt.transfer.pair import PairResult, TargetCohort, hold_target, measure_pair, pair_fingerprint
-from cropkt.transfer.protocol import BASELINES
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 
@@ -30,8 +31,7 @@ class SweepJob:
         """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures."""
         plan, cohort = self.plan, self.cohorts[target]
         if source in BASELINES:
-            settings = (plan.seed, plan.training.loss, plan.precision)
-            return baseline_fingerprint(source, cohort, plan.architecture, *settings)
+            return baseline_fingerprint(source, cohort, plan)
         return pair_fingerprint(source_fingerprint(plan, self.cohorts[source], self.folds), cohort, plan.precision)
 
 
@@ -113,6 +113,5 @@ def read_target(cohort: Cohort, plan: SourcePlan) -> TargetCohort:
 def _measure(job: SweepJob, source: str, held: TargetCohort) -> PairResult:
     plan = job.plan
     if source in BASELINES:
-        loss, precision = plan.training.loss, plan.precision
-        return measure_baseline(source, held, plan.architecture, seed=plan.seed, loss=loss, precision=precision)
-    return measure_pair(load_source_models(plan, source, job.folds), held, precision=plan.precision)
+        return measure_baseline(source, held, plan)
+    return measure_pair(load_source_models(plan, source, job.folds), held)
