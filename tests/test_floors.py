@@ -19,7 +19,7 @@ FLOORS = {
     "survival": 0,
     "data": 0,
 }
-GROUND = {"cohorts", "errors", "files", "seeds"}
+GROUND = {"cohorts", "errors", "files", "registry", "seeds"}
 """Modules below all floors. They import each other and nothing else of ours."""
 CLUSTER = {"ray", "mlflow", "optuna"}
 FILES = sorted((ROOT / "cropkt").rglob("*.py"))

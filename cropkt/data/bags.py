@@ -73,6 +73,11 @@ class Bags:
         patients = tuple(self.patients[bag] for bag in chosen)
         return _bags(patients, features, rows, self.skipped)
 
+    def indices_of(self, patients: Sequence[str]) -> np.ndarray:
+        """(n,) int64: the bags of `patients`, in their order; patients without a bag are left out."""
+        where = {patient: bag for bag, patient in enumerate(self.patients)}
+        return np.array([where[patient] for patient in patients if patient in where], dtype=np.int64)
+
     def to(self, device: torch.device | str) -> "Bags":
         """The same bags on `device`; nothing is copied when they are there already."""
         return _bags(self.patients, self.features.to(device), self._rows, self.skipped)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 from cropkt.cohorts import COHORTS
 from cropkt.data.faults import Faults
 from cropkt.data.features import SUFFIXES
-from cropkt.errors import StudyError
+from cropkt.errors import StudyError, suggestion
 
 STUDY_FILE = "study.yaml"
 DEFAULT_SPLITS = "splits/{cohort}/splits_{fold}.csv"
@@ -75,12 +74,6 @@ def read_settings(folder: Path, faults: Faults) -> StudySettings:
         faults.raise_any()
     assert labels is not None and splits is not None and folds is not None  # noqa: PT018
     return StudySettings(name or folder.name, folds, labels, splits, encoders, cohorts, seed, unmatched)
-
-
-def suggestion(word: str, known: Collection[str]) -> str:
-    """`did you mean 'folds'? ` for the entry of `known` nearest to `word`, or an empty string."""
-    near = get_close_matches(word.lower(), list(known), n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def study_path(folder: Path, pattern: str, **values: str | int) -> Path:

@@ -16,9 +16,9 @@ from cropkt.data.faults import Faults
 from cropkt.data.folds import Fold, make_splits, read_splits, write_splits
 from cropkt.data.labels import LabelTable, read_labels
 from cropkt.data.listing import SlideFiles
-from cropkt.data.settings import STUDY_FILE, Encoder, StudySettings, read_settings, study_path, suggestion
+from cropkt.data.settings import STUDY_FILE, Encoder, StudySettings, read_settings, study_path
 from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
-from cropkt.errors import StudyError
+from cropkt.errors import StudyError, suggestion
 from cropkt.files import digest
 
 __all__ = ["Cohort", "Encoder", "Fold", "Study", "open_study"]

@@ -11,10 +11,11 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from cropkt.errors import ConfigError
+from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.factors.config import FactConfig
-from cropkt.models.names import ARCHITECTURES, PRECISIONS
+from cropkt.models.names import ARCHITECTURE_NAMES, PRECISION_NAMES
 from cropkt.training.config import TrainingConfig
+from cropkt.transfer.baselines import BASELINES
 
 DEMO_STUDY = Path("studies/demo")
 DEVICES = ("auto", "cpu", "cuda")
@@ -70,9 +71,7 @@ class StudyConfig:
         unset="the simulated demo study, made on first use",
     )
     encoder: str | None = setting(None, "which of the study's encoders", read=str, unset="its first")
-    architecture: str = setting(
-        "abmil", "model of the bags; transmil is 12 to 25 times the work of abmil", choices=ARCHITECTURES
-    )
+    architecture: str = setting("abmil", "model of the bags", choices=ARCHITECTURE_NAMES)
     out: Path | None = setting(None, "results folder", read=Path, metavar="DIR", unset="runs/<study>")
 
 
@@ -83,9 +82,7 @@ class PairsConfig:
     sources: tuple[str, ...] = setting((), "source cohorts, e.g. BRCA,kipan", read=codes, metavar="A,B", unset="all")
     targets: tuple[str, ...] = setting((), "target cohorts", read=codes, metavar="A,B", unset="all")
     folds: tuple[int, ...] = setting((), "source folds, counted from 0", read=numbers, metavar="0,1", unset="all")
-    baselines: bool = setting(
-        True, "also measure the baselines: random weights, a Cox model of mean features, slide size, chance"
-    )
+    baselines: bool = setting(True, f"also measure the baselines: {', '.join(BASELINES.labels().values())}")
 
     def __post_init__(self) -> None:
         if any(fold < 0 for fold in self.folds):
@@ -97,7 +94,9 @@ class ClusterConfig:
     """Where the work is done."""
 
     device: str = setting("auto", "auto is cuda where there is one", choices=DEVICES)
-    precision: str = setting("auto", "auto is bfloat16 where the device multiplies it natively", choices=PRECISIONS)
+    precision: str = setting(
+        "auto", "auto is bfloat16 where the device multiplies it natively", choices=PRECISION_NAMES
+    )
     workers: int = setting(0, "worker processes", unset="one per GPU, or one per CPU core")
     ray_address: str | None = setting(
         None, "a running Ray cluster, e.g. auto", read=str, metavar="ADDRESS", unset="start Ray on this machine"
@@ -106,8 +105,8 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ConfigError(f"--workers is {self.workers}; it must be 1 or more, or 0 to choose by the machine")
-        refuse_unknown("device", self.device, DEVICES)
-        refuse_unknown("precision", self.precision, PRECISIONS)
+        refuse_unknown("--device", self.device, DEVICES)
+        refuse_unknown("--precision", self.precision, list(PRECISION_NAMES))
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ class RunConfig:
     strict: bool = setting(False, "a slide that cannot be used is an error, not a warning")
 
     def __post_init__(self) -> None:
-        refuse_unknown("protocol", self.protocol, PROTOCOLS)
+        refuse_unknown("--protocol", self.protocol, PROTOCOLS)
 
 
 @dataclass(frozen=True)
@@ -159,12 +158,6 @@ class FactorsConfig:
         (), "cohorts to make a page about, e.g. sarc", read=codes, metavar="A,B", unset="none"
     )
     permutations: int = setting(1999, "orders of the labels a test draws")
-
-
-def refuse_unknown(flag: str, value: str, known: Sequence[str]) -> None:
-    """Raise ConfigError when `value` is not one of `known`."""
-    if value not in known:
-        raise ConfigError(f"--{flag} {value!r} is unknown; choose one of {', '.join(known)}")
 
 
 class Parser(argparse.ArgumentParser):

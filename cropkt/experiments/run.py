@@ -9,10 +9,11 @@ from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import DEMO_STUDY, RunConfig
 from cropkt.models.mil import Architecture
+from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
-from cropkt.transfer.baselines import baseline_fingerprint
+from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.measure_baseline import baseline_fingerprint
 from cropkt.transfer.pair import pair_fingerprint
-from cropkt.transfer.protocol import BASELINES
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -50,8 +51,7 @@ class Run:
         """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures."""
         plan, cohort = self.plan, self.cohorts[target]
         if source in BASELINES:
-            settings = (plan.seed, plan.training.loss, plan.precision)
-            return baseline_fingerprint(source, cohort, plan.architecture, *settings)
+            return baseline_fingerprint(source, cohort, plan)
         return pair_fingerprint(source_fingerprint(plan, self.cohorts[source], self.folds), cohort, plan.precision)
 
     def untrained(self) -> list[str]:
@@ -82,7 +82,7 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
     architecture = Architecture(
         features=study.encoder.dim,
         name=config.study.architecture,
-        intervals=1 if training.loss == "cox_nll" else 32,
+        intervals=LOSSES[training.loss].intervals,
     )
     folds = _folds(config.pairs.folds, study)
     sources = _known("--sources", config.pairs.sources, study)

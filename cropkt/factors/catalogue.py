@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from cropkt.factors.facts.distances import DISTANCES
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -19,14 +21,8 @@ class Factor:
 
 
 def _distances(kind: str, what: str) -> tuple[Factor, ...]:
-    labels = {
-        "mmd": "maximum mean discrepancy",
-        "frechet": "Frechet distance",
-        "coral": "CORAL distance",
-        "sliced_wasserstein": "sliced Wasserstein distance",
-        "accuracy": "two-sample accuracy",
-    }
-    return tuple(Factor(f"{name}_{kind}", f"{label}, {what}", "pair", "features") for name, label in labels.items())
+    labels = DISTANCES.labels().items()
+    return tuple(Factor(f"{name}_{kind}", f"{label}, {what}", "pair", "features") for name, label in labels)
 
 
 PAIR_FACTORS: tuple[Factor, ...] = (

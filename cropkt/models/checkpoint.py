@@ -19,7 +19,7 @@ from torch import Tensor
 from cropkt.errors import CheckpointError
 from cropkt.files import atomic_path, write_json
 from cropkt.models.build import build_model
-from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.seeds import named_seed
 
 
@@ -35,7 +35,8 @@ def save_model(path: Path, model: MILModel, card: Mapping[str, Any]) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(weights, temporary)
-    write_json(card_path(path), {**card, "architecture": asdict(model.architecture)})
+    trained_with = None if model.trained_with is None else asdict(model.trained_with)
+    write_json(card_path(path), {**card, "architecture": asdict(model.architecture), "trained_with": trained_with})
 
 
 def card_path(path: Path) -> Path:
@@ -55,7 +56,7 @@ def read_card(path: Path) -> dict[str, Any] | None:
 
 
 def load_model(path: Path, *, device: str | torch.device = "cpu") -> MILModel:
-    """The model at `path`, in eval mode.
+    """The model at `path`, in eval mode; it knows the loss and the precision that its card gives.
 
     Raises CheckpointError when the card or the weights are missing or damaged, or do not fit each other: a wrong
     file never scores as random weights.
@@ -67,12 +68,20 @@ def load_model(path: Path, *, device: str | torch.device = "cpu") -> MILModel:
         weights = load_file(path, device=str(device))
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged ({error}); delete it to train again") from error
-    return _with_weights(Architecture(**card["architecture"]), weights, path, device)
+    try:
+        architecture = Architecture(**card["architecture"])
+        trained_with = None if card["trained_with"] is None else TrainedWith(**card["trained_with"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{card_path(path)}: not a model's card ({error!r}); delete it to train again") from error
+    return _with_weights(architecture, weights, trained_with, path, device)
 
 
-def load_published(path: Path, architecture: Architecture, *, device: str | torch.device = "cpu") -> MILModel:
+def load_published(
+    path: Path, architecture: Architecture, *, loss: str, device: str | torch.device = "cpu"
+) -> MILModel:
     """A checkpoint of the authors (`train_model-last.pth`): a dict whose `model` is a state dict.
 
+    The file does not say with which `loss` it was trained; the released ones of ABMIL with "discrete_nll".
     Names and shapes must be those of `architecture`, all of them; CheckpointError says which are not.
     """
     try:
@@ -81,11 +90,15 @@ def load_published(path: Path, architecture: Architecture, *, device: str | torc
         raise CheckpointError(f"{path}: not readable as a PyTorch checkpoint ({error})") from error
     if not isinstance(content, dict) or not isinstance(content.get("model", content), dict):
         raise CheckpointError(f"{path}: holds {type(content).__name__}, not a dict with the model's weights")
-    return _with_weights(architecture, content.get("model", content), path, device)
+    return _with_weights(architecture, content.get("model", content), TrainedWith(loss, "float32"), path, device)
 
 
 def _with_weights(
-    architecture: Architecture, weights: Mapping[str, Tensor], path: Path, device: str | torch.device
+    architecture: Architecture,
+    weights: Mapping[str, Tensor],
+    trained_with: TrainedWith | None,
+    path: Path,
+    device: str | torch.device,
 ) -> MILModel:
     with torch.device("meta"):
         model = build_model(architecture)
@@ -96,4 +109,5 @@ def _with_weights(
         shown = "; ".join(f"{name}: expected {expected.get(name)}, found {found.get(name)}" for name in wrong[:4])
         raise CheckpointError(f"{path}: not a {architecture.name} of this size: {shown} ({len(wrong)} names differ)")
     model.load_state_dict(dict(weights), assign=True)
+    model.trained_with = trained_with
     return model.to(device).eval()

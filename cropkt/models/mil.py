@@ -1,23 +1,23 @@
 """What every multiple-instance model is: patches of bags in; logits, a representation and attention out.
 
 A model reads patches through linear layers that stand side by side (`patch_layer`); what follows makes a bag of them
-(`from_patch_layer`). The methods are in abmil.py, dsmil.py and transmil.py; build.py chooses. Parameter names are those
-of the published checkpoints, so these load as they are.
+(`from_patch_layer`). The methods are the files of architectures/; build.py chooses. Parameter names are those of the
+published checkpoints, so these load as they are.
 Shapes: P patches of B bags, D features, E embedding, K intervals.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cropkt.errors import ConfigError
-from cropkt.models.names import ARCHITECTURES
-
-TRANSMIL_HEADS = 8
+from cropkt.errors import ConfigError, refuse_unknown
+from cropkt.models.architectures import ARCHITECTURES
+from cropkt.models.precision import DTYPES
+from cropkt.survival.losses import LOSSES
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,13 @@ class Architecture:
     dropout: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.name not in ARCHITECTURES:
-            raise ConfigError(f"architecture {self.name!r} is unknown; choose one of {', '.join(ARCHITECTURES)}")
+        method = ARCHITECTURES[self.name]
         for field in ("features", "embedding", "attention", "intervals", "projection_layers"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"architecture.{field} is {getattr(self, field)}; it must be 1 or more")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"architecture.dropout is {self.dropout}; it must be at least 0 and below 1")
-        if self.name == "transmil" and self.embedding % TRANSMIL_HEADS:
-            raise ConfigError(
-                f"architecture.embedding is {self.embedding}; transmil needs a multiple of {TRANSMIL_HEADS}, its heads"
-            )
+        method.check(self)
 
 
 class BagOutput(NamedTuple):
@@ -61,12 +57,50 @@ class BagOutput(NamedTuple):
     attention: Tensor
 
 
-class MILModel(nn.Module):
-    """What all methods have in common; each fills in the last two functions. `build_model` makes one."""
+@dataclass(frozen=True)
+class TrainedWith:
+    """How to read a model's outputs: `loss` decides what logits mean, `precision` ("float32" or "bfloat16") is the one
+    it was trained in and is asked in."""
+
+    loss: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        refuse_unknown("loss", self.loss, list(LOSSES))
+        refuse_unknown("precision", self.precision, list(DTYPES))
+
+
+class SurvivalModel(nn.Module):
+    """A network whose logits stand for a prognosis. Training, or the card it is loaded with, says which one."""
+
+    trained_with: TrainedWith | None = None
+
+    def reading(self) -> TrainedWith:
+        """How to read its outputs. Raises ValueError for a model that was neither trained nor loaded."""
+        if self.trained_with is None:
+            raise ValueError("a model that was neither trained nor loaded has logits without a meaning")
+        return self.trained_with
+
+
+class MILModel(SurvivalModel):
+    """What all methods have in common. `build_model` makes one.
+
+    A method is a subclass with a `name`, a `label` for people, its two functions, and where it needs one a `check`.
+    has_linear_head: are its logits a linear layer `pred_head` of its representation? Only then can a head be tuned, or
+    start another model, by itself.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    has_linear_head: ClassVar[bool] = False
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+
+    @classmethod
+    def check(cls, architecture: Architecture) -> None:
+        """Raise ConfigError where this method cannot be of these sizes."""
 
     def forward(self, features: Tensor, offsets: Tensor) -> BagOutput:
         """`features` (P, D) of B bags; bag b owns rows offsets[b]:offsets[b + 1]. One output a bag."""

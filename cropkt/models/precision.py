@@ -6,14 +6,15 @@ stay in float32.
 
 import torch
 
-from cropkt.errors import ConfigError
-from cropkt.models.names import PRECISIONS
+from cropkt.errors import refuse_unknown
+from cropkt.models.names import PRECISION_NAMES
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve_precision(precision: str, device: str) -> str:
     """ "auto" becomes "bfloat16" where `device` multiplies it natively, else "float32"."""
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    refuse_unknown("precision", precision, list(PRECISION_NAMES))
     if precision != "auto":
         return precision
     return "bfloat16" if _native_bfloat16(device) else "float32"
@@ -28,4 +29,11 @@ def _native_bfloat16(device: str) -> bool:
 
 def matmul_precision(precision: str, device: str) -> torch.autocast:
     """A context in which matrix products run in `precision` ("float32" or "bfloat16") on `device`."""
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    enabled = torch_dtype(precision) == torch.bfloat16
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The dtype in which patches are kept resident for `precision` ("float32" or "bfloat16")."""
+    refuse_unknown("precision", precision, list(DTYPES))
+    return DTYPES[precision]

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from cropkt.data.bags import Bags
-from cropkt.models.mil import MILModel, forward_together
+from cropkt.models.mil import MILModel, TrainedWith, forward_together
 from cropkt.models.precision import matmul_precision
-from cropkt.survival.risk import hazard, incidence_survival, risk, survival
+from cropkt.survival.losses import LOSSES
 
 BAGS_PER_TILE = 32
 PATCHES_PER_TILE = {"cpu": 4096, "cuda": 65536}
@@ -27,37 +27,26 @@ class Predictions:
     representation: np.ndarray
 
 
-def predict(
-    models: Sequence[MILModel], bags: Bags, *, loss: str = "discrete_nll", precision: str = "float32"
-) -> Predictions:
-    """Predictions of `models` (one architecture, on the bags' device) for every bag.
-
-    `loss` is the one the models were trained with; it decides what their logits mean.
-    """
+def predict(models: Sequence[MILModel], bags: Bags) -> Predictions:
+    """Predictions of `models` (one architecture, trained alike, on the bags' device) for every bag."""
+    reading = _common_reading(models)
     device = bags.features.device.type
     logits, representation = [], []
-    with torch.inference_mode(), matmul_precision(precision, device):
+    with torch.inference_mode(), matmul_precision(reading.precision, device):
         for tile in tiles(bags, PATCHES_PER_TILE.get(device, 4096)):
             part = bags.take(tile)
             outputs = forward_together(models, part.features, part.offsets)
             logits.append(torch.stack([output.logits for output in outputs]).float().cpu())
             representation.append(torch.stack([output.representation for output in outputs]).float().cpu())
-    hazards, danger = hazard_and_risk(torch.cat(logits, dim=1), loss)
+    hazards, danger = LOSSES[reading.loss].hazard_and_risk(torch.cat(logits, dim=1))
     return Predictions(hazards.numpy(), danger.numpy(), torch.cat(representation, dim=1).numpy())
 
 
-def hazard_and_risk(logits: torch.Tensor, loss: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hazard (..., K) and risk (...,) that logits (..., K) of a model trained with `loss` stand for.
-
-    A Cox model has no hazards of its own: they are NaN and its risk is the first logit.
-    """
-    if loss == "cox_nll":
-        return torch.full_like(logits, torch.nan), logits[..., 0]
-    if loss == "discrete_nll":
-        return hazard(logits), risk(survival(hazard(logits)))
-    curve = incidence_survival(logits)
-    before = torch.cat([torch.ones_like(curve[..., :1]), curve[..., :-1]], dim=-1)
-    return 1 - curve / before.clamp_min(torch.finfo(curve.dtype).tiny), risk(curve)
+def _common_reading(models: Sequence[MILModel]) -> TrainedWith:
+    readings = {model.reading() for model in models}
+    if len(readings) > 1:
+        raise ValueError(f"models that were trained differently cannot be asked together: {readings}")
+    return readings.pop()
 
 
 def tiles(bags: Bags, patches: int) -> Iterator[range]:

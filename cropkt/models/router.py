@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cropkt.errors import ConfigError
-from cropkt.models.abmil import ABMIL
+from cropkt.errors import ConfigError, refuse_unknown
+from cropkt.models.architectures.abmil import ABMIL
 from cropkt.models.mil import Architecture
 
 EXPERT_NETWORKS = ("mlp", "identity")
@@ -55,8 +55,7 @@ class RouterSettings:
         if not self.temperature > 0:
             raise ConfigError(f"router.temperature is {self.temperature}; it must be above 0")
         for field, known in (("expert_network", EXPERT_NETWORKS), ("balance_over", BALANCES)):
-            if getattr(self, field) not in known:
-                raise ConfigError(f"router.{field} {getattr(self, field)!r} is unknown; choose {' or '.join(known)}")
+            refuse_unknown(f"router.{field}", getattr(self, field), known)
 
 
 class RouterOutput(NamedTuple):

@@ -10,7 +10,7 @@ import pandas as pd
 from cropkt.cohorts import COHORTS
 from cropkt.errors import InputError
 from cropkt.transfer.assemble import CHOICE_COLUMNS, FOLD_COLUMNS, PAIR_COLUMNS
-from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.significance import COMPARED, LEVEL
 
 VERDICTS = ("transfers", "better than chance", "not shown", "worse than chance", "cannot tell")

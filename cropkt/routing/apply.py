@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from cropkt.data.bags import Bags
 from cropkt.errors import CheckpointError
 from cropkt.models.checkpoint import load_model, read_card
+from cropkt.models.mil import TrainedWith
 from cropkt.models.predict import predict
 from cropkt.models.router import Router, RouterSettings
 from cropkt.routing.combination import predict_combination
@@ -30,8 +31,11 @@ class StoredRouter:
     experts: tuple[str, ...]
     models: tuple[tuple[Path, ...], ...]
     fingerprints: tuple[tuple[str, ...], ...]
-    loss: str
-    precision: str
+
+    @property
+    def precision(self) -> str:
+        """The precision in which the router and its source models are asked."""
+        return self.router.reading().precision
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def load_router(path: Path, *, device: str = "cpu") -> StoredRouter:
         router.load_state_dict(load_file(path))
     except Exception as error:  # safetensors and torch raise what they like
         raise CheckpointError(f"{path}: damaged, or not what its card says ({error})") from error
+    router.trained_with = TrainedWith(**card["trained_with"])
     folder = path.parents[5] / "models" / card["encoder"] / card["sources_architecture"]
     return StoredRouter(
         router.to(device).eval(),
@@ -76,8 +81,6 @@ def load_router(path: Path, *, device: str = "cpu") -> StoredRouter:
         tuple(expert["cohort"] for expert in card["experts"]),
         tuple(tuple(folder / model for model in expert["models"]) for expert in card["experts"]),
         tuple(tuple(expert["fingerprints"]) for expert in card["experts"]),
-        card["training"]["loss"],
-        card["precision"],
     )
 
 
@@ -120,8 +123,6 @@ def apply_routers(stored: Sequence[StoredRouter], bags: Bags) -> RouterPredictio
             bags,
             torch.from_numpy(np.stack(experts, axis=1)).to(bags.features.device),
             np.arange(len(bags)),
-            loss=router.loss,
-            precision=router.precision,
         )
         assert found.gates is not None
         risk.append(found.risk)
@@ -145,5 +146,5 @@ def _expert_vectors(stored: Sequence[StoredRouter], bags: Bags) -> dict[Path, np
         if card is None or card["fingerprint"] != fingerprint:
             raise CheckpointError(f"{path}: was trained again since the router was; run scripts/tune_router.py again")
         models.append(model)
-    found = predict(models, bags, loss=stored[0].loss, precision=stored[0].precision).representation
+    found = predict(models, bags).representation
     return dict(zip(wanted, found, strict=True))

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from cropkt.data.bags import Bags
 from cropkt.models.build import build_model
-from cropkt.models.fusion import Fusion, FusionSettings
-from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.fusion import Fusion, FusionSettings, build_fusion
+from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.models.precision import matmul_precision
-from cropkt.models.predict import PATCHES_PER_TILE, hazard_and_risk, tiles
+from cropkt.models.predict import PATCHES_PER_TILE, tiles
 from cropkt.models.router import Router, RouterSettings, routing_penalty
 from cropkt.seeds import named_seed
+from cropkt.survival.losses import LOSSES
 from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining
 
@@ -48,20 +49,26 @@ class Combined:
     probabilities: np.ndarray | None = None
 
 
-def build_combination(recipe: Recipe, *, features: int, vectors: Tensor, intervals: int, seed: int) -> Combination:
+def build_combination(
+    recipe: Recipe, *, features: int, vectors: Tensor, intervals: int, seed: int, precision: str
+) -> Combination:
     """A model with random weights that depend on `seed` and the recipe's kind alone, so all folds start alike.
 
     `vectors` (B, n, V) are looked at for their shape only. The caller's random state is untouched.
     """
-    _, experts, vector = vectors.shape
+    shape = {"experts": vectors.shape[1], "vector": vectors.shape[2], "intervals": intervals}
     settings = recipe.settings
+    model: Combination
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(named_seed(seed, "combination", type(settings).__name__))
         if isinstance(settings, RouterSettings):
-            return Router(settings, features=features, experts=experts, vector=vector, intervals=intervals)
-        if isinstance(settings, FusionSettings):
-            return Fusion(settings, experts=experts, vector=vector, intervals=intervals)
-        return build_model(settings)
+            model = Router(settings, features=features, **shape)
+        elif isinstance(settings, FusionSettings):
+            model = build_fusion(settings, **shape)
+        else:
+            model = build_model(settings)
+    model.trained_with = TrainedWith(recipe.training.loss, precision)
+    return model
 
 
 def fold_training(
@@ -91,16 +98,12 @@ def _forward(
     return None
 
 
-def predict_combination(
-    model: Combination, bags: Bags, vectors: Tensor, chosen: np.ndarray, *, loss: str, precision: str = "float32"
-) -> Combined:
-    """What `model`, in eval mode, says of the bags `chosen` (indices) with their `vectors` (B, n, V).
-
-    `loss` is the one the model was trained with; it decides what its logits mean.
-    """
+def predict_combination(model: Combination, bags: Bags, vectors: Tensor, chosen: np.ndarray) -> Combined:
+    """Predictions of `model`, in eval mode, for the bags `chosen` (indices) with their `vectors` (B, n, V)."""
+    reading = model.reading()
     device = bags.features.device.type
     logits, gates, probabilities = [], [], []
-    with torch.inference_mode(), matmul_precision(precision, device):
+    with torch.inference_mode(), matmul_precision(reading.precision, device):
         if isinstance(model, Fusion):
             logits.append(model(vectors[chosen]).logits)
         else:
@@ -115,7 +118,7 @@ def predict_combination(
                 else:
                     logits.append(model(part.features, part.offsets).logits)
     joined = torch.cat(logits).float().cpu()
-    hazard, risk = hazard_and_risk(joined, loss)
+    hazard, risk = LOSSES[reading.loss].hazard_and_risk(joined)
     return Combined(joined.numpy(), hazard.numpy(), risk.numpy(), _joined(gates), _joined(probabilities))
 
 

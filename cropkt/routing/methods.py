@@ -5,7 +5,7 @@ those that were chosen on inner splits, where there was a search. All source mod
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from cropkt.models.abmil import ABMIL
+from cropkt.errors import refuse_unknown
 from cropkt.models.checkpoint import load_model
 from cropkt.models.fusion import FusionSettings
+from cropkt.models.fusions import FUSIONS
 from cropkt.models.mil import Architecture, MILModel
 from cropkt.models.router import Router, RouterSettings
 from cropkt.routing.combination import (
@@ -29,29 +30,9 @@ from cropkt.routing.combination import (
 from cropkt.routing.nested import OuterFold
 from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import train_folds
-from cropkt.training.sources import SourcePlan, survival_targets
+from cropkt.training.sources import SourcePlan
+from cropkt.training.targets import survival_targets
 from cropkt.transfer.pair import TargetCohort
-
-METHODS = {
-    "roupkt": "ROUPKT",
-    "roupkt_source_head": "ROUPKT, its head started from the chosen source's",
-    "fusion_mean": "mean of all vectors, MLP",
-    "fusion_attention": "attention over vectors",
-    "fusion_gated_attention": "gated attention over vectors",
-    "fusion_gru": "GRU over vectors",
-    "fusion_transformer": "transformer over vectors",
-    "own_mlp": "own model's vector, MLP",
-    "all_mlp": "all vectors side by side, MLP",
-    "finetune": "chosen source, whole network tuned on the target",
-    "finetune_head": "chosen source, only its head tuned on the target",
-}
-"""What is fitted here, in the order of the tables."""
-
-
-_NEED_SOURCE = ("roupkt_source_head", "finetune", "finetune_head")
-"""A source is chosen for them, and all but "finetune" need it to have a linear head on its representation."""
-_RECIPE_OF = {"roupkt_source_head": "roupkt"}
-"""Set up as another method is."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +50,69 @@ class RoutingSettings:
     router: RouterSettings = field(default_factory=RouterSettings)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     released_gru: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn a target from frozen source models.
+
+    recipe: how it is set up where nothing is tuned: the published settings. tuned_as: the method whose tuned recipe it
+    takes. from_source: does it start from the chosen source: "model" all of it, "head" its linear head, "" nothing.
+    only_source: is the chosen source's vector all it sees?
+    """
+
+    name: str
+    label: str
+    recipe: Callable[[RoutingSettings, SourcePlan], Recipe]
+    tuned_as: str
+    from_source: str = ""
+    only_source: bool = False
+
+
+def _roupkt(settings: RoutingSettings, plan: SourcePlan) -> Recipe:  # noqa: ARG001
+    return Recipe(settings.router, settings.training)
+
+
+def _finetune(settings: RoutingSettings, plan: SourcePlan) -> Recipe:
+    return Recipe(plan.architecture, settings.training)
+
+
+def _source_head(settings: RoutingSettings, plan: SourcePlan) -> Recipe:  # noqa: ARG001
+    return Recipe(FusionSettings("own", "identity"), settings.training)
+
+
+def _fusion(name: str) -> Method:
+    kind = FUSIONS[name]
+
+    def recipe(settings: RoutingSettings, plan: SourcePlan) -> Recipe:  # noqa: ARG001
+        return Recipe(FusionSettings(name, released_gru=settings.released_gru), settings.training)
+
+    method = kind.method or f"fusion_{name}"
+    return Method(method, kind.label, recipe, method)
+
+
+def _by_name(*methods: Method) -> dict[str, Method]:
+    return {method.name: method for method in methods}
+
+
+METHODS = _by_name(
+    Method("roupkt", "ROUPKT", _roupkt, "roupkt"),
+    Method(
+        "roupkt_source_head", "ROUPKT, its head started from the chosen source's", _roupkt, "roupkt", from_source="head"
+    ),
+    *(_fusion(name) for name in FUSIONS),
+    Method("finetune", "chosen source, whole network tuned on the target", _finetune, "finetune", from_source="model"),
+    Method(
+        "finetune_head",
+        "chosen source, only its head tuned on the target",
+        _source_head,
+        "finetune_head",
+        from_source="head",
+        only_source=True,
+    ),
+)
+"""What is fitted here, in the order of the tables. Every fusion is one of them."""
+METHOD_LABELS = {method.name: method.label for method in METHODS.values()}
 
 
 @dataclass(frozen=True)
@@ -105,11 +149,12 @@ def fit_fold(
     place = list(experts).index(chosen_source) if chosen_source is not None else 0
     rows, router, routed = [], None, None
     for method in (*METHODS, *(name for name in tuned if name not in METHODS)):
-        if method in _NEED_SOURCE and not _can_start(method, source):
+        known = METHODS.get(method)
+        if known and not _can_start(known, source):
             continue
-        recipe = tuned.get(_RECIPE_OF.get(method, method)) or default_recipe(method, settings, plan)
+        recipe = tuned.get(known.tuned_as if known else method) or default_recipe(method, settings, plan)
         # The target's "own" vector is the only one that this fusion reads.
-        inputs = vectors[:, [place]] if method == "finetune_head" else vectors
+        inputs = vectors[:, [place]] if known and known.only_source else vectors
         model, found = fit_method(method, recipe, plan, target, outer, inputs, source)
         rows.append(_rows(method, target, outer, found))
         if method == "roupkt":
@@ -141,26 +186,20 @@ def fit_method(
         stream=f"{target.cohort.code}, combining sources",
         precision=plan.precision,
     )
-    found = predict_combination(
-        model, target.bags, vectors, outer.test, loss=recipe.training.loss, precision=plan.precision
-    )
+    found = predict_combination(model, target.bags, vectors, outer.test)
     return model, found
 
 
-def _can_start(method: str, source: MILModel | None) -> bool:
-    return source is not None and (method == "finetune" or isinstance(source, ABMIL))
+def _can_start(method: Method, source: MILModel | None) -> bool:
+    if method.from_source == "head":
+        return source is not None and source.has_linear_head
+    return method.from_source == "" or source is not None
 
 
 def default_recipe(method: str, settings: RoutingSettings, plan: SourcePlan) -> Recipe:
-    """How `method` is set up where nothing is tuned: the published settings."""
-    if method.startswith("roupkt"):
-        return Recipe(settings.router, settings.training)
-    if method == "finetune":
-        return Recipe(plan.architecture, settings.training)
-    if method == "finetune_head":
-        return Recipe(FusionSettings("own", "identity"), settings.training)
-    kind = method.removeprefix("fusion_").removesuffix("_mlp")
-    return Recipe(FusionSettings(kind, released_gru=settings.released_gru), settings.training)
+    """How `method`, one of METHODS, is set up where nothing is tuned: the published settings."""
+    refuse_unknown("method", method, list(METHODS))
+    return METHODS[method].recipe(settings, plan)
 
 
 def recipe_of(kind: str, values: Mapping[str, Any], settings: RoutingSettings, plan: SourcePlan) -> Recipe:
@@ -175,13 +214,15 @@ def recipe_of(kind: str, values: Mapping[str, Any], settings: RoutingSettings, p
         "fusion": FusionSettings(released_gru=settings.released_gru),
         "abmil": plan.architecture,
     }
+    refuse_unknown("search space", kind, list(bases))
     base = bases[kind]
     return Recipe(replace(base, **rest), replace(settings.training, **training))
 
 
 def tuned_methods(tuned: Mapping[str, Recipe]) -> list[str]:
     """The methods whose settings come from a search."""
-    return [name for name in (*METHODS, *tuned) if _RECIPE_OF.get(name, name) in tuned]
+    known = [name for name, method in METHODS.items() if method.tuned_as in tuned]
+    return known + [name for name in tuned if name not in METHODS]
 
 
 def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:
@@ -191,12 +232,15 @@ def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:
 def _start(
     method: str, recipe: Recipe, target: TargetCohort, vectors: Tensor, source: MILModel | None, plan: SourcePlan
 ) -> Combination:
-    if method == "finetune":
+    from_source = METHODS[method].from_source if method in METHODS else ""
+    if from_source == "model":
         assert source is not None
         return copy.deepcopy(source)
     features, intervals = target.bags.features.shape[1], plan.architecture.intervals
-    model = build_combination(recipe, features=features, vectors=vectors, intervals=intervals, seed=plan.seed)
-    if method in ("finetune_head", "roupkt_source_head"):
+    model = build_combination(
+        recipe, features=features, vectors=vectors, intervals=intervals, seed=plan.seed, precision=plan.precision
+    )
+    if from_source == "head":
         assert source is not None
         model.get_submodule("pred_head").load_state_dict(source.get_submodule("pred_head").state_dict())
     return model

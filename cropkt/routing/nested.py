@@ -28,8 +28,9 @@ from cropkt.models.checkpoint import load_model
 from cropkt.models.predict import predict
 from cropkt.routing.combination import Recipe, build_combination, fold_training, predict_combination
 from cropkt.survival.concordance import score_folds
-from cropkt.training.loop import FoldTraining, SurvivalTargets, survival_loss, train_epochs, train_folds
-from cropkt.training.sources import SourcePlan, indices_of, survival_targets
+from cropkt.training.loop import FoldTraining, survival_loss, train_epochs, train_folds
+from cropkt.training.sources import SourcePlan
+from cropkt.training.targets import survival_targets
 from cropkt.transfer.pair import TargetCohort
 
 
@@ -58,7 +59,7 @@ def outer_fold(target: TargetCohort, number: int, parts: int, seed: int) -> Oute
     """Fold `number` of `target`, its training patients dealt into at most `parts` inner parts, stratified by event and
     project. Raises StudyError when it has fewer than two training patients, or no test patient, with features."""
     split = target.cohort.folds[number]
-    train = indices_of(target.bags, split.train)
+    train = target.bags.indices_of(split.train)
     if not (target.tested_in == number).any():
         raise StudyError(f"{target.cohort.code}, fold {number}: no test patient has readable features")
     labels = target.cohort.labels.loc[[target.bags.patients[index] for index in train]]
@@ -68,7 +69,7 @@ def outer_fold(target: TargetCohort, number: int, parts: int, seed: int) -> Oute
         number,
         train,
         np.flatnonzero(target.tested_in == number),
-        tuple(indices_of(target.bags, part.test) for part in inner),
+        tuple(target.bags.indices_of(part.test) for part in inner),
     )
 
 
@@ -98,7 +99,7 @@ def own_vectors(
         train_folds(learning, bags, targets, plan.training, seed=plan.seed, stream=stream, precision=plan.precision)
     models = [load_model(plan.model_path(target.cohort.code, outer.number), device=plan.device)]
     models += [job.model for job in jobs]
-    found = predict(models, bags, loss=plan.training.loss, precision=plan.precision).representation
+    found = predict(models, bags).representation
     return dict(zip([(), *left_out], found, strict=True))
 
 
@@ -151,8 +152,7 @@ class InnerTraining:
         precision: str = "float32",
     ) -> None:
         self._recipe, self._target, self._outer = recipe, target, outer
-        self._precision = precision
-        self._targets: SurvivalTargets = survival_targets(target.cohort, target.bags)
+        self._targets = survival_targets(target.cohort, target.bags)
         device = target.bags.features.device
         self._vectors = [of_part.to(device) for of_part in vectors]
         self._models = [
@@ -162,6 +162,7 @@ class InnerTraining:
                 vectors=self._vectors[0],
                 intervals=intervals,
                 seed=seed,
+                precision=precision,
             ).to(device)
             for _ in outer.inner
         ]
@@ -184,13 +185,12 @@ class InnerTraining:
 
     def score(self) -> InnerScore:
         """Of the models as they are now, on the parts they have not seen."""
-        loss_name = self._recipe.training.loss
         patients = len(self._target.bags)
         risk, part_of = np.full((1, patients), np.nan), np.full(patients, -1)
         losses = []
         for part, held_out in enumerate(self._outer.inner):
             arguments = (self._models[part].eval(), self._target.bags, self._vectors[part], held_out)
-            found = predict_combination(*arguments, loss=loss_name, precision=self._precision)
+            found = predict_combination(*arguments)
             risk[0, held_out], part_of[held_out] = found.risk, part
             logits = torch.from_numpy(found.logits).to(self._targets.time.device)
             loss = survival_loss(logits, self._targets, held_out, self._recipe.training)

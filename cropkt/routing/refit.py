@@ -15,12 +15,13 @@ from cropkt.data.study import Study
 from cropkt.errors import CheckpointError
 from cropkt.models.checkpoint import read_card
 from cropkt.models.mil import Architecture
+from cropkt.models.precision import torch_dtype
 from cropkt.routing.methods import RoutingSettings, fit_method, recipe_of
 from cropkt.routing.nested import expert_vectors, left_out_parts, outer_fold, own_vectors
 from cropkt.routing.store import RoutingFolder, read_source_vectors
 from cropkt.survival.concordance import score_folds
 from cropkt.training.config import TrainingConfig
-from cropkt.training.sources import SourcePlan, torch_dtype
+from cropkt.training.sources import SourcePlan
 from cropkt.transfer.pair import TargetCohort, hold_target
 from cropkt.transfer.store import ResultsFolder, read_json
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError
 from cropkt.files import atomic_path, digest, write_json
-from cropkt.routing.methods import METHODS, FittedFold
+from cropkt.routing.methods import METHOD_LABELS, FittedFold
 from cropkt.transfer.assemble import read_predictions
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.significance import TargetPredictions
@@ -32,7 +32,7 @@ FROM_SWEEP = {
     "majority_vote": "all sources, majority vote",
 }
 TUNED = {"fusion_tuned": "fusion, tuned", "own_tuned": "own model, tuned"}
-NAMES = {**FROM_SWEEP, **METHODS, **TUNED}
+NAMES = {**FROM_SWEEP, **METHOD_LABELS, **TUNED}
 """What methods are called in tables that people read."""
 TABLE_COLUMNS = [
     "target",

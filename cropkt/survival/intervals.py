@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-INTERVALS = 32
+from cropkt.survival.losses import INTERVALS
+
 LONGEST_EVENT = 11680.0
 """Where the uniform intervals end, in days: 32 years of 365 days."""
 BEYOND = 1e-5

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from cropkt.errors import ConfigError
+from cropkt.errors import ConfigError, refuse_unknown
+from cropkt.survival.losses import LOSSES
 
-LOSSES = ("discrete_nll", "incidence_nll", "cox_nll")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -42,10 +42,8 @@ class TrainingConfig:
             raise ConfigError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
         if not 0 <= self.censored_weight <= 1:
             raise ConfigError(f"training.censored_weight is {self.censored_weight}; it must be between 0 and 1")
-        if self.loss not in LOSSES:
-            raise ConfigError(f"training.loss {self.loss!r} is unknown; choose one of {', '.join(LOSSES)}")
-        if self.schedule not in SCHEDULES:
-            raise ConfigError(f"training.schedule {self.schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}")
+        refuse_unknown("training.loss", self.loss, list(LOSSES))
+        refuse_unknown("training.schedule", self.schedule, SCHEDULES)
 
     def updates_per_epoch(self, bags: int) -> int:
         """Updates an epoch makes of `bags` training bags.

@@ -12,12 +12,13 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cropkt.data.bags import Bags
+from cropkt.models.mil import SurvivalModel, TrainedWith
 from cropkt.models.precision import matmul_precision
 from cropkt.seeds import generator, named_seed
-from cropkt.survival.losses import cox_nll, discrete_nll, incidence_nll
+from cropkt.survival.losses import LOSSES, SurvivalTargets
 from cropkt.training.config import TrainingConfig
 from cropkt.training.optimiser import build_optimiser, learning_rate, set_learning_rate
 
@@ -26,16 +27,7 @@ class TrainingError(RuntimeError):
     """Training went wrong in a way that no input check foresaw; the message names cohort, fold and epoch."""
 
 
-@dataclass(frozen=True)
-class SurvivalTargets:
-    """The labels of B bags, in bag order: time (B,) in days, event (B,) 0/1, interval (B,) of the time."""
-
-    time: Tensor
-    event: Tensor
-    interval: Tensor
-
-
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", bound=SurvivalModel)
 
 
 @dataclass
@@ -103,6 +95,7 @@ def train_epochs(
         chosen = [walk[np.isin(walk, fold.train)] for fold in folds]
         for fold in folds:
             fold.model.train()
+            fold.model.trained_with = TrainedWith(config.loss, precision)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for update in range(max(updates)):
                 for fold, optimiser, per_epoch, indices in zip(folds, optimisers, updates, chosen, strict=True):
@@ -142,11 +135,6 @@ def _forward(fold: FoldTraining[Any], bags: Bags, batch: np.ndarray) -> tuple[Te
 
 
 def survival_loss(logits: Tensor, targets: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:
-    """The mean loss of the bags `batch` (indices) with `logits` (len(batch), K); for Cox the first logit is the
-    log-risk and the risk sets are those of the batch."""
-    index = torch.as_tensor(batch, device=logits.device)
-    event = targets.event[index]
-    if config.loss == "cox_nll":
-        return cox_nll(logits[:, 0], targets.time[index], event)
-    loss = discrete_nll if config.loss == "discrete_nll" else incidence_nll
-    return loss(logits, targets.interval[index], event, alpha=config.censored_weight, eps=config.clamp).mean()
+    """The mean loss of the bags `batch` (indices) with `logits` (len(batch), K)."""
+    labels = targets.take(torch.as_tensor(batch, device=logits.device))
+    return LOSSES[config.loss].value(logits, labels, config.censored_weight, config.clamp)

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import cropkt
@@ -15,12 +14,14 @@ from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError, StudyError
 from cropkt.files import digest
 from cropkt.models.checkpoint import build_null_model, load_model, read_card, save_model
-from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.mil import Architecture, MILModel, TrainedWith
+from cropkt.models.precision import torch_dtype
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance
-from cropkt.survival.intervals import interval_of, uniform_edges
+from cropkt.survival.losses import SurvivalTargets
 from cropkt.training.config import TrainingConfig
-from cropkt.training.loop import FoldTraining, SurvivalTargets, train_folds
+from cropkt.training.loop import FoldTraining, train_folds
+from cropkt.training.targets import survival_targets
 
 TRAINING_VERSION = 1
 """Raised when the code changes what a model of the same settings learns, so that old models are trained again."""
@@ -40,6 +41,11 @@ class SourcePlan:
     precision: str = "float32"
     device: str = "cpu"
     strict: bool = False
+
+    @property
+    def trained_with(self) -> TrainedWith:
+        """How to read the outputs of this plan's models."""
+        return TrainedWith(self.training.loss, self.precision)
 
     def model_path(self, cohort: str, fold: int) -> Path:
         """Weights of source model (cohort, fold)."""
@@ -70,7 +76,6 @@ class SourceModels:
     folds: tuple[int, ...]
     models: tuple[MILModel, ...]
     seen: tuple[tuple[str, ...], ...]
-    loss: str
     fingerprint: str
 
 
@@ -88,7 +93,9 @@ def store_null_model(plan: SourcePlan) -> None:
     }
     card = read_card(plan.null_path())
     if card is None:
-        save_model(plan.null_path(), build_null_model(plan.architecture, plan.seed), settings)
+        null = build_null_model(plan.architecture, plan.seed)
+        null.trained_with = plan.trained_with
+        save_model(plan.null_path(), null, settings)
         return
     wanted = _flat({**settings, "architecture": asdict(plan.architecture)})
     found = _flat(card)
@@ -134,7 +141,7 @@ def train_cohort(
     jobs = []
     for fold in folds:
         start = load_model(plan.null_path(), device=plan.device).train()
-        jobs.append(FoldTraining(fold, start, indices_of(bags, cohort.folds[fold].train)))
+        jobs.append(FoldTraining(fold, start, bags.indices_of(cohort.folds[fold].train)))
         if not len(jobs[-1].train):
             raise StudyError(f"{cohort.code}, fold {fold}: no training patient has readable features")
     train_folds(
@@ -154,10 +161,10 @@ def _store(
     plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining[MILModel]
 ) -> dict[str, Any]:
     split = cohort.folds[job.fold]
-    test = indices_of(bags, split.test)
+    test = bags.indices_of(split.test)
     own = None
     if len(test):
-        risk = predict([job.model], bags.take(test), loss=plan.training.loss, precision=plan.precision).risk[0]
+        risk = predict([job.model], bags.take(test)).risk[0]
         own = concordance(targets.time.cpu().numpy()[test], targets.event.cpu().numpy()[test], risk)
     path = plan.model_path(cohort.code, job.fold)
     card = {
@@ -213,30 +220,5 @@ def load_source_models(plan: SourcePlan, cohort: str, folds: Sequence[int]) -> S
         tuple(folds),
         tuple(models),
         tuple(seen),
-        plan.training.loss,
         digest([card["fingerprint"] for card in cards]),
     )
-
-
-def survival_targets(cohort: Cohort, bags: Bags) -> SurvivalTargets:
-    """Labels of `bags` in bag order, on their device; intervals are those of the whole label table, as published."""
-    edges = uniform_edges(cohort.labels["time"].to_numpy(), cohort.labels["event"].to_numpy())
-    rows = cohort.labels.loc[list(bags.patients)]
-    device = bags.features.device
-    time = rows["time"].to_numpy(dtype=np.float64)
-    return SurvivalTargets(
-        torch.tensor(time, dtype=torch.float64, device=device),
-        torch.tensor(rows["event"].to_numpy(dtype=np.int64), device=device),
-        torch.as_tensor(interval_of(time, edges)).to(device),
-    )
-
-
-def indices_of(bags: Bags, patients: Sequence[str]) -> np.ndarray:
-    """Where `patients` stand in `bags`; those without a bag are left out."""
-    where = {patient: index for index, patient in enumerate(bags.patients)}
-    return np.array([where[patient] for patient in patients if patient in where], dtype=np.int64)
-
-
-def torch_dtype(precision: str) -> torch.dtype:
-    """The dtype in which patches are kept resident for `precision`."""
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -76,9 +76,9 @@ def pair_fingerprint(source_fingerprint: str, target: Cohort, precision: str) ->
     return digest(TRANSFER_VERSION, source_fingerprint, target.fingerprint, precision)
 
 
-def measure_pair(source: SourceModels, target: TargetCohort, *, precision: str = "float32") -> PairResult:
+def measure_pair(source: SourceModels, target: TargetCohort) -> PairResult:
     """Score every patient of `target` that the protocol allows with every fold model of `source`."""
-    predictions = predict(source.models, target.bags, loss=source.loss, precision=precision)
+    predictions = predict(source.models, target.bags)
     valid = may_score(
         source.cohort, source.folds, source.seen, target.cohort.code, target.bags.patients, target.tested_in
     )

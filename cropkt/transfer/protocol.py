@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cropkt.data.folds import Fold
-
-BASELINES = ("chance", "random", "mean_cox", "size")
-"""What sources are held against, on the same patients and folds; measured like sources, under these names."""
+from cropkt.transfer.baselines import BASELINES
 
 
 def mode_of(source: str, target: str) -> str:

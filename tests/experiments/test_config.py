@@ -117,8 +117,11 @@ def flat(config: Any) -> dict[str, Any]:
         (["--folds", "-1"], "--folds"),
         (["--epochs", "many"], "--epochs"),
         (["--workers", "-2"], "--workers is -2"),
-        (["--device", "tpu"], "--device 'tpu' is unknown; choose one of auto, cpu, cuda"),
-        (["--protocol", "papers"], "--protocol 'papers' is unknown; choose one of default, paper"),
+        (["--device", "tpu"], "--device 'tpu' is unknown; did you mean 'cpu'\\? choose one of auto, cpu, cuda"),
+        (
+            ["--protocol", "papers"],
+            "--protocol 'papers' is unknown; did you mean 'paper'\\? choose one of default, paper",
+        ),
         (["--sorces", "acc"], "--sorces"),
     ],
 )

@@ -13,7 +13,7 @@ from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import ClusterConfig, PairsConfig, RunConfig, StudyConfig, command_line, parse
 from cropkt.experiments.run import Run, prepare
 from cropkt.training.config import TrainingConfig
-from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.baselines import BASELINES
 
 Write = Callable[..., SmallStudy]
 

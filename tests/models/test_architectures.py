@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from cropkt.data.bags import Bags
+from cropkt.models.architectures import ARCHITECTURES
 from cropkt.models.checkpoint import build_null_model
-from cropkt.models.mil import ARCHITECTURES, Architecture, MILModel, forward_together
+from cropkt.models.mil import Architecture, MILModel, forward_together
 from cropkt.models.precision import matmul_precision
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance
+from cropkt.survival.losses import SurvivalTargets
 from cropkt.training.config import TrainingConfig
-from cropkt.training.loop import FoldTraining, SurvivalTargets, train_folds
+from cropkt.training.loop import FoldTraining, train_folds
 
 SMALL = {"features": 6, "embedding": 16, "attention": 5, "intervals": 4}
 LENGTHS = [3, 1, 26, 7, 2]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cropkt.errors import CheckpointError, ConfigError
+from cropkt.models.architectures import ARCHITECTURES
 from cropkt.models.checkpoint import build_null_model, card_path, load_model, load_published, save_model
-from cropkt.models.mil import ARCHITECTURES, Architecture, MILModel
+from cropkt.models.mil import Architecture, MILModel
 from cropkt.models.precision import matmul_precision
 
 SMALL = {"features": 6, "embedding": 8, "attention": 5, "intervals": 4}
@@ -121,12 +122,12 @@ def test_a_checkpoint_of_another_model_never_scores_as_random_weights(tmp_path) 
     path = tmp_path / "train_model-last.pth"
     torch.save({"epoch": 20, "model": model("mean").state_dict()}, path)
     with pytest.raises(CheckpointError, match="attention_net"):
-        load_published(path, Architecture(**SMALL))
+        load_published(path, Architecture(**SMALL), loss="discrete_nll")
     with pytest.raises(CheckpointError, match="expected \\(8, 9\\), found \\(8, 6\\)"):
-        load_published(path, Architecture(**{**SMALL, "features": 9, "name": "mean"}))
+        load_published(path, Architecture(**{**SMALL, "features": 9, "name": "mean"}), loss="discrete_nll")
     for name in ("dsmil", "transmil"):
         with pytest.raises(CheckpointError, match="not a " + name):
-            load_published(path, Architecture(**{**SMALL, "name": name}))
+            load_published(path, Architecture(**{**SMALL, "name": name}), loss="discrete_nll")
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="not readable"):
-        load_published(path, Architecture(**SMALL))
+        load_published(path, Architecture(**SMALL), loss="discrete_nll")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cropkt.errors import ConfigError
-from cropkt.models.fusion import FUSIONS, Fusion, FusionSettings
+from cropkt.models.fusion import FusionSettings, build_fusion
+from cropkt.models.fusions import FUSIONS
 from cropkt.models.router import Router, RouterOutput, RouterSettings, routing_penalty
 
 BAGS, EXPERTS, VECTOR = 3, 4, 8
@@ -84,7 +85,7 @@ def test_z_loss_is_the_squared_logsumexp() -> None:
 def test_a_fusion_reads_the_experts_it_says(kind: str, projection: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        fusion = Fusion(
+        fusion = build_fusion(
             FusionSettings(kind, projection, attention=5), experts=EXPERTS, vector=VECTOR, intervals=7
         ).eval()
     vectors = inputs()[2].clone().requires_grad_()
@@ -97,7 +98,7 @@ def test_a_fusion_reads_the_experts_it_says(kind: str, projection: str) -> None:
 def test_the_released_gru_reads_the_last_expert_alone() -> None:
     settings = FusionSettings("gru", "identity", released_gru=True)
     vectors = inputs()[2].clone().requires_grad_()
-    Fusion(settings, experts=EXPERTS, vector=VECTOR, intervals=7)(vectors).logits.sum().backward()
+    build_fusion(settings, experts=EXPERTS, vector=VECTOR, intervals=7)(vectors).logits.sum().backward()
     assert vectors.grad is not None
     assert (vectors.grad.abs().sum(dim=(0, 2)) > 0).tolist() == [False] * (EXPERTS - 1) + [True]
 

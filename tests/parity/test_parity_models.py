@@ -80,6 +80,7 @@ def test_a_published_checkpoint_loads(full_parity: Path) -> None:
             attention=config["deepmil_dim_attn"],
             intervals=config["deepmil_num_cls"],
         ),
+        loss="discrete_nll",
     )
     norms = {name: float(value.detach().norm()) for name, value in model.named_parameters()}
     assert norms == pytest.approx(run["final_norm"], abs=1e-5)

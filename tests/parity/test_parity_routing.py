@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from test_parity_training import all_bags, configuration, weights
 from torch import nn
 
-from cropkt.models.fusion import Fusion, FusionSettings
-from cropkt.models.predict import hazard_and_risk
+from cropkt.models.fusion import FusionSettings, build_fusion
 from cropkt.models.router import Router, RouterSettings, routing_penalty
-from cropkt.survival.losses import discrete_nll
+from cropkt.survival.losses import LOSSES
+from cropkt.survival.losses.discrete_nll import discrete_nll
 from cropkt.training.loop import FoldTraining, train_folds
 
 
@@ -66,7 +66,7 @@ def test_routers_match_the_published_code(parity: Path) -> None:
             close(found.representation[0], output["representation"], 1e-9, case["name"])
             close(found.gates[0, output["top_k_index"]], output["top_k_gate"], 1e-9, case["name"])
             assert int((found.gates > 0).sum()) == len(output["top_k_index"])
-            close(hazard_and_risk(found.logits, "discrete_nll")[0][0], output["hazard"], 1e-9, case["name"])
+            close(LOSSES["discrete_nll"].hazard_and_risk(found.logits)[0][0], output["hazard"], 1e-9, case["name"])
 
 
 def test_loss_and_gradients_of_a_router_match_the_published_code(parity: Path) -> None:
@@ -97,7 +97,7 @@ def test_fusions_match_the_published_code(parity: Path) -> None:
         config = case["config"]
         projection, kind = config["proj_layer"].lower(), config["mff"]
         settings = FusionSettings(kind, projection, config["dim_attn"], config["drop_rate"], released_gru=True)
-        model = Fusion(settings, experts=6, vector=config["dim_emb"], intervals=config["num_cls"])
+        model = build_fusion(settings, experts=6, vector=config["dim_emb"], intervals=config["num_cls"])
         load(model, tensors, case["name"])
         if case["dtype"] == "float64":
             model = model.double()
@@ -148,4 +148,4 @@ def test_training_a_router_reproduces_the_published_run(full_parity: Path) -> No
     part = bags.take(test)
     with torch.inference_mode():
         logits = model.route(part.features, part.offsets, vectors[test]).logits
-    assert hazard_and_risk(logits, "discrete_nll")[1].numpy() == pytest.approx(run["test_risk"], abs=1e-5)
+    assert LOSSES["discrete_nll"].hazard_and_risk(logits)[1].numpy() == pytest.approx(run["test_risk"], abs=1e-5)

@@ -11,10 +11,12 @@ import torch
 
 from cropkt.data.faults import Faults
 from cropkt.data.labels import read_labels
-from cropkt.models.predict import hazard_and_risk
 from cropkt.survival.concordance import concordance
 from cropkt.survival.intervals import interval_of, quantile_edges, uniform_edges
-from cropkt.survival.losses import cox_nll, discrete_nll, incidence_nll
+from cropkt.survival.losses import LOSSES
+from cropkt.survival.losses.cox_nll import cox_nll
+from cropkt.survival.losses.discrete_nll import discrete_nll
+from cropkt.survival.losses.incidence_nll import incidence_nll
 from cropkt.survival.risk import risk, survival
 
 DISCRETE = {"SurvMLE": discrete_nll, "SurvIFMLE": incidence_nll}
@@ -117,7 +119,7 @@ def test_c_indices_of_given_risks_are_the_published_ones(parity: Path) -> None:
 def test_the_published_evaluator_says_the_same(parity: Path) -> None:
     case = json.loads((parity / "cindex.json").read_text())["evaluator"]
     logits = torch.tensor(case["logits"])
-    _, risks = hazard_and_risk(logits, "discrete_nll")
+    _, risks = LOSSES["discrete_nll"].hazard_and_risk(logits)
     expected = case["result"]
     assert concordance(case["time"], case["event"], risks.numpy()).c_index == pytest.approx(
         expected["c_index"], abs=1e-12

@@ -13,8 +13,9 @@ from cropkt.errors import ConfigError
 from cropkt.models.build import build_model
 from cropkt.models.mil import Architecture, MILModel
 from cropkt.models.predict import predict
+from cropkt.survival.losses import SurvivalTargets
 from cropkt.training.config import TrainingConfig
-from cropkt.training.loop import FoldTraining, SurvivalTargets, train_folds
+from cropkt.training.loop import FoldTraining, train_folds
 from cropkt.training.optimiser import build_optimiser, learning_rate
 
 

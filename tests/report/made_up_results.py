@@ -16,8 +16,8 @@ from cropkt.cohorts import COHORTS, cohort_info
 from cropkt.data.folds import Fold
 from cropkt.seeds import generator
 from cropkt.transfer.assemble import update_comparison, write_tables
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.pair import Scored, TargetCohort, pair_result
-from cropkt.transfer.protocol import BASELINES
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 ENCODER, ARCHITECTURE, FOLDS = "uni2-h", "abmil", 5

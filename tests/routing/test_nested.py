@@ -24,7 +24,8 @@ from cropkt.routing.nested import (
 )
 from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining, train_folds
-from cropkt.training.sources import SourcePlan, store_null_model, survival_targets
+from cropkt.training.sources import SourcePlan, store_null_model
+from cropkt.training.targets import survival_targets
 from cropkt.transfer.pair import TargetCohort, hold_target
 
 EMBEDDING = 8

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from cropkt.survival.losses import cox_nll, discrete_nll, incidence_nll
+from cropkt.survival.losses.cox_nll import cox_nll
+from cropkt.survival.losses.discrete_nll import discrete_nll
+from cropkt.survival.losses.incidence_nll import incidence_nll
 from cropkt.survival.risk import hazard, incidence_survival, risk, survival
 
 LOG2 = math.log(2)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from cropkt.models.architectures import ARCHITECTURES
 from cropkt.models.checkpoint import build_null_model
-from cropkt.models.mil import ARCHITECTURES, Architecture, MILModel
+from cropkt.models.mil import Architecture, MILModel
 from cropkt.training.config import TrainingConfig
 from cropkt.training.optimiser import build_optimiser, learning_rate, set_learning_rate
 

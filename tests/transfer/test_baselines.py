@@ -1,6 +1,7 @@
 """Baselines: they find what there is to find, and never look at a test patient to do so."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,14 +10,18 @@ from simulated_target import WIDTH, simulated_target
 from cropkt.data.bags import Bags
 from cropkt.models.mil import Architecture
 from cropkt.survival.concordance import concordance
-from cropkt.transfer.baselines import RANDOM_MODELS, cox_risk, measure_baseline
+from cropkt.training.config import TrainingConfig
+from cropkt.training.sources import SourcePlan
+from cropkt.transfer.baselines.mean_cox import cox_risk
+from cropkt.transfer.baselines.random import RANDOM_MODELS
+from cropkt.transfer.measure_baseline import measure_baseline
 from cropkt.transfer.pair import TargetCohort
 
-ARCHITECTURE = Architecture(WIDTH, embedding=16, attention=8)
+PLAN = SourcePlan(Path("unused"), Architecture(WIDTH, embedding=16, attention=8), TrainingConfig(), seed=0)
 
 
 def measured(name: str, target: TargetCohort, seed: int = 0) -> dict:
-    return measure_baseline(name, target, ARCHITECTURE, seed=seed).pair
+    return measure_baseline(name, target, replace(PLAN, seed=seed)).pair
 
 
 def test_mean_cox_finds_a_planted_signal_and_nothing_where_there_is_none() -> None:
@@ -43,10 +48,10 @@ def test_cox_risk_sees_training_patients_only() -> None:
 @pytest.mark.parametrize("name", ["mean_cox", "size"])
 def test_a_folds_test_labels_change_no_prediction_of_it(name: str) -> None:
     target, _ = simulated_target(100, larger_is_worse=1)
-    before = measure_baseline(name, target, ARCHITECTURE, seed=0).predictions
+    before = measure_baseline(name, target, PLAN).predictions
     tested = target.tested_in == 2
     time = np.where(tested, 1.0, target.time)
-    after = measure_baseline(name, replace(target, time=time), ARCHITECTURE, seed=0).predictions
+    after = measure_baseline(name, replace(target, time=time), PLAN).predictions
     assert before is not None
     assert after is not None
     ours = before["target_fold"] == 2
@@ -61,7 +66,7 @@ def test_size_learns_which_way_patches_point(direction: float) -> None:
 
 def test_random_weights_are_several_models_that_depend_on_the_seed_alone() -> None:
     target, _ = simulated_target()
-    result = measure_baseline("random", target, ARCHITECTURE, seed=0)
+    result = measure_baseline("random", target, PLAN)
     assert {row["source_fold"] for row in result.folds} == set(range(RANDOM_MODELS))
     assert len({row["c_index"] for row in result.folds if row["target_fold"] == 0}) > RANDOM_MODELS // 2
     assert result.pair == measured("random", target)

@@ -7,13 +7,15 @@ import pandas as pd
 from simulated_target import WIDTH, simulated_target
 
 from cropkt.models.mil import Architecture
+from cropkt.training.config import TrainingConfig
+from cropkt.training.sources import SourcePlan
 from cropkt.transfer.assemble import update_comparison, write_tables
-from cropkt.transfer.baselines import measure_baseline
+from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.measure_baseline import measure_baseline
 from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
-from cropkt.transfer.protocol import BASELINES
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
-ARCHITECTURE = Architecture(WIDTH, embedding=16, attention=8)
+PLAN = SourcePlan(Path("unused"), Architecture(WIDTH, embedding=16, attention=8), TrainingConfig(), seed=0)
 
 
 def source(name: str, target: TargetCohort, risk: np.ndarray) -> PairResult:
@@ -43,7 +45,7 @@ def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
     for name, risk in {"brca": log_risk, "kipan": -log_risk, "lung": 0 * log_risk, "acc": 0.2 * log_risk}.items():
         store(folder, source(name, target, risk), patients)
     for name in BASELINES:
-        store(folder, measure_baseline(name, target, ARCHITECTURE, seed=0), patients)
+        store(folder, measure_baseline(name, target, PLAN), patients)
     update_comparison(folder, "acc", target.cohort.folds)
     pairs = write_tables(folder).set_index("source")
     verdicts = pairs["verdict"]

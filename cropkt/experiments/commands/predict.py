@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         from cropkt.data.bags import read_slides
         from cropkt.files import atomic_path
+        from cropkt.models.precision import torch_dtype
         from cropkt.routing.apply import apply_routers, load_router, router_paths
-        from cropkt.training.sources import torch_dtype
 
         routers = [load_router(path) for path in router_paths(chosen.model)]
         bags = read_slides(slides, routers[0].features, dtype=torch_dtype(routers[0].precision), strict=chosen.strict)

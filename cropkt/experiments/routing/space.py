@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import cropkt
-from cropkt.data.settings import suggestion
-from cropkt.errors import ConfigError
+from cropkt.errors import ConfigError, suggestion
 from cropkt.models.fusion import FusionSettings
 from cropkt.models.mil import Architecture
 from cropkt.models.router import RouterSettings

@@ -19,7 +19,7 @@ from cropkt.experiments.progress import Stage, stage
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, update_comparison, write_tables
-from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.store import read_record, store_failure
 
 if TYPE_CHECKING:

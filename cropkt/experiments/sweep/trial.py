@@ -7,10 +7,11 @@ from typing import Any
 from cropkt.data.bags import read_bags
 from cropkt.experiments.run import Run
 from cropkt.experiments.tune import Trial
-from cropkt.training.sources import load_source_models, torch_dtype
-from cropkt.transfer.baselines import measure_baseline
+from cropkt.models.precision import torch_dtype
+from cropkt.training.sources import load_source_models
+from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.measure_baseline import measure_baseline
 from cropkt.transfer.pair import PairResult, TargetCohort, hold_target, measure_pair
-from cropkt.transfer.protocol import BASELINES
 from cropkt.transfer.store import store_failure, store_pair
 
 
@@ -72,6 +73,5 @@ def read_target(run: Run, target: str) -> TargetCohort:
 def _measure(run: Run, source: str, held: TargetCohort) -> PairResult:
     plan = run.plan
     if source in BASELINES:
-        loss, precision = plan.training.loss, plan.precision
-        return measure_baseline(source, held, plan.architecture, seed=plan.seed, loss=loss, precision=precision)
-    return measure_pair(load_source_models(plan, source, run.folds), held, precision=plan.precision)
+        return measure_baseline(source, held, plan)
+    return measure_pair(load_source_models(plan, source, run.folds), held)

@@ -21,7 +21,7 @@ from cropkt.experiments.tracking.store import Entry, Store, is_number, reason, t
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
 from cropkt.models.checkpoint import card_path, read_card
-from cropkt.transfer.protocol import BASELINES
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.store import ResultsFolder, read_json, read_records
 
 PAIR_METRICS = (

@@ -10,10 +10,10 @@ from cropkt.data.study import Cohort, Study
 from cropkt.errors import ConfigError
 from cropkt.factors.config import FactConfig
 from cropkt.factors.facts.cohort import feature_facts, sampling_facts, survival_facts
-from cropkt.factors.facts.distances import moment_distances, shared_axes, two_sample_accuracy
+from cropkt.factors.facts.distances import DISTANCES
 from cropkt.factors.facts.logme import log_evidence
-from cropkt.factors.facts.mmd import maximum_mean_discrepancy, median_distance
 from cropkt.factors.facts.models import attend, attention_overlap, few_bags, kernel_alignment, weight_cosines
+from cropkt.factors.facts.points import CohortPoints
 from cropkt.factors.facts.sample import FeatureSample, sample_cohort
 from cropkt.models.checkpoint import load_model
 from cropkt.models.mil import MILModel
@@ -146,16 +146,13 @@ def _differences(cohorts: pd.DataFrame) -> dict[str, np.ndarray]:
 def _distance_columns(
     points: Sequence[np.ndarray], owner: Sequence[np.ndarray], kind: str, config: FactConfig
 ) -> dict[str, np.ndarray]:
-    median = median_distance(np.concatenate(points), config.seed)
-    mmd = maximum_mean_discrepancy(points, owner, median)
-    columns = {f"mmd_{kind}": mmd.value[1], f"mmd_{kind}_standard_error": mmd.standard_error[1]}
-    columns |= {f"mmd_{kind}_half_bandwidth": mmd.value[0], f"mmd_{kind}_double_bandwidth": mmd.value[2]}
-    axes = shared_axes(points, config.components)
-    projected = [axes.project(of) for of in points]
-    found = moment_distances(projected, owner, config.seed)
-    found["accuracy"] = two_sample_accuracy(projected, owner, config.seed)
-    for name, distance in found.items():
-        columns |= {f"{name}_{kind}": distance.value, f"{name}_{kind}_standard_error": distance.standard_error}
+    cohorts = CohortPoints(tuple(points), tuple(owner), config.seed, config.components)
+    columns: dict[str, np.ndarray] = {}
+    for distance in DISTANCES.records():
+        found = distance.measure(cohorts)
+        name = f"{distance.name}_{kind}"
+        columns |= {name: found.value, f"{name}_standard_error": found.standard_error}
+        columns |= {f"{name}_{variant}": value for variant, value in found.variants.items()}
     return columns
 
 

@@ -22,7 +22,7 @@ from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.experiments.tracking.card import keep_card
 from cropkt.experiments.tracking.store import WHOLE, Store, tracking_uri
-from cropkt.experiments.tracking.sweep import Tracker, log_results, tracking
+from cropkt.experiments.tracking.sweep import log_results, tracking
 from cropkt.files import write_json
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
@@ -212,14 +212,15 @@ def test_a_run_that_breaks_off_does_not_wait_for_its_log(
 
     monkeypatch.setattr(Store, "experiment", experiment)
 
-    def break_off(tracker: Tracker) -> None:
-        for _ in range(1000):
-            tracker.log_target("acc")
-        raise KeyboardInterrupt
+    def broken_off() -> None:
+        with tracking(results, "study", TrackingConfig(uri=store)) as tracker:
+            assert tracker is not None
+            for _ in range(1000):
+                tracker.log_target("acc")
+            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), tracking(results, "study", TrackingConfig(uri=store)) as tracker:
-        assert tracker is not None
-        break_off(tracker)
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
     assert len(asked) < 500
 
 

@@ -6,8 +6,9 @@ from numpy.testing import assert_allclose
 from scipy.linalg import sqrtm
 from scipy.stats import norm, qmc
 
-from cropkt.factors.facts.distances import moment_distances, shared_axes, two_sample_accuracy
-from cropkt.factors.facts.mmd import Discrepancy, maximum_mean_discrepancy, median_distance
+from cropkt.factors.facts.distances import DISTANCES, DistanceMatrix
+from cropkt.factors.facts.distances.mmd import Discrepancy, maximum_mean_discrepancy
+from cropkt.factors.facts.points import CohortPoints, shared_axes
 
 WIDTH = 4
 
@@ -31,26 +32,26 @@ def cohort(patients: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np
     return points + shift, owner
 
 
+def measure(name: str, *cohorts: tuple[np.ndarray, np.ndarray]) -> DistanceMatrix:
+    points, owner = zip(*cohorts, strict=True)
+    return DISTANCES[name].measure(CohortPoints(points, owner, seed=1, components=WIDTH))
+
+
 def compare(*cohorts: tuple[np.ndarray, np.ndarray]) -> dict[str, tuple[float, float]]:
     """Value and standard error of every distance between the first two cohorts."""
-    points, owner = [list(part) for part in zip(*cohorts, strict=True)]
-    found = moment_distances(points, owner, seed=1)
-    found["accuracy"] = two_sample_accuracy(points, owner, seed=1)
-    measured = {name: (of.value[0, 1], of.standard_error[0, 1]) for name, of in found.items()}
-    mmd = maximum_mean_discrepancy(points, owner, median_distance(np.concatenate(points), 1))
-    return measured | {"mmd": (mmd.value[1, 0, 1], mmd.standard_error[1, 0, 1])}
+    found = {name: measure(name, *cohorts) for name in DISTANCES}
+    return {name: (of.value[0, 1], of.standard_error[0, 1]) for name, of in found.items()}
 
 
 def test_moment_distances_have_the_closed_form_of_gaussians() -> None:
     one, other = gaussian(60_000, 1.0, 0.0, seed=3), gaussian(60_000, 2.0, 4.0, seed=4)
-    found = moment_distances([one[0], other[0]], [one[1], other[1]], seed=1)
     expected = {
         "frechet": 4.0**2 + WIDTH * (2 - 1) ** 2,
         "coral": WIDTH * (2**2 - 1) ** 2 / (4 * WIDTH**2),
         "sliced_wasserstein": 4.0**2 / WIDTH + (2 - 1) ** 2,
     }
     for name, value in expected.items():
-        assert_allclose(found[name].value[0, 1], value, rtol=0.02, err_msg=name)
+        assert_allclose(measure(name, one, other).value[0, 1], value, rtol=0.02, err_msg=name)
 
 
 def test_mmd_has_the_closed_form_of_gaussians_at_every_bandwidth() -> None:
@@ -72,8 +73,7 @@ def test_mmd_has_the_closed_form_of_gaussians_at_every_bandwidth() -> None:
 
 def test_accuracy_is_that_of_the_best_rule_for_gaussians() -> None:
     one, other = gaussian(20_000, 1.0, 0.0, seed=7), gaussian(20_000, 1.0, 1.5, seed=8)
-    found = two_sample_accuracy([one[0], other[0]], [one[1], other[1]], seed=1)
-    assert_allclose(found.value[0, 1], norm.cdf(0.75), rtol=0.02)
+    assert_allclose(measure("accuracy", one, other).value[0, 1], norm.cdf(0.75), rtol=0.02)
 
 
 def brute_force_mmd(points: list[np.ndarray], owner: list[np.ndarray], bandwidth: float) -> float:
@@ -113,7 +113,7 @@ def test_mmd_and_its_jackknife_are_those_of_the_definition() -> None:
 
 def test_frechet_is_the_formula_with_matrix_roots_but_for_the_bias_it_takes_away() -> None:
     one, other = cohort(400, 1), cohort(400, 2, shift=2.0)
-    found = moment_distances([one[0], other[0]], [one[1], other[1]], seed=1)["frechet"]
+    found = measure("frechet", one, other)
     first, second = np.cov(one[0].T), np.cov(other[0].T)
     root = sqrtm(first)
     plugged_in = np.square(one[0].mean(axis=0) - other[0].mean(axis=0)).sum()
@@ -132,7 +132,7 @@ def test_two_halves_of_one_cohort_are_at_distance_zero_within_their_error() -> N
             from_zero = value - 0.5 * (name == "accuracy")
             total[name] = total.get(name, np.zeros(2)) + np.array([from_zero, error])
             beyond[name] = beyond.get(name, 0) + (abs(from_zero) > 2 * error)
-    assert set(beyond) == {"frechet", "coral", "sliced_wasserstein", "accuracy", "mmd"}
+    assert set(beyond) == set(DISTANCES) >= {"frechet", "coral", "sliced_wasserstein", "accuracy", "mmd"}
     # 5 % would be 1.5 of 30; 6 or more have a chance of 0.3 %.
     assert max(beyond.values()) <= 5, beyond
     # Moments plugged into the formulas are off by a whole error.

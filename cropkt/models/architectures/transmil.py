@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cropkt.models.mil import TRANSMIL_HEADS, Architecture, BagOutput, MILModel, at_least_float32
+from cropkt.errors import ConfigError
+from cropkt.models.mil import Architecture, BagOutput, MILModel, at_least_float32
 from cropkt.models.nystrom import NystromAttention
 from cropkt.models.pooling import bags_of
+
+HEADS = 8
 
 
 class AttentionLayer(nn.Module):
@@ -22,7 +25,7 @@ class AttentionLayer(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.attn = NystromAttention(width, TRANSMIL_HEADS, dropout)
+        self.attn = NystromAttention(width, HEADS, dropout)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(n, E) to (n, E) and (n,)."""
@@ -50,6 +53,17 @@ class PositionCode(nn.Module):
 
 class TransMIL(MILModel):
     """The representation is the normalised class token; attention is what it attends to in the second layer."""
+
+    name = "transmil"
+    label = "self-attention between patches; 12 to 25 times the work of abmil"
+
+    @classmethod
+    def check(cls, architecture: Architecture) -> None:
+        """The embedding is shared out among the heads."""
+        if architecture.embedding % HEADS:
+            raise ConfigError(
+                f"architecture.embedding is {architecture.embedding}; transmil needs a multiple of {HEADS}, its heads"
+            )
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -80,3 +94,6 @@ class TransMIL(MILModel):
         tokens, _ = self.layer1(tokens)
         tokens, attention = self.layer2(self.pos_layer(tokens))
         return tokens[0], attention[1 : len(patches) + 1]
+
+
+ARCHITECTURE = TransMIL

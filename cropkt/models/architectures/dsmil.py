@@ -38,6 +38,9 @@ class DSMIL(MILModel):
     The published code has no single vector before its last layer, which reads K of them.
     """
 
+    name = "dsmil"
+    label = "critical patch and attention by likeness to it"
+
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         features, intervals = architecture.features, architecture.intervals
@@ -77,3 +80,6 @@ class DSMIL(MILModel):
             embedding = torch.stack(embeddings)
             logits = (self.b_classifier.fcc(embedding).squeeze(-1) + torch.stack(highest)) / 2
             return BagOutput(logits, embedding.mean(dim=1), torch.cat(attention))
+
+
+ARCHITECTURE = DSMIL

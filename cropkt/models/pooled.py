@@ -1,6 +1,6 @@
-"""ABMIL, the study's model, and its simpler relatives: ungated attention, mean and max pooling.
+"""Methods that embed patches, pool them and put a linear head on the pooled embedding, and their attentions.
 
-A projection embeds each patch, a pooling makes one representation a bag, a linear head gives the logits of the
+A projection embeds each patch, a pooling makes one representation per bag, a linear head gives the logits of the
 discrete hazards (Ilse et al. 2018, arXiv 1802.04712).
 """
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cropkt.models.mil import Architecture, BagOutput, MILModel, at_least_float32
-from cropkt.models.pooling import attention_pool, max_pool, mean_pool, membership
+from cropkt.models.pooling import attention_pool, membership
 
 
 class GatedAttention(nn.Module):
@@ -39,8 +39,10 @@ class Attention(nn.Module):
         return self.module(embedding).squeeze(-1)
 
 
-class ABMIL(MILModel):
-    """Projection, pooling, head. The representation is the pooled embedding."""
+class PooledMIL(MILModel):
+    """Projection, pooling, head. The representation is the pooled embedding; each method has its own `pool_bags`."""
+
+    has_linear_head = True
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -49,12 +51,15 @@ class ABMIL(MILModel):
         for _ in range(architecture.projection_layers - 1):
             layers += [nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU()]
         self.feat_proj = nn.Sequential(*layers)
-        self.attention_net: nn.Module | None = None
-        if architecture.name == "abmil":
-            self.attention_net = GatedAttention(width, architecture.attention, dropout)
-        elif architecture.name == "abmil_ungated":
-            self.attention_net = Attention(width, architecture.attention, dropout)
+        self.build_pooling(architecture)
         self.pred_head = nn.Linear(width, architecture.intervals)
+
+    def build_pooling(self, architecture: Architecture) -> None:
+        """Make the pooling's parameters, if it has any; called between projection and head."""
+
+    def pool_bags(self, embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedded patches (P, E) to representation (B, E) and attention (P,)."""
+        raise NotImplementedError
 
     def patch_layer(self) -> tuple[Tensor, Tensor]:
         """The projection's first layer; W = E."""
@@ -67,14 +72,18 @@ class ABMIL(MILModel):
             return BagOutput(self.pred_head(representation), representation, attention)
 
     def pool(self, product: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Representation (B, E) and attention (P,) of bags, from what `patch_layer` made of their patches, (P, E)."""
-        embedding = self.feat_proj[1:](product)
-        score = None if self.attention_net is None else self.attention_net(embedding)
+        """Representation (B, E) and attention (P,) of bags, from the output (P, E) of `patch_layer`."""
+        return self.pool_bags(self.feat_proj[1:](product), offsets)
+
+
+class AttentionMIL(PooledMIL):
+    """Pooling by the softmax of a score per patch, from `attention_net`, (P, E) to (P,)."""
+
+    attention_net: nn.Module
+
+    def pool_bags(self, embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """The bags' means, weighted by attention."""
+        score = self.attention_net(embedding)
         with torch.autocast(embedding.device.type, enabled=False):
-            embedding = at_least_float32(embedding)
-            if score is not None:
-                member = membership(offsets, len(embedding))
-                return attention_pool(at_least_float32(score), embedding, member)
-            if self.architecture.name == "mean":
-                return mean_pool(embedding, membership(offsets, len(embedding)))
-            return max_pool(embedding, offsets)
+            member = membership(offsets, len(embedding))
+            return attention_pool(at_least_float32(score), at_least_float32(embedding), member)

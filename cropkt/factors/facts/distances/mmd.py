@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cropkt.factors.facts.distances import Distance, DistanceMatrix
+from cropkt.factors.facts.points import CohortPoints
 from cropkt.seeds import generator
 
 BANDWIDTHS = (0.5, 1.0, 2.0)
@@ -116,3 +118,15 @@ def _runs(unit: np.ndarray) -> list[tuple[int, int]]:
     """Start and end of each run of equal entries."""
     edges = np.flatnonzero(np.diff(unit)) + 1
     return list(zip([0, *edges], [*edges, len(unit)], strict=True))
+
+
+def _measure(cohorts: CohortPoints) -> DistanceMatrix:
+    """At the median bandwidth; half and twice of it are variants. On the features themselves, not on components."""
+    median = median_distance(np.concatenate(cohorts.points), cohorts.seed)
+    found = maximum_mean_discrepancy(cohorts.points, cohorts.owner, median)
+    half, at_median, double = found.value
+    variants = {"half_bandwidth": half, "double_bandwidth": double}
+    return DistanceMatrix(at_median, found.standard_error[1], variants)
+
+
+DISTANCE = Distance("mmd", label="maximum mean discrepancy", measure=_measure)

@@ -1,0 +1,127 @@
+"""Tables of named records. A record is one file; help, checks, the report and the tests read its table.
+
+Three ways into a table: a file NAME.py in the table's package, with the record in a constant (LOSS, BASELINE, ...); an
+entry point of an installed package, in the group `cropkt.architectures`, `cropkt.baselines`, ..., which every worker
+process finds by itself; and `register`, for this process alone. Listing names and labels imports no record, so that
+`--help` needs no torch.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, Generic, Protocol, TypeVar
+
+from cropkt.errors import ConfigError, refuse_unknown
+
+
+class Named(Protocol):
+    """What every record has: `name`, as a person writes it, and `label`, as tables and pictures show it."""
+
+    name: str
+    label: str
+
+
+Record = TypeVar("Record")
+
+
+class Table(Generic[Record]):
+    """Records of one `kind` by name, alphabetically: those of `package`, of entry points, and registered ones.
+
+    Iterating, `len` and `in` are over names. An unknown name is a ConfigError that lists the known ones.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self.group = f"cropkt.{package.rpartition('.')[2]}"
+        self._records: dict[str, Record] = {}
+
+    def __getitem__(self, name: str) -> Record:
+        if name not in self._records:
+            refuse_unknown(self.kind, name, list(self))
+            self._records[name] = self._found[name]()
+        return self._records[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._found, *self._records}))
+
+    def __len__(self) -> int:
+        return len({*self._found, *self._records})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._records or name in self._found
+
+    def register(self, record: Record) -> Record:
+        """Add `record` for this process; may decorate a class. Raises ConfigError when its name is taken."""
+        name: str = record.name  # type: ignore[attr-defined]
+        if name in self:
+            raise ConfigError(f"{self.kind} {name!r} is there already; give the new one another name")
+        self._records[name] = record
+        return record
+
+    def records(self) -> list[Record]:
+        """All records, in the order of their names."""
+        return [self[name] for name in self]
+
+    def labels(self) -> dict[str, str]:
+        """Label by name. Read from the records' source where they are not imported yet."""
+        return {name: self._label(name) for name in self}
+
+    def _label(self, name: str) -> str:
+        found = self._records.get(name)
+        if found is None and name in self._files:
+            return _label_in(self._files[name].read_text(encoding="utf-8"))
+        label: str = self[name].label  # type: ignore[attr-defined]
+        return label
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        spec = find_spec(self.package)
+        assert spec is not None
+        folders = list(spec.submodule_search_locations or ())
+        return {module.name: Path(folders[0]) / f"{module.name}.py" for module in iter_modules(folders)}
+
+    @cached_property
+    def _found(self) -> dict[str, Callable[[], Record]]:
+        """What imports the record of each name."""
+        found = {name: self._own(name) for name in self._files}
+        for point in entry_points(group=self.group):
+            if point.name in found:
+                raise ConfigError(f"{point.value} is installed as {self.kind} {point.name!r}, which is there already")
+            found[point.name] = _importer(point)
+        return found
+
+    def _own(self, name: str) -> Callable[[], Record]:
+        def load() -> Record:
+            module = import_module(f"{self.package}.{name}")
+            record: Record = getattr(module, self.kind.upper())
+            return _named(record, name, str(module.__file__))
+
+        return load
+
+
+def _importer(point: EntryPoint) -> Callable[[], Any]:
+    return lambda: _named(point.load(), point.name, point.value)
+
+
+def _named(record: Record, name: str, where: str) -> Record:
+    found = getattr(record, "name", None)
+    if found != name:
+        raise ConfigError(f"{where}: the record is called {found!r}; it must be called {name!r}, as what holds it is")
+    return record
+
+
+def _label_in(source: str) -> str:
+    """The label in the source of a record: `label = "..."` of a class, or the argument `label="..."` of a call."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Assign([ast.Name("label")], ast.Constant(str(label))):
+                return label
+            case ast.keyword("label", ast.Constant(str(label))):
+                return label
+    raise ConfigError("a record's file needs a label written out: label = ... in a class, or label=... in a call")

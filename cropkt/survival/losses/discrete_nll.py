@@ -1,0 +1,34 @@
+"""Negative log-likelihood of discrete hazards (Zadeh & Schmid 2020), the study's loss."""
+
+import torch
+from torch import Tensor
+
+from cropkt.survival.likelihood import clamped_log, weigh_censored
+from cropkt.survival.losses import Loss, SurvivalTargets
+from cropkt.survival.risk import hazard, risk, survival
+
+
+def discrete_nll(logits: Tensor, interval: Tensor, event: Tensor, *, alpha: float = 0.5, eps: float = 1e-7) -> Tensor:
+    """Each patient's negative log-likelihood (B,) under hazards sigmoid(logits), logits (B, K).
+
+    With S(-1) = 1: an event in interval b costs -log S(b - 1) - log h_b, a censored patient (1 - alpha) times
+    -log S(b) (Zadeh & Schmid 2020).
+    """
+    index = interval.long()[:, None]
+    rate = hazard(logits)
+    curve = (1 - rate).cumprod(dim=1)
+    before = torch.cat([torch.ones_like(curve[:, :1]), curve], dim=1)
+    died = -clamped_log(before.gather(1, index), eps) - clamped_log(rate.gather(1, index), eps)
+    censored = -clamped_log(curve.gather(1, index), eps)
+    return weigh_censored(died, censored, event, alpha)
+
+
+def _value(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -> Tensor:
+    return discrete_nll(logits, targets.interval, targets.event, alpha=alpha, eps=eps).mean()
+
+
+def _hazard_and_risk(logits: Tensor) -> tuple[Tensor, Tensor]:
+    return hazard(logits), risk(survival(hazard(logits)))
+
+
+LOSS = Loss("discrete_nll", label="discrete hazards, as published", value=_value, hazard_and_risk=_hazard_and_risk)

@@ -1,0 +1,33 @@
+"""Negative log-likelihood of discrete incidences: the published interval-free variant."""
+
+import torch
+from torch import Tensor
+
+from cropkt.survival.likelihood import clamped_log, weigh_censored
+from cropkt.survival.losses import Loss, SurvivalTargets
+from cropkt.survival.risk import incidence_survival, risk
+
+
+def incidence_nll(logits: Tensor, interval: Tensor, event: Tensor, *, alpha: float = 0.5, eps: float = 1e-7) -> Tensor:
+    """Each patient's negative log-likelihood (B,) under incidences f = softmax(logits), logits (B, K).
+
+    An event in interval b costs -log f_b, a censored patient (1 - alpha) times -log(1 - F_b), F the running sum.
+    Nothing is left after the last interval, so for a patient censored there the clamp decides.
+    """
+    index = interval.long()[:, None]
+    died = -clamped_log(logits.softmax(dim=1).gather(1, index), eps)
+    censored = -clamped_log(incidence_survival(logits).gather(1, index), eps)
+    return weigh_censored(died, censored, event, alpha)
+
+
+def _value(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -> Tensor:
+    return incidence_nll(logits, targets.interval, targets.event, alpha=alpha, eps=eps).mean()
+
+
+def _hazard_and_risk(logits: Tensor) -> tuple[Tensor, Tensor]:
+    curve = incidence_survival(logits)
+    before = torch.cat([torch.ones_like(curve[..., :1]), curve[..., :-1]], dim=-1)
+    return 1 - curve / before.clamp_min(torch.finfo(curve.dtype).tiny), risk(curve)
+
+
+LOSS = Loss("incidence_nll", label="discrete incidences", value=_value, hazard_and_risk=_hazard_and_risk)

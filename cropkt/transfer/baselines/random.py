@@ -1,0 +1,34 @@
+"""The source architecture with random weights, several of them. Not chance: features carry signal of their own."""
+
+from cropkt.models.checkpoint import build_null_model
+from cropkt.models.mil import MILModel
+from cropkt.seeds import named_seed
+from cropkt.training.sources import SourceModels, SourcePlan
+from cropkt.transfer.baselines import Baseline
+from cropkt.transfer.pair import PairResult, TargetCohort, measure_pair
+
+RANDOM_MODELS = 10
+
+
+def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
+    models = tuple(_untrained(target, plan, number) for number in range(RANDOM_MODELS))
+    source = SourceModels("random", tuple(range(RANDOM_MODELS)), models, ((),) * RANDOM_MODELS, "")
+    return measure_pair(source, target)
+
+
+def _untrained(target: TargetCohort, plan: SourcePlan, number: int) -> MILModel:
+    model = build_null_model(plan.architecture, named_seed(plan.seed, "random baseline", number))
+    model.trained_with = plan.trained_with
+    return model.to(target.bags.features.device).eval()
+
+
+BASELINE = Baseline(
+    "random",
+    label="random weights",
+    trained_on="nothing",
+    meaning=(
+        "the same architecture, untrained, several times; features carry signal of their own, so this is not chance, "
+        "and how far such models differ from one another counts in the comparison"
+    ),
+    measure=_measure,
+)

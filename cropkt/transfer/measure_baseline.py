@@ -1,0 +1,52 @@
+"""Measure a baseline by its name, or one that learns from a target's own training folds."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cropkt.data.study import Cohort
+from cropkt.files import digest
+from cropkt.training.sources import SourcePlan
+from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
+
+BASELINE_VERSION = 1
+"""Raised when the code changes what a baseline of the same patients measures."""
+LearnFold = Callable[[int, np.ndarray], np.ndarray]
+"""From a fold's number and its training patients (indices) to a risk for all patients (B,), NaN where there is none."""
+
+
+def measure_baseline(name: str, target: TargetCohort, plan: SourcePlan) -> PairResult:
+    """Measure the baseline `name` on `target`; `plan` says how the sources it is compared with are made.
+
+    Raises ConfigError for a name that is not in BASELINES.
+    """
+    return BASELINES[name].measure(target, plan)
+
+
+def baseline_fingerprint(name: str, target: Cohort, plan: SourcePlan) -> str:
+    """Changes whenever the target's data, the plan's models or the way of measuring change."""
+    return digest(
+        BASELINE_VERSION,
+        name,
+        target.fingerprint,
+        repr(plan.architecture),
+        plan.seed,
+        plan.training.loss,
+        plan.precision,
+    )
+
+
+def measure_by_fold(name: str, target: TargetCohort, plan: SourcePlan, learn: LearnFold) -> PairResult:
+    """The result of a baseline that `learn`s one model per fold of `target`, each scored on its fold's test patients.
+
+    Patients that a fold tests are never among those it learns from, whatever the split files say.
+    """
+    risk = np.full((len(target.cohort.folds), len(target.bags)), np.nan)
+    for fold, split in enumerate(target.cohort.folds):
+        train = target.bags.indices_of(split.train)
+        train = train[~np.isin(train, np.flatnonzero(target.tested_in == fold))]
+        risk[fold] = learn(fold, train)
+    tested = target.tested_in[None, :] == np.arange(len(risk))[:, None]
+    scored = Scored(name, plan.architecture.name, tuple(range(len(risk))), risk, tested & np.isfinite(risk))
+    return pair_result(scored, target)
