@@ -68,7 +68,7 @@ def _draw(outcome: RoutingOutcome, target: str, pairs: pd.DataFrame, spaces: Map
     folder = outcome.job.folder(target).path
     figure = draw_routing(target, _of(outcome.methods, target), _of(outcome.gates, target), _of(pairs, target))
     with atomic_path(folder / "routing.png") as temporary:
-        figure.savefig(temporary, dpi=100)
+        figure.savefig(temporary, format="png", dpi=100)
     plt.close(figure)
     for kind, space in spaces.items():
         table = trial_table(_trials(outcome, kind, target), default_values(outcome.job, space))
