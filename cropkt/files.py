@@ -51,6 +51,11 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is one that `atomic_path` gave."""
+    return TEMPORARY.search(path.name) is not None
+
+
 def sweep_temporaries(folder: Path, *, older_than: float = 3600.0) -> list[Path]:
     """Remove what killed writers left anywhere under `folder`, and return it.
 
@@ -59,7 +64,7 @@ def sweep_temporaries(folder: Path, *, older_than: float = 3600.0) -> list[Path]
     """
     latest = time.time() - older_than
     removed = []
-    for path in sorted(path for path in folder.rglob("*.tmp-*") if TEMPORARY.search(path.name)):
+    for path in sorted(path for path in folder.rglob("*.tmp-*") if is_temporary(path)):
         try:
             if path.is_file() and path.stat().st_mtime <= latest:
                 path.unlink()

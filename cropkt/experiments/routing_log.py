@@ -13,7 +13,7 @@ from cropkt.experiments.search import best_trial, default_values
 from cropkt.experiments.search_pictures import draw_search, importances, trial_table
 from cropkt.experiments.search_space import SearchSpace
 from cropkt.experiments.tracking import log_analysis
-from cropkt.files import atomic_path
+from cropkt.files import atomic_path, is_temporary
 from cropkt.report.page import remake_report
 from cropkt.report.routing import draw_routing, section_body
 from cropkt.report.sections import store_section
@@ -132,6 +132,7 @@ def _log(
             histories[f"inner_c_index/{kind}/fold_{fold}"] = complete
     files = [path for path in sorted(folder.path.glob("*.*")) if path.is_file()]
     files += [path for name in ("router", "folds") for path in sorted((folder.path / name).glob("fold_*"))]
+    files = [path for path in files if not is_temporary(path)]
     return log_analysis(
         results,
         "routing",

@@ -1,9 +1,9 @@
 """A broken study is refused at once, in one message that names everything that is wrong."""
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -247,16 +247,17 @@ def test_a_feature_file_without_features_is_left_for_reading_with_its_reason(sma
     assert "it holds tiles; rename the array that holds them" in warning
 
 
-def test_a_broken_study_of_26_cohorts_is_refused_within_two_seconds(small_study: Callable) -> None:
+def test_a_broken_study_of_26_cohorts_is_refused_within_two_seconds_of_processor_time(small_study: Callable) -> None:
     study = small_study(*COHORTS, patients=40)
     study.set_cell("thca", 30, "t", "-1")
     program = "import sys; from cropkt.data.study import open_study; open_study(sys.argv[1])"
     seconds = []
     for _ in range(3):  # the best of three, as a neighbour on the machine may take one
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", program, study.folder], capture_output=True, text=True, check=False
         )
-        seconds.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert "labels/thca.csv, row 30" in done.stderr
     assert min(seconds) < 2
