@@ -43,7 +43,9 @@ def _content(file: h5py.File) -> SlideContent:
         coordinates = next(iter(_datasets(file, COORDINATE_NAMES, here).values()), None)
         require_floating(_type_name(features))
         return SlideContent(features, coordinates, lambda: encoder_in(features.attrs, file.attrs))
-    except TypeError as error:  # a type of number that NumPy does not have
+    except FeatureFileError:
+        raise
+    except (TypeError, ValueError) as error:  # a type of number that NumPy does not have
         raise FeatureFileError(SlideFault.TYPE, f"holds numbers of an unknown type ({error})") from error
 
 

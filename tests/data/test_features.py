@@ -335,6 +335,14 @@ def virtual(folder: Path) -> Path:
     return folder / "slide.h5"
 
 
+def unknown_numbers(folder: Path) -> Path:
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_ebias(60000)  # numbers that neither this machine nor NumPy can hold
+    with h5py.File(folder / "slide.h5", "w") as file:
+        h5py.h5d.create(file.id, b"features", kind, h5py.h5s.create_simple((7, 4)))
+    return folder / "slide.h5"
+
+
 def empty_dataset(folder: Path) -> Path:
     with h5py.File(folder / "slide.h5", "w") as file:
         file["features"] = h5py.Empty("f4")
@@ -376,6 +384,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], SlideFault, str]] = {
     "whole numbers, zarr": (stored_in_zarr(features=VALUES.astype(int)), F.TYPE, "type int64, not floating point"),
     "long double": (h5("longdouble"), F.TYPE, "features of type float128, not floating point"),
     "complex": (h5("complex64"), F.TYPE, "features of type complex64"),
+    "unknown numbers": (unknown_numbers, F.TYPE, "holds numbers of an unknown type"),
     "eight bits": (pt(TENSOR.to(torch.float8_e5m2)), F.TYPE, "features of type float8_e5m2"),
     "sparse": (pt(TENSOR.to_sparse()), F.TYPE, "is torch.sparse_coo, not dense; save it dense"),
     "one axis": (pt(TENSOR[0]), F.SHAPE, r"shape \(4,\), not \(patches, width\)"),
