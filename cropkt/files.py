@@ -3,27 +3,75 @@
 import hashlib
 import json
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{8}$")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it replaces `path` when the block ends without an error.
 
-    The parent folder is made. After an error the temporary file is removed and `path` is what it was.
+    The parent folder is made. The file is on the disk, not only in memory, before it gets its name, and its mode is the
+    one the umask gives, whatever mode its writer chose. After an error the temporary file is removed and `path` is what
+    it was. The temporary name is that of `path` with `.tmp-` and 8 hex digits behind it: no pattern of results matches
+    it, and a writer that goes by the suffix must be told the format.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
+        _flush(temporary)
         os.replace(temporary, path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not path.is_dir():  # some network disks cannot flush a folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is one that `atomic_path` gave."""
+    return TEMPORARY.search(path.name) is not None
+
+
+def sweep_temporaries(folder: Path, *, older_than: float = 3600.0) -> list[Path]:
+    """Remove what killed writers left anywhere under `folder`, and return it.
+
+    Only files that were last written `older_than` seconds ago: a writer may be at work. Whoever holds the folder alone
+    may give 0.
+    """
+    latest = time.time() - older_than
+    removed = []
+    for path in sorted(path for path in folder.rglob("*.tmp-*") if is_temporary(path)):
+        try:
+            if path.is_file() and path.stat().st_mtime <= latest:
+                path.unlink()
+                removed.append(path)
+        except FileNotFoundError:  # its writer has just finished
+            continue
+    return removed
 
 
 def write_json(path: Path, value: Any) -> None:

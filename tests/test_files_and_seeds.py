@@ -1,15 +1,19 @@
 """Files that are whole or not there, fingerprints that see every change, and randomness by name."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from cropkt.files import atomic_path, digest, write_json
+from cropkt.data.features import write_h5
+from cropkt.files import atomic_path, digest, sweep_temporaries, write_json
 from cropkt.seeds import generator, named_seed, torch_generator
 
 
@@ -18,7 +22,7 @@ def test_a_file_appears_whole_with_its_folder(tmp_path: Path) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text("half")
         assert not path.exists()
-        assert temporary.suffix == ".csv", "writers choose the format by the suffix"
+        assert not temporary.match("*.csv")
     assert path.read_text() == "half"
     assert list(path.parent.iterdir()) == [path]
 
@@ -36,6 +40,69 @@ def test_after_an_error_the_old_file_stays_and_nothing_else(tmp_path: Path) -> N
         interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def leave_half(path: Path) -> Path:
+    """What a writer that is killed leaves behind: the temporary file it was writing."""
+    program = (
+        "import os, sys; from pathlib import Path; from cropkt.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); print(temporary); sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert done.returncode == -9
+    return Path(done.stdout.strip())
+
+
+def test_what_a_killed_writer_leaves_matches_no_pattern_of_results_and_is_swept(tmp_path: Path) -> None:
+    left = [leave_half(tmp_path / "pairs" / name) for name in ("acc.json", "fold_0.safetensors", "a.b.parquet")]
+    assert all(path.is_file() for path in left)
+    for pattern in ("*.json", "*.safetensors", "*.parquet", "*.csv", "*.png"):
+        assert list((tmp_path / "pairs").glob(pattern)) == []
+    kept = [tmp_path / "pairs" / "whole.json", tmp_path / "notes.tmp-none"]
+    for path in kept:
+        path.write_text("{}")
+    assert sweep_temporaries(tmp_path) == [], "a writer may be at work"
+    os.utime(left[0], (time.time() - 7200, time.time() - 7200))
+    assert sweep_temporaries(tmp_path) == [left[0]]
+    assert sweep_temporaries(tmp_path, older_than=0) == sorted(left[1:])
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_every_file_has_the_mode_the_umask_gives(tmp_path: Path, mask: int) -> None:
+    """safetensors makes its files readable by their owner alone."""
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "a.json", {})
+        with atomic_path(tmp_path / "a.safetensors") as temporary:
+            save_file({"x": torch.zeros(2)}, temporary)
+        write_h5(tmp_path / "a.h5", np.ones((1, 2), np.float32), np.zeros((1, 2)))
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("a.json", "a.safetensors", "a.h5"), 0o666 & ~mask
+    )
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut leaves a whole name on an empty file. Then its folder, or the name itself may be lost."""
+    steps = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(handle: int) -> None:
+        steps.append(("flushed", Path(os.readlink(f"/proc/self/fd/{handle}")).name))
+        fsync(handle)
+
+    def renamed(old: Path, new: Path) -> None:
+        steps.append(("renamed", Path(old).name))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    with atomic_path(tmp_path / "a.json") as temporary:
+        temporary.write_text("{}")
+    assert steps == [("flushed", temporary.name), ("renamed", temporary.name), ("flushed", tmp_path.name)]
 
 
 def test_json_has_null_where_a_number_is_undefined(tmp_path: Path) -> None:

@@ -11,20 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cropkt.data.features import FeatureFileError, header, read_features_into
+from cropkt.data.features import header, read_features_into
+from cropkt.data.slide_faults import FeatureFileError, SkippedSlide, SlideFault
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
-
-
-@dataclass(frozen=True)
-class SkippedSlide:
-    """A slide that was left out when bags were read, and why."""
-
-    cohort: str
-    slide: str
-    patient: str
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +24,7 @@ class Bags:
     patients: bag b belongs to patients[b].
     features: (P, D), the patches of all bags, one after the other.
     offsets: (B + 1,) int64; bag b owns rows offsets[b]:offsets[b + 1].
-    skipped: slides left out when the cohort was read.
+    skipped: slides left out when the cohort was read, each with its kind of fault and the reason in full.
     """
 
     patients: tuple[str, ...]
@@ -99,9 +89,9 @@ def read_bags(
     Each file is read once, straight into one tensor of `dtype` of known size. With `scratch`, a folder on a disk with
     room for the cohort, that tensor is a memory-mapped file that vanishes with it, so a cohort may exceed memory.
 
-    A slide that is bad (unreadable, empty, NaN or infinite features, changed since the study was opened) is left out
-    with a UserWarning naming file, slide, patient, reason and what to do, and listed in `skipped`; with `strict` it is
-    a StudyError. A patient without a good slide has no bag. Raises StudyError when no bag is left.
+    A slide that is bad (see SlideFault: unreadable, never written, all zero, ...) is left out with a UserWarning naming
+    file, slide, patient, reason and what to do, and listed in `skipped`; with `strict` it is a StudyError. A patient
+    without a good slide has no bag. Raises StudyError when no bag is left.
     """
     columns = ["patient_id", "slide", "path", "patches"]
     rows = list(cohort.slides[columns].itertuples(index=False, name=None))
@@ -120,12 +110,10 @@ def read_slides(
     for patient, path in slides:
         try:
             patches, found = header(path)
+            if found != width:
+                raise FeatureFileError(SlideFault.WIDTH, f"has {found} features, not {width}")
         except FeatureFileError:
-            patches, found = 0, width
-        if found != width:
-            skipped = SkippedSlide("new slides", path.stem, patient, str(path), f"has {found} features, not {width}")
-            _skip(skipped, strict)
-            continue
+            patches = 0  # named when it is read
         rows.append((patient, path.stem, str(path), patches))
     return _read_rows("new slides", rows, width, dtype, strict=strict, scratch=None)
 
@@ -150,7 +138,8 @@ def _read_rows(
         try:
             _read_slide(path, part)
         except FeatureFileError as error:
-            skipped.append(_skip(SkippedSlide(cohort, slide, patient, path, str(error)), strict))
+            left_out = SkippedSlide(cohort, slide, patient, path, error.fault, str(error), error.passing)
+            skipped.append(_skip(left_out, strict))
             continue
         end += patches
         if patients and patients[-1] == patient:
@@ -166,15 +155,13 @@ def _read_rows(
 def _read_slide(path: str, part: torch.Tensor) -> None:
     """Fill `part` (N, D) from `path`, or raise FeatureFileError with the reason."""
     if len(part) == 0:
-        # Nothing was promised for it when the study was opened: either it is empty, or its header was unreadable.
-        patches, _ = header(path)
-        raise FeatureFileError("has no patches" if patches == 0 else "could not be read when the study was opened")
+        # Nothing was promised for it when the study was opened: its header says why, or is a good one by now.
+        _, width = header(path)
+        if width != part.shape[1]:
+            raise FeatureFileError(SlideFault.WIDTH, f"has {width} features, not {part.shape[1]}")
+        reason = "could not be read when the study was opened, and can be now; run again to use it"
+        raise FeatureFileError(SlideFault.CHANGED, reason, passing=True)
     read_features_into(path, part)
-    # A sum is one cheap pass, and NaN and infinity survive it. It may overflow on its own, so count before judging.
-    if not torch.isfinite(part.sum(dtype=torch.float32)):
-        bad = int((~torch.isfinite(part)).any(dim=1).sum())
-        if bad:
-            raise FeatureFileError(f"{bad} of {len(part)} patches have NaN or infinite features")
 
 
 def _skip(slide: SkippedSlide, strict: bool) -> SkippedSlide:

@@ -1,90 +1,113 @@
-"""Feature files of one slide: `.h5` as published (UNI2-h, TRIDENT, CLAM) and `.pt`.
+"""Feature files of one slide, as the field's tools write them.
 
-An `.h5` file holds `features` (also `feats`, `embeddings`) (N, D) or (1, N, D) and, optionally, `coords` (N, 2) or
-(1, N, 2): N patches of D numbers, and the pixel position of each patch on the slide. A `.pt` file holds a tensor
-(N, D) or (1, N, D), or a dict with it under one of these names.
+An `.h5` or `.hdf5` file (TRIDENT, CLAM, STAMP, UNI2-h) or a `.zarr` folder (raw2features) holds `features` (also
+`feats`, `embeddings`) (N, D) or (1, N, D) and, optionally, `coords` (N, 2) or (1, N, 2): N patches of D numbers, and
+the position of each patch on the slide. A `.pt` file holds the features as a tensor or a NumPy array, or a dict with
+them under one of these names. Everything that is wrong is a FeatureFileError with a named fault (see `slide_faults`).
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
-from cropkt.errors import StudyError
+from cropkt.data.h5_file import opened_h5
+from cropkt.data.slide_content import SlideContent, require_matching
+from cropkt.data.slide_faults import FeatureFileError, SlideFault
 from cropkt.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
 
-FEATURE_NAMES = ("features", "feats", "embeddings")
-COORDINATE_NAMES = ("coords", "coordinates")
-SUFFIXES = (".h5", ".hdf5", ".pt")
+__all__ = [
+    "SUFFIXES",
+    "FeatureFileError",
+    "SlideFault",
+    "encoder_named_in",
+    "header",
+    "read_coordinates",
+    "read_features",
+    "read_features_into",
+    "write_h5",
+]
 
-
-class FeatureFileError(StudyError):
-    """A feature file cannot be used; the message says why, without the path."""
+SUFFIXES = (".h5", ".hdf5", ".pt", ".zarr")
+LARGEST_FEATURE = 1e8
+"""No encoder gives such numbers (the largest of any features we know, areas in square micrometres, are 4e6); memory
+that was never set, and files read in the wrong byte order, do."""
+ZERO_PATCHES = 0.01
+"""No encoder gives a patch features that are all exactly zero: more than this share of them was never written."""
+ROWS_AT_ONCE = 256
 
 
 def header(path: str | Path) -> tuple[int, int]:
-    """Patches and feature width of a slide's file, without reading its features. Raises FeatureFileError."""
-    with _opened(path) as features:
-        patches, width = _two_axes(features.shape)
-    return patches, width
+    """Patches N >= 1 and width D of a slide's file, without reading its features.
+
+    Raises FeatureFileError for everything that can be seen without reading them, coordinates of another length
+    included.
+    """
+    with _opened(path) as content:
+        require_matching(content.coordinates, content.shape[0])
+        return content.shape
 
 
 def read_features(path: str | Path) -> np.ndarray:
     """Features (N, D) as stored, float16, 32 or 64 (bfloat16 becomes float32). Raises FeatureFileError."""
-    with _opened(path) as features:
-        shape = _two_axes(features.shape)
-        if isinstance(features, h5py.Dataset):
-            return features[()].reshape(shape)
-        import torch
+    import torch
 
-        tensor = features.float() if features.dtype == torch.bfloat16 else features
-        return np.array(tensor.reshape(shape).numpy())
+    with _opened(path) as content:
+        shape = content.shape
+        features = content.features
+        if isinstance(features, torch.Tensor):
+            tensor = features.float() if features.dtype == torch.bfloat16 else features
+            values = np.array(tensor.reshape(shape).numpy())
+        else:
+            values = _native(features[...]).reshape(shape)
+    _require_plausible(*_extremes(torch.from_numpy(values)))
+    return values
 
 
 def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
     """Fill the contiguous CPU tensor `destination` (N, D) with a slide's features, converted to its dtype.
 
-    A file of that very dtype is read with no copy in between. Raises FeatureFileError when the file cannot be read or
-    its shape is another one.
+    A file of that very dtype is read with no copy in between. Raises FeatureFileError when the file cannot be read, its
+    shape is another one, or its values are none that an encoder gives.
     """
     import torch
 
-    with _opened(path) as features:
-        shape = _two_axes(features.shape)
-        if shape != tuple(destination.shape):
-            raise FeatureFileError(f"holds {shape[0]} patches of width {shape[1]}, not {tuple(destination.shape)}")
+    with _opened(path) as content:
+        _require_shape(content.shape, (len(destination), destination.shape[1]))
+        features = content.features
         if isinstance(features, torch.Tensor):
-            _convert(features.reshape(shape), destination)
-        elif destination.dtype == torch.float32 and features.dtype == np.float32:
-            if features.size:
-                features.read_direct(destination.numpy().reshape(features.shape))
+            extremes = _convert(features.reshape(content.shape), destination)
+        elif isinstance(features, h5py.Dataset) and destination.dtype == torch.float32 and features.dtype == np.float32:
+            features.read_direct(destination.numpy().reshape(features.shape))
+            extremes = _extremes(destination)
         else:
-            native = features.dtype.newbyteorder("=")
-            _convert(torch.from_numpy(features.astype(native)[()].reshape(shape)), destination)
-
-
-def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> None:
-    """Copy by way of float32, a few rows at a time: float16 to bfloat16 is four times as fast so as directly."""
-    for start in range(0, len(source), 256):
-        rows = slice(start, start + 256)
-        destination[rows].copy_(source[rows].float())
+            extremes = _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
+    _require_plausible(*extremes)
 
 
 def read_coordinates(path: str | Path) -> np.ndarray | None:
-    """Patch positions (N, 2) in pixels as stored, or None for a file without any. Raises FeatureFileError."""
-    path = Path(path)
-    if path.suffix == ".pt":
-        return None
-    with _opened_h5(path) as file:
-        coordinates = _first(file, COORDINATE_NAMES)
-        return None if coordinates is None else coordinates[()].reshape(-1, 2)
+    """Patch positions (N, 2) as stored (pixels; STAMP: micrometres), or None for a file without any.
+
+    Raises FeatureFileError, also where there is not one position a patch.
+    """
+    with _opened(path) as content:
+        if content.coordinates is None:
+            return None
+        require_matching(content.coordinates, content.shape[0])
+        values = np.asarray(content.coordinates[...])
+        return values.reshape(content.shape[0], -1)[:, :2]
+
+
+def encoder_named_in(path: str | Path) -> str | None:
+    """The encoder's name as the tool that wrote the file noted it, or None. Raises FeatureFileError."""
+    with _opened(path) as content:
+        return content.encoder()
 
 
 def write_h5(path: str | Path, features: np.ndarray, coords: np.ndarray) -> None:
@@ -100,73 +123,71 @@ def write_h5(path: str | Path, features: np.ndarray, coords: np.ndarray) -> None
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    """The file's features as an h5py dataset or a (lazily mapped) tensor; any failure becomes a FeatureFileError."""
+def _opened(path: str | Path) -> Iterator[SlideContent]:
+    """The file's content, read by what its suffix says it is; torch and zarr are imported only for their files."""
     path = Path(path)
     if path.suffix == ".pt":
-        yield _pt_tensor(path)
+        from cropkt.data.pt_file import opened_pt as opened
+    elif path.suffix == ".zarr":
+        from cropkt.data.zarr_file import opened_zarr as opened
+    else:
+        opened = opened_h5
+    with opened(path) as content:
+        yield content
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """`values` in this machine's byte order."""
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _require_shape(found: tuple[int, int], promised: tuple[int, int]) -> None:
+    if found == promised:
         return
-    with _opened_h5(path) as file:
-        features = _first(file, FEATURE_NAMES)
-        if not isinstance(features, h5py.Dataset):
-            held = ", ".join(file) or "nothing"
-            raise FeatureFileError(f"has no dataset named {', '.join(FEATURE_NAMES)}; it holds {held}")
-        if features.dtype.kind != "f" or features.dtype.itemsize > 8:
-            raise FeatureFileError(f"holds features of type {features.dtype}, not floating point")
-        yield features
+    reason = f"holds {found[0]} patches of width {found[1]}, not {promised}"
+    if found[1] != promised[1]:
+        raise FeatureFileError(SlideFault.WIDTH, reason)
+    raise FeatureFileError(SlideFault.CHANGED, reason, passing=True)
 
 
-def _first(file: h5py.File, names: tuple[str, ...]) -> Any:
-    """What `file` holds under the first of `names` it knows, or None."""
-    return next((held for name in names if (held := file.get(name)) is not None), None)
+def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Copy by way of float32, a few rows at a time: float16 to bfloat16 is four times as fast so as directly.
 
-
-@contextmanager
-def _opened_h5(path: Path) -> Iterator[h5py.File]:
-    try:
-        # Many network disks refuse HDF5's file locks, and a reader needs none.
-        with h5py.File(path, "r", locking=False) as file:
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        if not os.path.exists(path):
-            raise FeatureFileError("does not exist") from error
-        raise FeatureFileError(f"cannot be read ({_first_line(error)})") from error
-
-
-def _pt_tensor(path: Path) -> "torch.Tensor":
+    Returns the smallest and the largest number of each row, as `_extremes`.
+    """
     import torch
 
-    try:
-        try:
-            value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # files of before torch 1.6 cannot be mapped
-            value = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise FeatureFileError("does not exist") from error
-    except Exception as error:  # torch.load fails in as many ways as there are damaged files
-        raise FeatureFileError(f"cannot be read ({_first_line(error)})") from error
-    if isinstance(value, dict):
-        name = next((name for name in FEATURE_NAMES if name in value), None)
-        if name is None:
-            held = ", ".join(map(str, value)) or "nothing"
-            raise FeatureFileError(f"is a dict without {', '.join(FEATURE_NAMES)}; it holds {held}")
-        value = value[name]
-    if not isinstance(value, torch.Tensor):
-        raise FeatureFileError(f"holds a {type(value).__name__}, not a tensor")
-    if not value.is_floating_point():
-        raise FeatureFileError(f"holds features of type {value.dtype}, not floating point")
-    return value
+    lows, highs = [], []
+    for start in range(0, len(source), ROWS_AT_ONCE):
+        rows = source[start : start + ROWS_AT_ONCE].float()
+        destination[start : start + ROWS_AT_ONCE].copy_(rows)
+        lows.append(rows.amin(dim=1))
+        highs.append(rows.amax(dim=1))
+    return torch.cat(lows), torch.cat(highs)
 
 
-def _two_axes(shape: Any) -> tuple[int, int]:
-    shape = tuple(int(size) for size in shape)
-    if len(shape) == 3 and shape[0] == 1:
-        shape = shape[1:]
-    if len(shape) != 2:
-        raise FeatureFileError(f"holds features of shape {shape}, not (patches, width) or (1, patches, width)")
-    return shape[0], shape[1]
+def _extremes(features: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """The smallest and the largest number (N,) of each row of `features` (N, D); NaN where a row has one."""
+    import torch
+
+    blocks = features.split(ROWS_AT_ONCE)
+    return torch.cat([block.amin(dim=1) for block in blocks]), torch.cat([block.amax(dim=1) for block in blocks])
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+def _require_plausible(low: "torch.Tensor", high: "torch.Tensor") -> None:
+    """Refuse values that are not finite, beyond LARGEST_FEATURE, or zero in more than ZERO_PATCHES of the rows."""
+    import torch
+
+    largest = torch.maximum(-low, high)
+    patches = len(largest)
+    if bad := int((~torch.isfinite(largest)).sum()):
+        reason = f"{bad} of {patches} patches have NaN or infinite features"
+        raise FeatureFileError(SlideFault.NOT_FINITE, reason)
+    if bad := int((largest > LARGEST_FEATURE).sum()):
+        reason = (
+            f"{bad} of {patches} patches have features beyond {LARGEST_FEATURE:.0e} (up to {float(largest.max()):.1e})"
+        )
+        raise FeatureFileError(SlideFault.ABSURD, reason)
+    zeros = int((largest == 0).sum())
+    if zeros > ZERO_PATCHES * patches:
+        raise FeatureFileError(SlideFault.ZEROS, f"{zeros} of {patches} patches have features that are all zero")

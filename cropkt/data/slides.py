@@ -1,30 +1,32 @@
 """The slides of a cohort: each label row's feature file found, and its header held against the encoder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from cropkt.data.faults import Faults, Place
-from cropkt.data.features import FeatureFileError, header
+from cropkt.data.features import header
 from cropkt.data.labels import LabelRow, LabelTable
 from cropkt.data.listing import SlideFiles
 from cropkt.data.settings import Encoder
+from cropkt.data.slide_faults import FeatureFileError, SkippedSlide, SlideFault
 
 LEAVE_OUT = "set `unmatched: leave_out`"
 
 
 @dataclass(frozen=True)
 class SlideTable:
-    """`frame` has columns patient_id, slide, path, patches, sorted by patient, then as the label table; `bytes` holds
-    the size of each file. Patients and slides without a file are not in it, but counted."""
+    """`frame` has columns patient_id, slide, path, patches, sorted by patient, then as the label table. Patients and
+    slides without a file are not in it, but counted. `unusable` are those in it whose header shows that they are bad;
+    their `patches` are 0."""
 
     frame: pd.DataFrame
-    bytes: tuple[int, ...]
     patients_without: int
     slides_without: int
+    unusable: tuple[SkippedSlide, ...] = ()
 
 
 def locate_slides(
@@ -77,7 +79,7 @@ def locate_slides(
     found.sort(key=lambda item: item[0])  # stable: a patient's slides stay in the table's order
     frame = pd.DataFrame(found, columns=["patient_id", "slide", "path"]).astype("str")
     frame["patches"] = pd.Series([0] * len(found), dtype="int64")
-    return SlideTable(frame, (0,) * len(found), len(without), slides_without)
+    return SlideTable(frame, len(without), slides_without)
 
 
 def _patient_without(
@@ -98,32 +100,45 @@ def _patient_without(
 
 
 def check_headers(
-    slides: SlideTable, encoder: Encoder, faults: Faults, *, shown: Callable[[str | Path], str]
-) -> tuple[SlideTable, list[str]]:
-    """`slides` with patches and sizes from the files' headers, and warnings on headers that cannot be read.
+    cohort: str,
+    slides: SlideTable,
+    encoder: Encoder,
+    faults: Faults,
+    *,
+    shown: Callable[[str | Path], str],
+    known: Mapping[str, tuple[int, int]],
+) -> SlideTable:
+    """`slides` with the patches of each file's header, and those that are `unusable` by it. Headers that are `known`
+    (by path) are not read.
 
-    Those keep 0 patches and are tried again, and then named, when bags are read. Another width than the encoder's is
-    a fault.
+    These are looked at again, and named, when bags are read. Where at least half of the slides that can be read have
+    another width than the encoder's, the study names the wrong encoder, and each of them is a fault.
     """
-    patches, sizes, warnings = [], [], []
-    for patient, slide, path in slides.frame[["patient_id", "slide", "path"]].itertuples(index=False, name=None):
-        size = count = 0
-        try:
-            size = os.stat(path).st_size
-            count, width = header(path)
-        except (FeatureFileError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            warnings.append(f"{shown(path)}, patient {patient}, slide {slide}: {reason}; it is left out, see to it")
-        else:
-            if width != encoder.dim:
-                what = f"features are {width} wide, encoder {encoder.name} says dim: {encoder.dim}"
+    headers = [known.get(path) or _header(path) for path in slides.frame["path"]]
+    widths = [found[1] for found in headers if not isinstance(found, FeatureFileError)]
+    wrong_encoder = 2 * sum(width != encoder.dim for width in widths) >= max(len(widths), 1)
+    patches, unusable = [], []
+    rows = slides.frame[["patient_id", "slide", "path"]].itertuples(index=False, name=None)
+    for (patient, slide, path), found in zip(rows, headers, strict=True):
+        if not isinstance(found, FeatureFileError) and found[1] != encoder.dim:
+            what = f"features are {found[1]} wide, encoder {encoder.name} says dim: {encoder.dim}"
+            if wrong_encoder:
                 to_do = "extract the slide with that encoder, or mend `dim`"
                 at, folder = Place(patient=patient, slide=slide), os.path.dirname(path)
                 faults.add("wrong feature width", shown(path), what, to_do, at, source=folder)
-        patches.append(count)
-        sizes.append(size)
+            found = FeatureFileError(SlideFault.WIDTH, what)
+        if isinstance(found, FeatureFileError):
+            unusable.append(SkippedSlide(cohort, slide, patient, path, found.fault, str(found), found.passing))
+        patches.append(0 if isinstance(found, FeatureFileError) else found[0])
     frame = slides.frame.assign(patches=pd.Series(patches, dtype="int64", index=slides.frame.index))
-    return replace(slides, frame=frame, bytes=tuple(sizes)), warnings
+    return replace(slides, frame=frame, unusable=tuple(unusable))
+
+
+def _header(path: str) -> tuple[int, int] | FeatureFileError:
+    try:
+        return header(path)
+    except FeatureFileError as error:
+        return error
 
 
 def not_in_labels(files: SlideFiles, faults: Faults, *, shown: Callable[[str | Path], str], leave_out: bool) -> int:

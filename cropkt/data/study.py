@@ -1,25 +1,28 @@
 """A study: its cohorts' labels, slides, folds and feature files, checked in full when it is opened.
 
-Opening reads label tables, split files, folder listings and the headers of feature files, never the features, and
-needs no torch. Everything that is wrong is collected over the whole study and told in one StudyError.
+Opening reads label tables, split files, folder listings, the headers of feature files and, once, their bytes (for the
+fingerprint; the digests are kept), and needs no torch for `.h5` files.
+Everything that is wrong is collected over the whole study and told in one StudyError.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from cropkt.cohorts import COHORTS, CohortInfo, cohort_info
+from cropkt.data.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.faults import Faults
 from cropkt.data.folds import Fold, make_splits, read_splits, write_splits
+from cropkt.data.identity import CohortIdentity, cohort_identity
 from cropkt.data.labels import LabelTable, read_labels
 from cropkt.data.listing import SlideFiles
 from cropkt.data.settings import STUDY_FILE, Encoder, StudySettings, read_settings, study_path
+from cropkt.data.slide_faults import SkippedSlide, skipped_by_reason
 from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
 from cropkt.errors import StudyError, suggestion
-from cropkt.files import digest
 
 __all__ = ["Cohort", "Encoder", "Fold", "Study", "open_study"]
 
@@ -33,8 +36,10 @@ class Cohort:
     slides: columns patient_id, slide, path, patches (0 where the header could not be read), sorted by patient, a
         patient's slides in the order of the label table.
     folds: patient ids; all of them are in `labels`.
-    fingerprint: changes when labels, folds, slide names, patches, file sizes or the encoder change; not when the study
-        moves.
+    fingerprint: changes when labels, folds, slide names, the content of any slide's file or the encoder change; not
+        when the study moves.
+    identity: what the fingerprint is made of, to say what has changed.
+    unusable: slides whose header shows that they are bad; none of them is in a bag.
     """
 
     info: CohortInfo
@@ -43,6 +48,8 @@ class Cohort:
     folds: tuple[Fold, ...]
     encoder: Encoder
     fingerprint: str
+    identity: CohortIdentity | None = None
+    unusable: tuple[SkippedSlide, ...] = ()
 
     @property
     def code(self) -> str:
@@ -62,13 +69,19 @@ class Study:
 
 
 def open_study(
-    folder: str | Path, *, encoder: str | None = None, cohorts: Sequence[str] | None = None, seed: int = 0
+    folder: str | Path,
+    *,
+    encoder: str | None = None,
+    cohorts: Sequence[str] | None = None,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
 ) -> Study:
     """Open and check the study in `folder`.
 
     `encoder` defaults to the first one of study.yaml, `cohorts` (any case) to those study.yaml lists, else to those of
     the registry that have a label table. Splits that are not there are made, seeded by study.yaml's `seed` or else by
-    `seed`, and written beside the study; splits that are there are never rewritten.
+    `seed`, and written beside the study; splits that are there are never rewritten. The first opening reads every slide
+    once, to know its content again; `report` is called with the bytes read so far and in all.
     Raises StudyError with everything that is wrong: file, row, patient, slide, and what to do.
     """
     folder = Path(folder)
@@ -81,7 +94,9 @@ def open_study(
     except StudyError:
         faults.raise_any()  # what is wrong in study.yaml itself is the likely cause
         raise
-    return _Opening(folder, settings, chosen, faults, seed).open(listed, selected, required=cohorts is not None)
+    return _Opening(folder, settings, chosen, faults, seed).open(
+        listed, selected, required=cohorts is not None, report=report
+    )
 
 
 def _choose_encoder(settings: StudySettings, name: str | None) -> Encoder:
@@ -128,12 +143,20 @@ class _Opening:
         self.seed = seed if settings.seed is None else settings.seed
         self.leave_out = settings.unmatched == "leave_out"
         self.files = SlideFiles(folder, encoder.features)
+        self.cache = digest_cache(folder)
         self.counts: dict[str, dict[str, int]] = {}
         self.warnings: list[str] = []
 
-    def open(self, listed: Sequence[str], selected: Sequence[str], *, required: bool) -> Study:
+    def open(
+        self,
+        listed: Sequence[str],
+        selected: Sequence[str],
+        *,
+        required: bool,
+        report: Callable[[int, int], None] | None,
+    ) -> Study:
         tables = {code: self._labels(code) for code in listed if code in selected}
-        slides = {code: self._slides(code, table) for code, table in tables.items()}
+        slides = self._slides(tables)
         # Where a table could not be made out, its slides would all seem to be nobody's.
         if all(table.rows for table in tables.values()) and "no project" not in {f.kind for f in self.faults.found}:
             self._strangers([code for code in listed if code not in selected])
@@ -149,7 +172,9 @@ class _Opening:
         present = [code for code in tables if code not in empty]
         if empty:
             self.warnings.append(f"left out, as none of their patients has features: {', '.join(empty)}")
-        cohorts = {code: self._cohort(code, labels[code], slides[code], splits[code]) for code in present}
+        paths = [path for code in present for path in slides[code].frame["path"]]
+        contents = slide_digests(paths, self.cache, report)
+        cohorts = {code: self._cohort(code, labels[code], slides[code], splits[code], contents) for code in present}
         self._count_labels(cohorts)
         return Study(self.folder, self.settings.name, self.encoder, cohorts, (*self._counted(), *self.warnings))
 
@@ -159,12 +184,21 @@ class _Opening:
         self._count("rows that name no patient are left out", code, table.without_patient)
         return table
 
-    def _slides(self, code: str, table: LabelTable) -> SlideTable:
-        found = locate_slides(code, table, self.files, self.faults, shown=self._shown, leave_out=self.leave_out)
+    def _slides(self, tables: Mapping[str, LabelTable]) -> dict[str, SlideTable]:
+        files, faults, leave_out = self.files, self.faults, self.leave_out
+        found = {
+            code: locate_slides(code, table, files, faults, shown=self._shown, leave_out=leave_out)
+            for code, table in tables.items()
+        }
+        known = known_headers((path for slides in found.values() for path in slides.frame["path"]), self.cache)
+        return {code: self._checked(code, slides, known) for code, slides in found.items()}
+
+    def _checked(self, code: str, found: SlideTable, known: Mapping[str, tuple[int, int]]) -> SlideTable:
         self._count("patients without features are left out", code, found.patients_without)
         self._count("slides without a feature file are left out", code, found.slides_without)
-        checked, unreadable = check_headers(found, self.encoder, self.faults, shown=self._shown)
-        self.warnings += unreadable
+        checked = check_headers(code, found, self.encoder, self.faults, shown=self._shown, known=known)
+        told = [replace(slide, path=self._shown(slide.path)) for slide in checked.unusable]
+        self.warnings += [f"{code}: {line}" for line in skipped_by_reason(told)]
         return checked
 
     def _strangers(self, unselected: Sequence[str]) -> None:
@@ -216,7 +250,14 @@ class _Opening:
         folds = range(self.settings.folds)
         return [study_path(self.folder, self.settings.splits, cohort=code, fold=fold) for fold in folds]
 
-    def _cohort(self, code: str, labels: pd.DataFrame, slides: SlideTable, splits: tuple[Fold, ...] | None) -> Cohort:
+    def _cohort(
+        self,
+        code: str,
+        labels: pd.DataFrame,
+        slides: SlideTable,
+        splits: tuple[Fold, ...] | None,
+        contents: Mapping[str, str | None],
+    ) -> Cohort:
         if splits is None:
             splits = make_splits(labels, self.settings.folds, self.seed, code)
             paths = self._split_paths(code)
@@ -227,14 +268,10 @@ class _Opening:
                     f"{paths[0]}: cannot be written ({error.strerror}); splits are made once and kept, so make the "
                     "folder writable or give `splits` in study.yaml an absolute path elsewhere"
                 ) from error
-        fingerprint = digest(
-            labels.reset_index().to_dict("list"),
-            [[fold.train, fold.test, fold.validation] for fold in splits],
-            slides.frame[["patient_id", "slide", "patches"]].to_dict("list"),
-            slides.bytes,
-            [self.encoder.name, self.encoder.dim],
-        )
-        return Cohort(cohort_info(code), labels, slides.frame, splits, self.encoder, fingerprint)
+        encoder, frame = self.encoder, slides.frame
+        identity = cohort_identity(encoder.name, encoder.dim, labels, splits, frame, contents)
+        fingerprint = identity.fingerprint
+        return Cohort(cohort_info(code), labels, frame, splits, encoder, fingerprint, identity, slides.unusable)
 
     def _count_labels(self, cohorts: dict[str, Cohort]) -> None:
         owners: dict[str, int] = {}

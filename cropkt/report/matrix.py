@@ -70,7 +70,8 @@ def draw_matrix(matrix: pd.DataFrame, path: Path, *, title: str, subtitle: str =
     if subtitle:
         axes.text(1, -0.012, subtitle, transform=axes.transAxes, ha="right", va="top", fontsize=8, color="#444444")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=160, metadata={"Software": None} if path.suffix == ".png" else None)
+        kind = path.suffix.removeprefix(".")
+        figure.savefig(temporary, format=kind, dpi=160, metadata={"Software": None} if kind == "png" else None)
     plt.close(figure)
 
 

@@ -1,5 +1,6 @@
 """Bags hold what the files hold, once, in a known order; bad slides are left out and named."""
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,8 @@ import torch
 from small_studies import slide_values
 
 from cropkt.data import bags as bags_module
-from cropkt.data.bags import Bags, read_bags
+from cropkt.data.bags import Bags, read_bags, read_slides
+from cropkt.data.slide_faults import SkippedSlide, SlideFault, skipped_by_reason
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import StudyError
 
@@ -118,14 +120,38 @@ def rewrite(path: Path, shape: tuple[int, ...]) -> None:
         file["features"] = np.ones(shape, np.float32)
 
 
+def zeros(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["features"][0, :3] = 0
+
+
+def killed(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features", shape=(5, 6), dtype="f4", chunks=(1, 6))[:2] = 1
+
+
+def billion(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("features", shape=(10**9, 6), dtype="f4", chunks=(1000, 6))[:2] = 1
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 SPOILT = {
-    nan: "1 of 5 patches have NaN or infinite features",
-    infinite: "2 of 5 patches have NaN or infinite features",
-    empty: "holds 0 patches",
-    narrower: "width 5",
-    longer: "holds 50 patches",
-    damaged: "cannot be read",
-    gone: "does not exist",
+    nan: (SlideFault.NOT_FINITE, "1 of 5 patches have NaN or infinite features"),
+    infinite: (SlideFault.NOT_FINITE, "2 of 5 patches have NaN or infinite features"),
+    zeros: (SlideFault.ZEROS, "3 of 5 patches have features that are all zero"),
+    killed: (SlideFault.UNWRITTEN, "3 of 5 chunks of its features were never written"),
+    billion: (SlideFault.UNWRITTEN, "999,999 of 1,000,000 chunks"),
+    empty: (SlideFault.NO_PATCHES, "has no patches"),
+    narrower: (SlideFault.WIDTH, "width 5"),
+    longer: (SlideFault.CHANGED, "holds 50 patches"),
+    damaged: (SlideFault.UNREADABLE, "cannot be read"),
+    gone: (SlideFault.MISSING, "does not exist"),
+    pipe: (SlideFault.NOT_A_FILE, "is a named pipe"),
 }
 
 
@@ -134,20 +160,22 @@ def test_a_slide_that_is_bad_when_read_is_left_out_and_named(small_study: Callab
     study = small_study("acc")
     cohort = opened(study)
     path = study.features("ACC", BAD)
+    kind, reason = SPOILT[spoil]
     spoil(path)
-    with pytest.warns(UserWarning, match=SPOILT[spoil]) as warned:
+    with pytest.warns(UserWarning, match=reason) as warned:
         bags = read_bags(cohort)
     (warning,) = warned
     assert f"acc: {path}, slide {BAD}, patient TCGA-AC-0003: " in str(warning.message)
     assert "extract it again" in str(warning.message)
     (skipped,) = bags.skipped
     assert (skipped.cohort, skipped.slide, skipped.patient, skipped.path) == ("acc", BAD, "TCGA-AC-0003", str(path))
+    assert (skipped.kind, skipped.passing) == (kind, kind == SlideFault.CHANGED)
 
     # The patient goes on with the other slide, and every other bag is what it was.
     other = cohort.slides[cohort.slides["slide"] != BAD]
     for patient in cohort.labels.index:
         np.testing.assert_array_equal(bag(bags, patient), expected(replace(cohort, slides=other), patient))
-    with pytest.raises(StudyError, match=SPOILT[spoil]):
+    with pytest.raises(StudyError, match=reason):
         read_bags(cohort, strict=True)
 
 
@@ -163,21 +191,80 @@ def test_a_patient_without_a_good_slide_has_no_bag(small_study: Callable, spoil:
     np.testing.assert_array_equal(bag(bags, "TCGA-AC-0005"), expected(cohort, "TCGA-AC-0005"))
 
 
-@pytest.mark.parametrize("spoil", [empty, damaged])
+LASTING = [empty, damaged, killed, billion, pipe, narrower]
+
+
+@pytest.mark.parametrize("spoil", LASTING, ids=lambda spoil: spoil.__name__)
 def test_a_slide_that_was_bad_when_the_study_was_opened_is_left_out(small_study: Callable, spoil: Callable) -> None:
     study = small_study("acc")
     spoil(study.features("ACC", BAD))
-    with pytest.warns(UserWarning, match="has no patches|cannot be read"):
-        bags = read_bags(opened(study))
-    assert [slide.slide for slide in bags.skipped] == [BAD]
+    cohort = opened(study)
+    with pytest.warns(UserWarning, match=BAD):
+        bags = read_bags(cohort)
+    assert [(slide.slide, slide.kind, slide.passing) for slide in bags.skipped] == [(BAD, SPOILT[spoil][0], False)]
+    (known,) = cohort.unusable
+    assert (known.slide, known.kind) == (BAD, SPOILT[spoil][0])
+
+
+def test_a_slide_the_disk_could_not_read_once_is_told_from_a_bad_one(
+    small_study: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result made without it must not count as whole: it may be there the next time."""
+    cohort = opened(small_study("acc"))
+    original = h5py.Dataset.read_direct
+
+    def failing(dataset: h5py.Dataset, *arguments: object) -> None:
+        if BAD in dataset.file.filename:
+            raise OSError(5, "Input/output error")
+        original(dataset, *arguments)
+
+    monkeypatch.setattr(h5py.Dataset, "read_direct", failing)
+    with pytest.warns(UserWarning, match=r"cannot be read now \(Input/output error\)"):
+        (skipped,) = read_bags(cohort).skipped
+    assert (skipped.slide, skipped.kind, skipped.passing) == (BAD, SlideFault.DISK, True)
+
+
+def test_a_slide_that_recovered_since_the_study_was_opened_is_used_by_the_next_run(small_study: Callable) -> None:
+    study = small_study("acc")
+    path = study.features("ACC", BAD)
+    whole = path.read_bytes()
+    damaged(path)
+    cohort = opened(study)
+    path.write_bytes(whole)
+    with pytest.warns(UserWarning, match="can be now; run again to use it"):
+        (skipped,) = read_bags(cohort).skipped
+    assert (skipped.kind, skipped.passing) == (SlideFault.CHANGED, True)
+    assert read_bags(opened(study)).skipped == ()
 
 
 def test_large_but_finite_features_are_no_fault(small_study: Callable) -> None:
     study = small_study("acc")
-    study.write_slide("ACC", BAD, np.full((5, 6), 3e38, np.float32))
+    study.write_slide("ACC", BAD, np.full((5, 6), 9e7, np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_bags(opened(study)).skipped == ()
+
+
+def test_slides_of_no_study_are_left_out_by_the_same_rules(small_study: Callable) -> None:
+    study = small_study("acc")
+    good, bad = study.features("ACC", ONLY), study.features("ACC", BAD)
+    narrower(bad)
+    with pytest.warns(UserWarning, match="has 5 features, not 6"):
+        bags = read_slides([("p", good), ("q", bad)], 6)
+    assert bags.patients == ("p",)
+    assert [slide.kind for slide in bags.skipped] == [SlideFault.WIDTH]
+
+
+def test_slides_left_out_are_counted_one_line_a_reason() -> None:
+    def slide(number: int, kind: SlideFault) -> SkippedSlide:
+        return SkippedSlide("acc", f"s{number}", f"p{number}", f"s{number}.h5", kind, f"reason {number}")
+
+    skipped = [slide(1, SlideFault.ZEROS), slide(2, SlideFault.MISSING), slide(3, SlideFault.MISSING)]
+    assert skipped_by_reason(skipped) == [
+        "2 slides left out, no such file (e.g. s2.h5, patient p2, slide s2: reason 2)",
+        "1 slide left out, patches whose features are all zero (s1.h5, patient p1, slide s1: reason 1)",
+    ]
+    assert skipped_by_reason([]) == []
 
 
 def test_a_cohort_without_a_good_slide_is_an_error(small_study: Callable) -> None:

@@ -13,7 +13,7 @@ from cropkt.experiments.routing.pictures import draw_search, importances, trial_
 from cropkt.experiments.routing.search import best_trial, default_values
 from cropkt.experiments.routing.space import SearchSpace
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
-from cropkt.files import atomic_path
+from cropkt.files import atomic_path, is_temporary
 from cropkt.report.page import remake_report
 from cropkt.report.sections.routing import draw_routing, section_body
 from cropkt.report.sections.store import store_section
@@ -68,7 +68,7 @@ def _draw(outcome: RoutingOutcome, target: str, pairs: pd.DataFrame, spaces: Map
     folder = outcome.job.folder(target).path
     figure = draw_routing(target, _of(outcome.methods, target), _of(outcome.gates, target), _of(pairs, target))
     with atomic_path(folder / "routing.png") as temporary:
-        figure.savefig(temporary, dpi=100)
+        figure.savefig(temporary, format="png", dpi=100)
     plt.close(figure)
     for kind, space in spaces.items():
         table = trial_table(_trials(outcome, kind, target), default_values(outcome.job, space))
@@ -127,5 +127,6 @@ def _log(
             histories[f"inner_c_index/{kind}/fold_{fold}"] = complete
     files = [path for path in sorted(folder.path.glob("*.*")) if path.is_file()]
     files += [path for name in ("router", "folds") for path in sorted((folder.path / name).glob("fold_*"))]
+    files = [path for path in files if not is_temporary(path)]
     entry = Analysis("routing", f"router for {target}", parameters, metrics, histories, (*files, report))
     return log_analysis(run.results, run.study.name, config.tracking, entry)

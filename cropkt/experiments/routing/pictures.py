@@ -71,7 +71,7 @@ def draw_search(path: Path, target: str, table: pd.DataFrame, space: SearchSpace
     _draw_coordinates(lines, table, space)
     figure.suptitle(f"{target}: search for the {space.kind}, {len(table)} trials over {table['fold'].nunique()} folds")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
     return path
 

@@ -79,7 +79,6 @@ def sample_cohort(cohort: Cohort, patches: int, seed: int) -> FeatureSample:
 
 def _usable(path: str) -> np.ndarray | None:
     try:
-        features = read_features(path)
+        return read_features(path)
     except FeatureFileError:
         return None
-    return features if np.isfinite(features.sum(dtype=np.float64)) else None

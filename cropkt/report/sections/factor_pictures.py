@@ -65,7 +65,7 @@ def draw_all(out: Path, analysis: Analysis, pairs: pd.DataFrame) -> dict[str, Pa
 def save(path: Path, figure: Figure) -> Path:
     """Write `figure` to `path` (.png) and let go of it."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
     plt.close(figure)
     return path
 
