@@ -1,6 +1,9 @@
 """How a source model is trained. The defaults are the published settings (CROPKT, section 4.1)."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 from cropkt.errors import ConfigError
 
@@ -30,22 +33,24 @@ class TrainingConfig:
     drop_partial_update: bool = False
 
     def __post_init__(self) -> None:
-        for field, lowest in (
-            ("epochs", 1),
-            ("bags_per_update", 1),
-            ("warmup_epochs", 0),
-            ("weight_decay", 0),
-        ):
-            if getattr(self, field) < lowest:
-                raise ConfigError(f"training.{field} is {getattr(self, field)}; it must be {lowest} or more")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
-        if not 0 <= self.censored_weight <= 1:
-            raise ConfigError(f"training.censored_weight is {self.censored_weight}; it must be between 0 and 1")
+        for field, lowest in (("epochs", 1), ("bags_per_update", 1), ("warmup_epochs", 0)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise ConfigError(f"training.{field} is {value!r}; it must be a whole number of {lowest} or more")
+        self._check_number("learning_rate", lambda value: value > 0, "above 0")
+        self._check_number("weight_decay", lambda value: value >= 0, "0 or more")
+        self._check_number("censored_weight", lambda value: 0 <= value <= 1, "between 0 and 1")
+        self._check_number("clamp", lambda value: 0 < value < 1, "above 0 and below 1")
         if self.loss not in LOSSES:
             raise ConfigError(f"training.loss {self.loss!r} is unknown; choose one of {', '.join(LOSSES)}")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"training.schedule {self.schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}")
+
+    def _check_number(self, field: str, allowed: Callable[[float], bool], meaning: str) -> None:
+        value = getattr(self, field)
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not allowed(value):
+            raise ConfigError(f"training.{field} is {value!r}; it must be a number {meaning}")
 
     def updates_per_epoch(self, bags: int) -> int:
         """Updates an epoch makes of `bags` training bags.
