@@ -1,14 +1,17 @@
 """Faults of a study, collected over all its files and told together, so that one reading mends them all."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import zip_longest
 
 from cropkt.errors import StudyError
 
 SHOWN_FAULTS = 20
 SHOWN_PER_SOURCE = 3
+LONGEST_TOLD = 1000
+"""Characters of a cell or name, however long, that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,25 @@ class Faults:
 
     study: str
     found: list[Fault] = field(default_factory=list)
+    known: set[Fault] = field(default_factory=set)
 
     def add(
         self, kind: str, file: str, what: str, to_do: str, at: Place = NOWHERE, *, source: str | None = None
     ) -> None:
         """Note `what` is wrong in `file` at a place, and what `to_do`.
 
-        Of many faults of a kind in one `source` (default: the file; a folder of features) only a few are told.
+        Of many faults of a kind in one `source` (default: the file; a folder of features) only a few are told. The same
+        fault found again (one table may serve several cohorts) is one fault.
         """
         where = [file]
         where += [f"row {at.row}"] if at.row is not None else []
         where += [f"patient {at.patient}"] if at.patient else []
         where += [f"slide {at.slide}"] if at.slide else []
-        self.found.append(Fault(kind, f"{', '.join(where)}: {what}; {to_do}", source or file))
+        told = (text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}..." for text in (", ".join(where), what))
+        fault = Fault(kind, f"{': '.join(told)}; {to_do}", source or file)
+        if fault not in self.known:
+            self.known.add(fault)
+            self.found.append(fault)
 
     def raise_any(self) -> None:
         """Raise StudyError naming every kind of fault found, if there is any."""
@@ -87,3 +96,9 @@ def _few_of_each_source(faults: Iterable[Fault]) -> list[Fault]:
         by_source.setdefault(fault.source, []).append(fault)
     turns = zip_longest(*(of_source[:SHOWN_PER_SOURCE] for of_source in by_source.values()))
     return [fault for turn in turns for fault in turn if fault is not None]
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """`did you mean 'folds'? ` for the entry of `known` nearest to `word`, or an empty string."""
+    near = get_close_matches(word.lower()[:100], list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cropkt.data.settings import suggestion
+from cropkt.data.faults import suggestion
 from cropkt.errors import ConfigError
 from cropkt.models.fusion import FusionSettings
 from cropkt.models.mil import Architecture

@@ -1,10 +1,11 @@
 """One person is one person, however the id is written."""
 
 import hashlib
+import time
 
 import pytest
 
-from cropkt.data.persons import patient_id, person_digest, person_of, tissue_source_site
+from cropkt.data.persons import is_rule, patient_id, person_digest, person_of, tissue_source_site
 
 
 @pytest.mark.parametrize(
@@ -37,10 +38,31 @@ def test_ids_equal_but_for_case_are_one_person_and_others_are_not() -> None:
     assert person_of("GLA-7A-01A") != person_of("GLA-7A-06A")
 
 
-def test_a_rule_says_which_part_of_an_id_is_the_patient() -> None:
-    rule = r"^(GLA-\d+)-"
-    assert patient_id("GLA-12-biopsy", rule) == patient_id("GLA-12-resection", rule) == "GLA-12"
-    assert patient_id("other", rule) == "other"
+@pytest.mark.parametrize(
+    ("rule", "written", "patient"),
+    [
+        ("first 7", "GLA-012-biopsy", "GLA-012"),
+        ("first 7", "GLA-01", ""),
+        ("{patient}_*", "S21_a_b", "S21"),
+        ("{patient}_*", "S21", ""),
+        ("{patient}-???", "GLA-012-01A", "GLA-012"),
+        ("block ?? {patient}", "block 07 GLA.1", "GLA.1"),
+    ],
+)
+def test_a_rule_says_which_part_of_an_id_is_the_patient(rule: str, written: str, patient: str) -> None:
+    assert is_rule(rule)
+    assert patient_id(written, rule) == patient
+
+
+@pytest.mark.parametrize("rule", ["first", "first 0", "first 100", "patient", "{patient", "{patient}{patient}", "****"])
+def test_what_is_no_rule_is_known(rule: str) -> None:
+    assert not is_rule(rule)
+
+
+def test_the_slowest_rule_answers_at_once() -> None:
+    start = time.process_time()
+    assert patient_id("a" * 200 + "b", "*a*a{patient}*ac") == ""
+    assert time.process_time() - start < 10
 
 
 def test_digests_tell_persons_apart_and_not_who_they_are() -> None:
