@@ -173,6 +173,10 @@ class _Reading:
         needed, cohort = self.columns.needed(), self.columns.cohort
         kept = [row for row in table.rows if any(row.cells[name] for name in needed)]
         kept = [row for row in kept if cohort is None or in_cohort(row.cells[cohort], source.members)]
+        if cohort is not None and not kept:
+            what, to_do = f"column {cohort} has no row of {' or '.join(sorted(source.members))}", "mend that column"
+            self.faults.add("cohort without rows", source.file, what, f"{to_do}, or leave the cohort out")
+            self.unreadable = True
         coding = complete_coding(self.columns.event, (row.cells[self.columns.event.column] for row in kept))
         for row in kept:
             self._add_row(row, source, coding)

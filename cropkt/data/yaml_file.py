@@ -68,7 +68,9 @@ def load_yaml(path: Path) -> dict[Any, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", row {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise StudyError(f"{path}{where}: not valid YAML ({problem}); mend that line") from error
+        raise StudyError(
+            f"{path}{where}: not valid YAML ({problem}); mend that line (a text with {{ : or # needs quotes)"
+        ) from error
     except ValueError as error:  # a date that is none, a number of thousands of digits
         raise StudyError(f"{path}: not valid YAML ({str(error)[:100]}); put the value in quotes") from error
     if not isinstance(values, dict):
