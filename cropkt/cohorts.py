@@ -60,6 +60,13 @@ def _read_table(table: str) -> dict[str, CohortInfo]:
 COHORTS: dict[str, CohortInfo] = _read_table(_TABLE)
 """The registry, by lower-case code, large cohorts first."""
 
+RESERVED = (
+    *("chance", "random", "size", "mean_cox", "self", "null", "oracle", "honest"),
+    *("project", "site", "clinical", "ensemble", "own", "transfer", "all", "none", "nan", "na"),
+)
+"""Names no cohort may have: baselines and methods stand beside cohorts in results, flags say `all`, and tables are read
+back with nan, na, null and none as missing values."""
+
 
 def cohort_info(code: str) -> CohortInfo:
     """The registry's entry for `code` (any case), or a bare one for a cohort of the user's own."""

@@ -22,7 +22,7 @@ class CheckpointError(InputError):
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """`did you mean 'folds'? ` for the entry of `known` nearest to `word`, or an empty string."""
-    near = get_close_matches(word.lower(), list(known), n=1)
+    near = get_close_matches(word.lower()[:100], list(known), n=1)
     return f"did you mean {near[0]!r}? " if near else ""
 
 

@@ -9,6 +9,8 @@ from cropkt.errors import StudyError
 
 SHOWN_FAULTS = 20
 SHOWN_PER_SOURCE = 3
+LONGEST_TOLD = 1000
+"""Characters of a cell or name, however long, that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,25 @@ class Faults:
 
     study: str
     found: list[Fault] = field(default_factory=list)
+    known: set[Fault] = field(default_factory=set)
 
     def add(
         self, kind: str, file: str, what: str, to_do: str, at: Place = NOWHERE, *, source: str | None = None
     ) -> None:
         """Note `what` is wrong in `file` at a place, and what `to_do`.
 
-        Of many faults of a kind in one `source` (default: the file; a folder of features) only a few are told.
+        Of many faults of a kind in one `source` (default: the file; a folder of features) only a few are told. The same
+        fault found again (one table may serve several cohorts) is one fault.
         """
         where = [file]
         where += [f"row {at.row}"] if at.row is not None else []
         where += [f"patient {at.patient}"] if at.patient else []
         where += [f"slide {at.slide}"] if at.slide else []
-        self.found.append(Fault(kind, f"{', '.join(where)}: {what}; {to_do}", source or file))
+        told = (text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}..." for text in (", ".join(where), what))
+        fault = Fault(kind, f"{': '.join(told)}; {to_do}", source or file)
+        if fault not in self.known:
+            self.known.add(fault)
+            self.found.append(fault)
 
     def raise_any(self) -> None:
         """Raise StudyError naming every kind of fault found, if there is any."""

@@ -1,12 +1,15 @@
 """Cross-validation folds: read from the study's split files, or made once and written beside the study.
 
 A split file is a table with columns `train`, `test` and, optionally, `validation` (or `val`) of patient ids, the
-shorter columns padded with blanks; there is one file a fold.
+shorter columns padded with blanks; there is one file a fold. Files with other columns need `splits_columns` in
+study.yaml: in those of SurvPath and MCAT, with `train` and `val` alone, `val` is the test set.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 
@@ -14,6 +17,11 @@ import numpy as np
 import pandas as pd
 
 from cropkt.data.faults import Faults, Place
+from cropkt.data.persons import TCGA, patient_id, person_of
+from cropkt.data.schema import PARTS
+from cropkt.data.slide_names import slide_id
+from cropkt.data.tables import read_table
+from cropkt.data.text_files import TextFileError
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
 from cropkt.seeds import generator
@@ -68,75 +76,174 @@ def write_splits(paths: Sequence[Path], splits: Sequence[Fold]) -> None:
             writer.writerows(zip_longest(fold.train, fold.test, fillvalue=""))
 
 
-def read_splits(
-    paths: Sequence[Path], files: Sequence[str], patients: set[str], faults: Faults, *, leave_out: bool
-) -> tuple[tuple[Fold, ...], int]:
-    """The folds in `paths` and how many of their patients have no label; `files` is how messages name them.
+@dataclass(frozen=True)
+class SplitPatients:
+    """Who the ids of split files may name: the cohort's `patients`, and whose each slide is.
 
-    With `leave_out` patients without a label are dropped and counted, else they are faults. A patient named twice in
-    one column counts once.
+    `rule` says which part of an id is the patient (`persons.patient_id`).
+    """
+
+    patients: frozenset[str]
+    slides: Mapping[str, str]
+    rule: str = TCGA
+
+    @cached_property
+    def by_person(self) -> dict[str, str]:
+        """Patient ids by person."""
+        return {person_of(patient): patient for patient in self.patients}
+
+    def patient(self, written: str) -> str | None:
+        """The patient `written` names, itself or by one of the patient's slides; None where it names nobody known."""
+        if written in self.patients:
+            return written
+        of_slide = self.slides.get(slide_id(written))
+        return of_slide or self.by_person.get(person_of(patient_id(written, self.rule) or written))
+
+    def is_slide(self, written: str) -> bool:
+        """Is `written` the name of a slide, and of no patient?"""
+        return written not in self.patients and slide_id(written) in self.slides
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The folds of a cohort's split files, and how many of their ids name nobody known, and how many a slide."""
+
+    folds: tuple[Fold, ...]
+    unknown: int
+    slides: int
+
+
+def read_splits(
+    paths: Sequence[Path],
+    files: Sequence[str],
+    known: SplitPatients,
+    faults: Faults,
+    *,
+    leave_out: bool,
+    columns: Mapping[str, str] | None = None,
+) -> SplitFiles:
+    """The folds in `paths`; `files` is how messages name them.
+
+    `columns` has the column of each part (train, test, validation); without it they are called so. Ids of slides are
+    read as their patients. With `leave_out` ids that name nobody are dropped and counted, else they are faults. A
+    patient named twice in one column counts once.
     """
     unknown: set[str] = set()
+    slides: set[str] = set()
     splits = []
     for path, file in zip(paths, files, strict=True):
-        rows = _read_columns(path, file, faults)
-        for column, ids in rows.items():
-            for patient, row in ids.items():
-                if patient in patients:
+        written = _read_columns(path, file, columns, faults)
+        parts: dict[str, dict[str, int]] = {}
+        of_slides: set[str] = set()
+        for part, ids in written.items():
+            parts[part] = {}
+            for id_, row in ids.items():
+                patient = known.patient(id_)
+                if patient is None:
+                    unknown.add(id_)
                     continue
-                unknown.add(patient)
-                if not leave_out:
-                    what = f"in {column}, but not in the labels"
-                    to_do = "label the patient, take it out of the split, or set `unmatched: leave_out`"
-                    faults.add("split patient without label", file, what, to_do, Place(row, patient))
-        _check_overlap(rows, file, faults)
-        parts = [tuple(rows.get(column, ())) for column in ("train", "test", "validation")]
-        splits.append(Fold(*parts).keep(patients))
+                parts[part].setdefault(patient, row)
+                if known.is_slide(id_):
+                    slides.add(id_)
+                    of_slides.add(patient)
+        if not leave_out:
+            _tell_unknown(written, known, file, faults)
+        _check_overlap(parts, of_slides, file, faults)
+        splits.append(Fold(*(tuple(parts.get(part, ())) for part in PARTS)))
     _check_tested_once(splits, files, faults)
-    return tuple(splits), len(unknown)
+    return SplitFiles(tuple(splits), len(unknown), len(slides))
 
 
-def _read_columns(path: Path, file: str, faults: Faults) -> dict[str, dict[str, int]]:
-    """Patient ids of every column in the file's order, each with its row."""
+def check_kept(
+    folds: Sequence[Fold], kept: Sequence[Fold], files: Sequence[str], why: Mapping[str, str], faults: Faults
+) -> None:
+    """A fold in which no training or test patient is left is a fault; `why` says why each patient is not kept."""
+    for fold, rest, file in zip(folds, kept, files, strict=True):
+        for part, before, after in (("train", fold.train, rest.train), ("test", fold.test, rest.test)):
+            if before and not after:
+                reasons = Counter(why.get(patient, "left out") for patient in before)
+                said = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+                what = f"none of the {len(before)} patients in {part} is left ({said})"
+                to_do = "add what is missing, remove all of the cohort's splits to have them made, or leave it out"
+                faults.add("empty fold", file, what, to_do)
+
+
+def _tell_unknown(written: Mapping[str, Mapping[str, int]], known: SplitPatients, file: str, faults: Faults) -> None:
+    ids = [(part, id_, row) for part, of_part in written.items() for id_, row in of_part.items()]
+    strange = [item for item in ids if known.patient(item[1]) is None]
+    if len(ids) > 1 and len(strange) == len(ids):
+        what = f"none of its {len(ids)} ids is in the labels (the first is {ids[0][1]!r})"
+        to_do = "if they are slides, name the column of slides in the labels; if another cohort's, mend `splits`"
+        faults.add("split of other patients", file, what, to_do)
+        return
+    for part, id_, row in strange:
+        to_do = "label the patient, take it out of the split, or set `unmatched: leave_out`"
+        faults.add("split patient without label", file, f"in {part}, but not in the labels", to_do, Place(row, id_))
+
+
+def _read_columns(
+    path: Path, file: str, columns: Mapping[str, str] | None, faults: Faults
+) -> dict[str, dict[str, int]]:
+    """By part the ids in the file's order, each with its row."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            names = [(name or "").strip() for name in reader.fieldnames or []]
-            reader.fieldnames = ["validation" if name == "val" else name for name in names]
-            columns: dict[str, dict[str, int]] = {
-                name: {} for name in ("train", "test", "validation") if name in reader.fieldnames
-            }
-            for line in reader:
-                for name, ids in columns.items():
-                    patient = (line[name] or "").strip()
-                    if patient:
-                        ids.setdefault(patient, reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        faults.add("unreadable table", file, f"cannot be read ({error})", "give a comma-separated table in UTF-8")
+        table = read_table(path)
+    except (FileNotFoundError, TextFileError) as error:
+        reason, to_do = getattr(error, "reason", "there is no such file"), getattr(error, "to_do", "mend `splits`")
+        faults.add("unreadable table", file, reason, to_do)
         return {}
-    for name in ("train", "test"):
-        if name not in columns:
-            what = f"no column {name} (it has {', '.join(names) or 'none'})"
-            faults.add("missing column", file, what, "a split needs train and test, optionally validation")
-        elif not columns[name]:
-            faults.add("empty split", file, f"column {name} names no patient", "fill it, or remove all splits")
-    return columns
+    wanted = dict(columns) if columns is not None else _usual_columns(table.columns)
+    if missing := [name for name in wanted.values() if name not in table.columns]:
+        there = ", ".join(name for name in table.columns if name) or "none"
+        to_do = "a split needs train and test, optionally validation; other names go under `splits_columns`"
+        if columns is None and "val" in table.columns:
+            what = "where SurvPath and MCAT write two columns, val is the test set"
+            to_do = f"{what}: say so with `splits_columns: {{train: train, test: val}}` in study.yaml"
+        faults.add("missing column", file, f"no column {', '.join(missing)} (it has {there})", to_do)
+        return {}
+    parts: dict[str, dict[str, int]] = {part: {} for part in wanted}
+    for row in table.rows:
+        for part, name in wanted.items():
+            if row.cells[name]:
+                parts[part].setdefault(row.cells[name], row.row)
+    for part in ("train", "test"):
+        if not parts[part]:
+            what = f"column {wanted[part]} names no patient"
+            faults.add("empty split", file, what, "fill it, or remove all of the cohort's splits to have them made")
+    return parts
 
 
-def _check_overlap(rows: Mapping[str, Mapping[str, int]], file: str, faults: Faults) -> None:
+def _usual_columns(there: Sequence[str]) -> dict[str, str]:
+    wanted = {"train": "train", "test": "test"}
+    validation = next((name for name in ("validation", "val") if name in there), None)
+    return wanted | ({"validation": validation} if validation and "test" in there else {})
+
+
+def _check_overlap(
+    parts: Mapping[str, Mapping[str, int]], of_slides: Collection[str], file: str, faults: Faults
+) -> None:
     for one, other in (("train", "test"), ("validation", "test"), ("train", "validation")):
-        for patient, row in rows.get(other, {}).items():
-            if patient in rows.get(one, {}):
-                what = f"in {other}, and in {one} in row {rows[one][patient]}"
+        for patient, row in parts.get(other, {}).items():
+            if patient in parts.get(one, {}):
+                what = f"in {other}, and in {one} in row {parts[one][patient]}"
                 to_do = "a fold may use a patient once; take it out of one list"
+                if patient in of_slides:
+                    to_do = "the file lists slides, and this patient's are on both sides; split by patient"
                 faults.add(f"patient in {one} and {other}", file, what, to_do, Place(row, patient))
 
 
 def _check_tested_once(splits: Sequence[Fold], files: Sequence[str], faults: Faults) -> None:
     first: dict[str, str] = {}
+    tests = {frozenset(fold.test) for fold in splits if fold.test}
+    if len(splits) > 1 and len(tests) == 1 and all(fold.test for fold in splits):
+        what = f"the {len(splits)} files have the same test patients"
+        to_do = "this is one held-out set and no cross-validation; test every patient in one fold"
+        faults.add("patient tested twice", files[0], what, to_do)
+        return
     for fold, file in zip(splits, files, strict=True):
         for patient in fold.test:
             if first.setdefault(patient, file) != file:
                 what = f"in test here and in {first[patient]}"
-                to_do = "cross-validation tests a patient in one fold"
+                to_do = (
+                    "cross-validation tests a patient in one fold; repeated random splits overlap and cannot be used"
+                )
                 faults.add("patient tested twice", file, what, to_do, Place(patient=patient))

@@ -46,15 +46,18 @@ def locate_slides(
     for row in table.rows:
         if not row.slide or not row.project:
             continue
-        folder, name = files.expected(cohort=cohort, project=row.project, patient=row.patient, slide=row.slide)
-        paths = files.find(folder, name)
+        places = files.expected(cohort=cohort, project=row.project, patient=row.patient, slide=row.slide)
+        paths = files.find(places)
+        folder, name = places[0]
         if len(paths) > 1:
-            what = f"{len(paths)} feature files: {', '.join(os.path.basename(path) for path in paths)}"
+            same_folder = len({os.path.dirname(path) for path in paths}) == 1
+            named = [os.path.basename(path) if same_folder else shown(path) for path in paths]
+            what = f"{len(paths)} feature files: {', '.join(named)}"
             at = Place(row.row, row.patient, row.slide)
             faults.add("duplicated slide", shown(folder), what, f"keep one, or name it {name}", at)
         if paths:
             found.append((row.patient, row.slide, paths[0]))
-        elif not files.listing(folder).exists:
+        elif not any(files.listing(where).exists for where, _ in places):
             absent_folders.setdefault(folder, []).append(row.patient)
         else:
             missing.setdefault(row.patient, []).append((row, os.path.join(folder, name)))
@@ -69,12 +72,12 @@ def locate_slides(
             faults.add("no feature folder", shown(folder), what, f"mend `features` in study.yaml, or {LEAVE_OUT}")
         for patient in without:
             if patient not in explained:
-                _patient_without(patients[patient], missing.get(patient, []), table.file, faults, shown)
+                _patient_without(patients[patient], missing.get(patient, []), table, faults, shown)
         for patient, rows in missing.items():
             for row, path in rows if patient in with_features else []:
                 at = Place(row.row, patient, row.slide)
                 what, to_do = f"there is no {shown(path)}", f"extract the slide, remove the row, or {LEAVE_OUT}"
-                faults.add("slide without features", table.file, what, to_do, at)
+                faults.add("slide without features", row.file, what, to_do, at)
 
     found.sort(key=lambda item: item[0])  # stable: a patient's slides stay in the table's order
     frame = pd.DataFrame(found, columns=["patient_id", "slide", "path"]).astype("str")
@@ -85,7 +88,7 @@ def locate_slides(
 def _patient_without(
     row: LabelRow,
     missing: list[tuple[LabelRow, str]],
-    file: str,
+    table: LabelTable,
     faults: Faults,
     shown: Callable[[str | Path], str],
 ) -> None:
@@ -94,9 +97,13 @@ def _patient_without(
         row, path = missing[0]
         slide, what = row.slide, f"no features: there is no {shown(path)}"
         to_do = f"extract the slide, remove the patient, or {LEAVE_OUT}"
+    elif table.columns.slide:
+        what = f"no features: {table.columns.slide} is empty"
+        to_do = f"name a slide, remove the patient, or {LEAVE_OUT}"
     else:
-        what, to_do = "no features: pathology_id is empty", f"name a slide, remove the patient, or {LEAVE_OUT}"
-    faults.add("patient without features", file, what, to_do, Place(row.row, row.patient, slide))
+        what = "no features: no file's name begins with the patient's id"
+        to_do = f"extract a slide, say in study.yaml under `columns` which column names the slide, or {LEAVE_OUT}"
+    faults.add("patient without features", row.file, what, to_do, Place(row.row, row.patient, slide))
 
 
 def check_headers(

@@ -7,21 +7,26 @@ Everything that is wrong is collected over the whole study and told in one Study
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from cropkt.cohorts import COHORTS, CohortInfo, cohort_info
+from cropkt.cohorts import CohortInfo, cohort_info
 from cropkt.data.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.faults import Faults
-from cropkt.data.folds import Fold, make_splits, read_splits, write_splits
+from cropkt.data.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
 from cropkt.data.identity import CohortIdentity, cohort_identity
-from cropkt.data.labels import LabelTable, read_labels
+from cropkt.data.label_sources import label_sources, study_cohorts
+from cropkt.data.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
 from cropkt.data.listing import SlideFiles
-from cropkt.data.settings import STUDY_FILE, Encoder, StudySettings, read_settings, study_path
+from cropkt.data.persons import person_of
+from cropkt.data.settings import Encoder, StudySettings, read_settings, study_path
 from cropkt.data.slide_faults import SkippedSlide, skipped_by_reason
+from cropkt.data.slide_names import is_plain_name
 from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
+from cropkt.data.tables import read_table
 from cropkt.errors import StudyError, suggestion
 
 __all__ = ["Cohort", "Encoder", "Fold", "Study", "open_study"]
@@ -40,6 +45,8 @@ class Cohort:
         when the study moves.
     identity: what the fingerprint is made of, to say what has changed.
     unusable: slides whose header shows that they are bad; none of them is in a bag.
+    clinical: index as labels; column site ("" where unknown), then the clinical columns of study.yaml, numbers as
+        float64. No part of the fingerprint, as no model learns from them.
     """
 
     info: CohortInfo
@@ -50,6 +57,7 @@ class Cohort:
     fingerprint: str
     identity: CohortIdentity | None = None
     unusable: tuple[SkippedSlide, ...] = ()
+    clinical: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def code(self) -> str:
@@ -59,13 +67,14 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Study:
-    """An opened study with the encoder chosen; `cohorts` by code, in the registry's order."""
+    """An opened study with the encoder chosen; `cohorts` by code, in the registry's order; `settings` of study.yaml."""
 
     folder: Path
     name: str
     encoder: Encoder
     cohorts: dict[str, Cohort]
     warnings: tuple[str, ...]
+    settings: StudySettings
 
 
 def open_study(
@@ -89,7 +98,7 @@ def open_study(
     settings = read_settings(folder, faults)
     try:
         chosen = _choose_encoder(settings, encoder)
-        listed = _study_cohorts(folder, settings)
+        listed = study_cohorts(folder, settings)
         selected = _select(listed, cohorts, settings)
     except StudyError:
         faults.raise_any()  # what is wrong in study.yaml itself is the likely cause
@@ -107,19 +116,6 @@ def _choose_encoder(settings: StudySettings, name: str | None) -> Encoder:
         hint = suggestion(name, list(settings.encoders))
         raise StudyError(f"study {settings.name} has no encoder {name!r}; {hint}it has {known}")
     return settings.encoders[name]
-
-
-def _study_cohorts(folder: Path, settings: StudySettings) -> tuple[str, ...]:
-    if settings.cohorts is not None:
-        return settings.cohorts
-    found = tuple(code for code in COHORTS if study_path(folder, settings.labels, cohort=code).exists())
-    if not found:
-        example = study_path(folder, settings.labels, cohort="acc")
-        raise StudyError(
-            f"{folder / STUDY_FILE}: labels is {settings.labels!r}, but no cohort of the registry has such a file "
-            f"(looked for {example} and 25 more); mend `labels`, or list cohorts of your own under `cohorts`"
-        )
-    return found
 
 
 def _select(listed: tuple[str, ...], cohorts: Sequence[str] | None, settings: StudySettings) -> tuple[str, ...]:
@@ -142,8 +138,9 @@ class _Opening:
         self.faults = faults
         self.seed = seed if settings.seed is None else settings.seed
         self.leave_out = settings.unmatched == "leave_out"
-        self.files = SlideFiles(folder, encoder.features)
+        self.files = SlideFiles(folder, encoder.features, settings.patient_rule)
         self.cache = digest_cache(folder)
+        self.read_table = cache(read_table)  # one table may hold all cohorts
         self.counts: dict[str, dict[str, int]] = {}
         self.warnings: list[str] = []
 
@@ -156,6 +153,8 @@ class _Opening:
         report: Callable[[int, int], None] | None,
     ) -> Study:
         tables = {code: self._labels(code) for code in listed if code in selected}
+        if UNSAFE_NAME in {fault.kind for fault in self.faults.found}:
+            self.faults.raise_any()  # before a name with ../ is looked for anywhere
         slides = self._slides(tables)
         # Where a table could not be made out, its slides would all seem to be nobody's.
         if all(table.rows for table in tables.values()) and "no project" not in {f.kind for f in self.faults.found}:
@@ -174,18 +173,45 @@ class _Opening:
             self.warnings.append(f"left out, as none of their patients has features: {', '.join(empty)}")
         paths = [path for code in present for path in slides[code].frame["path"]]
         contents = slide_digests(paths, self.cache, report)
-        cohorts = {code: self._cohort(code, labels[code], slides[code], splits[code], contents) for code in present}
+        cohorts = {code: self._cohort(code, tables[code], slides[code], splits[code], contents) for code in present}
         self._count_labels(cohorts)
-        return Study(self.folder, self.settings.name, self.encoder, cohorts, (*self._counted(), *self.warnings))
+        warnings = (*self._counted(), *self.warnings)
+        return Study(self.folder, self.settings.name, self.encoder, cohorts, warnings, self.settings)
 
     def _labels(self, code: str) -> LabelTable:
-        path = study_path(self.folder, self.settings.labels, cohort=code)
-        table = read_labels(path, self._shown(path), self.faults, leave_out=self.leave_out)
+        table = self._read_labels(code, self.faults, leave_out=self.leave_out)
         self._count("rows that name no patient are left out", code, table.without_patient)
+        incomplete = {row.patient for row in table.without_endpoint}
+        self._count("patients without time or event are left out", code, len(incomplete))
+        self._count("patients have ids written in several ways, and are one patient each", code, table.joined)
+        self._count(
+            "patients differ between rows in a clinical column; the first value counts", code, table.clinical_differs
+        )
         return table
+
+    def _read_labels(self, code: str, faults: Faults, *, leave_out: bool) -> LabelTable:
+        table = read_cohort_labels(
+            label_sources(code, self.folder, self.settings, self._shown),
+            faults,
+            leave_out=leave_out,
+            columns=self.settings.columns,
+            rule=self.settings.patient_rule,
+            read=self.read_table,
+        )
+        return table if self.settings.columns.slide else self._with_slides(code, table)
+
+    def _with_slides(self, code: str, table: LabelTable) -> LabelTable:
+        """`table`, which has no column of slides, with a row for each slide that is a patient's by its name."""
+        rows = []
+        for row in {row.patient: row for row in reversed(table.rows)}.values():
+            slides = self.files.slides_of(cohort=code, project=row.project, patient=row.patient)
+            rows += [replace(row, slide=slide) for slide in slides or [""]]
+        return replace(table, rows=tuple(sorted(rows, key=lambda row: (row.file, row.row))))
 
     def _slides(self, tables: Mapping[str, LabelTable]) -> dict[str, SlideTable]:
         files, faults, leave_out = self.files, self.faults, self.leave_out
+        for code, table in tables.items():
+            self._claim(code, table.without_endpoint)
         found = {
             code: locate_slides(code, table, files, faults, shown=self._shown, leave_out=leave_out)
             for code, table in tables.items()
@@ -204,12 +230,15 @@ class _Opening:
     def _strangers(self, unselected: Sequence[str]) -> None:
         # A folder may hold slides of cohorts that are not selected: their label tables say so.
         for code in unselected:
-            path = study_path(self.folder, self.settings.labels, cohort=code)
-            for row in read_labels(path, self._shown(path), Faults(""), leave_out=True).rows:
-                if row.slide:
-                    self.files.expected(cohort=code, project=row.project, patient=row.patient, slide=row.slide)
+            self._claim(code, self._read_labels(code, Faults(""), leave_out=True).rows)
         strangers = not_in_labels(self.files, self.faults, shown=self._shown, leave_out=self.leave_out)
         self._count("feature files of slides no label row names are left out", self.encoder.name, strangers)
+
+    def _claim(self, code: str, rows: Sequence[LabelRow]) -> None:
+        """Note that the slides of `rows` are somebody's, though they are not used."""
+        for row in rows:
+            if row.slide and is_plain_name(row.slide):
+                self.files.expected(cohort=code, project=row.project, patient=row.patient, slide=row.slide)
 
     def _kept_labels(self, table: LabelTable, slides: SlideTable) -> pd.DataFrame:
         patients = table.patients()
@@ -231,13 +260,20 @@ class _Opening:
             to_do = "mend `folds`, add what is missing, or remove all of the cohort's splits to have them made"
             self.faults.add("wrong number of splits", self._shown(paths[0]), what, to_do)
             return ()
-        everyone = {row.patient for row in table.rows}
-        if not everyone:
+        incomplete = {row.patient for row in table.without_endpoint}
+        everyone = frozenset({row.patient for row in table.rows} | incomplete)
+        if not table.rows:
             return ()
         shown = [self._shown(path) for path in paths]
-        splits, unknown = read_splits(paths, shown, everyone, self.faults, leave_out=self.leave_out)
-        self._count("patients of split files without a label are left out", code, unknown)
-        kept = tuple(fold.keep(set(labels.index)) for fold in splits)
+        known = SplitPatients(everyone, {row.slide: row.patient for row in table.rows}, self.settings.patient_rule)
+        columns = self.settings.splits_columns
+        found = read_splits(paths, shown, known, self.faults, leave_out=self.leave_out, columns=columns)
+        self._count("patients of split files without a label are left out", code, found.unknown)
+        self._count("ids in split files are slides and are read as their patients", code, found.slides)
+        kept = tuple(fold.keep(set(labels.index)) for fold in found.folds)
+        if self.leave_out and not labels.empty:
+            why = {id_: "without time or event" if id_ in incomplete else "without features" for id_ in everyone}
+            check_kept(found.folds, kept, shown, why, self.faults)
         tested = {patient for fold in kept for patient in fold.test}
         self._count(
             "patients are in no test fold and get no prediction of their own cohort",
@@ -253,11 +289,13 @@ class _Opening:
     def _cohort(
         self,
         code: str,
-        labels: pd.DataFrame,
+        table: LabelTable,
         slides: SlideTable,
         splits: tuple[Fold, ...] | None,
         contents: Mapping[str, str | None],
     ) -> Cohort:
+        labels = self._kept_labels(table, slides)
+        clinical = table.clinical().loc[labels.index]
         if splits is None:
             splits = make_splits(labels, self.settings.folds, self.seed, code)
             paths = self._split_paths(code)
@@ -268,17 +306,16 @@ class _Opening:
                     f"{paths[0]}: cannot be written ({error.strerror}); splits are made once and kept, so make the "
                     "folder writable or give `splits` in study.yaml an absolute path elsewhere"
                 ) from error
-        encoder, frame = self.encoder, slides.frame
+        encoder, frame, info = self.encoder, slides.frame, cohort_info(code)
         identity = cohort_identity(encoder.name, encoder.dim, labels, splits, frame, contents)
-        fingerprint = identity.fingerprint
-        return Cohort(cohort_info(code), labels, frame, splits, encoder, fingerprint, identity, slides.unusable)
+        return Cohort(info, labels, frame, splits, encoder, identity.fingerprint, identity, slides.unusable, clinical)
 
     def _count_labels(self, cohorts: dict[str, Cohort]) -> None:
         owners: dict[str, int] = {}
         for code, cohort in cohorts.items():
             self._count("patients have a time of 0 days and are kept", code, int((cohort.labels["time"] == 0).sum()))
             for patient in cohort.labels.index:
-                owners[patient] = owners.get(patient, 0) + 1
+                owners[person_of(patient)] = owners.get(person_of(patient), 0) + 1
         if shared := sum(1 for times in owners.values() if times > 1):
             self.warnings.append(f"{shared} patients are in more than one cohort; no model scores one it has seen")
         if without := [code for code, cohort in cohorts.items() if not cohort.labels["event"].any()]:

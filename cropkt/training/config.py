@@ -1,6 +1,9 @@
 """How a source model is trained. The defaults are the published settings (CROPKT, section 4.1)."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 
 from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.survival.losses import LOSSES
@@ -30,20 +33,22 @@ class TrainingConfig:
     drop_partial_update: bool = False
 
     def __post_init__(self) -> None:
-        for name, lowest in (
-            ("epochs", 1),
-            ("bags_per_update", 1),
-            ("warmup_epochs", 0),
-            ("weight_decay", 0),
-        ):
-            if getattr(self, name) < lowest:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be {lowest} or more")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
-        if not 0 <= self.censored_weight <= 1:
-            raise ConfigError(f"training.censored_weight is {self.censored_weight}; it must be between 0 and 1")
+        for name, lowest in (("epochs", 1), ("bags_per_update", 1), ("warmup_epochs", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise ConfigError(f"training.{name} is {value!r}; it must be a whole number of {lowest} or more")
+        self._check_number("learning_rate", lambda value: value > 0, "above 0")
+        self._check_number("weight_decay", lambda value: value >= 0, "0 or more")
+        self._check_number("censored_weight", lambda value: 0 <= value <= 1, "between 0 and 1")
+        self._check_number("clamp", lambda value: 0 < value < 1, "above 0 and below 1")
         refuse_unknown("training.loss", self.loss, list(LOSSES))
         refuse_unknown("training.schedule", self.schedule, SCHEDULES)
+
+    def _check_number(self, name: str, allowed: Callable[[float], bool], meaning: str) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not allowed(value):
+            raise ConfigError(f"training.{name} is {value!r}; it must be a number {meaning}")
 
     def updates_per_epoch(self, bags: int) -> int:
         """Updates an epoch makes of `bags` training bags.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cropkt.data.folds import Fold
+from cropkt.data.persons import person_of
 from cropkt.transfer.baselines import BASELINES
 
 
@@ -34,11 +35,13 @@ def may_score(
     `source_folds[m]` is the fold of model m and `seen[m]` the patients it has seen (training and validation);
     `tested_in` (B,) is the target fold that tests each patient. Across cohorts every fold model scores every tested
     patient. Within a cohort only the model of the same fold may: any other one has been trained on the patient. A
-    patient a model has seen under another cohort's name is left out as well.
+    patient a model has seen under another cohort's name, or another of the person's ids, is left out as well.
     """
+    persons = [person_of(patient) for patient in patients]
     valid = np.repeat(tested_in[None, :] >= 0, len(source_folds), axis=0)
     for m, fold in enumerate(source_folds):
         if source == target:
             valid[m] &= tested_in == fold
-        valid[m] &= ~np.isin(np.asarray(patients, dtype=object), np.asarray(list(seen[m]), dtype=object))
+        known = {person_of(patient) for patient in seen[m]}
+        valid[m] &= [person not in known for person in persons]
     return valid

@@ -60,3 +60,10 @@ def test_no_valid_cell_ever_names_a_patient_the_model_has_seen(seed: int) -> Non
         scored = {p for p, allowed in zip(patients, valid[m], strict=True) if allowed}
         assert scored == set(folds[fold].test)
         assert not scored & set(seen[fold])
+
+
+@pytest.mark.parametrize("seen", ["TCGA-OR-A5J1-01A", "tcga-or-a5j1", "TCGA-OR-A5J1-06A"])
+def test_a_person_seen_under_another_id_is_not_scored(seen: str) -> None:
+    patients = ("TCGA-OR-A5J1", "TCGA-OR-A5J2", "glasgow-7")
+    valid = may_score("skcm", [0], [(seen, "GLASGOW-7")], "acc", patients, np.array([0, 0, 1]))
+    assert valid.tolist() == [[False, True, False]]

@@ -1,0 +1,58 @@
+"""Text files of a study, read within bounds: only files, only text, only as large as such a file may be."""
+
+import os
+import stat
+from pathlib import Path
+
+
+class TextFileError(Exception):
+    """A file that is there and cannot be read as the text it should be: `reason`, and what `to_do`."""
+
+    def __init__(self, reason: str, to_do: str) -> None:
+        super().__init__(f"{reason}; {to_do}")
+        self.reason = reason
+        self.to_do = to_do
+
+
+def read_text(path: Path, *, most_bytes: int) -> str:
+    """The UTF-8 text in `path`, without a byte order mark.
+
+    Raises FileNotFoundError where there is nothing, TextFileError for what is no readable text of at most
+    `most_bytes`. A named pipe, a device and a folder are refused without being opened.
+    """
+    check_regular_file(path, most_bytes=most_bytes)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise TextFileError(f"cannot be read ({error.strerror})", "make the file readable") from error
+    except UnicodeDecodeError as error:
+        reason = f"is not text in UTF-8 (byte {error.start + 1})"
+        raise TextFileError(reason, "save it as text, or CSV, in UTF-8") from error
+    if "\0" in text:
+        reason = f"holds a NUL byte (line {text[: text.index(chr(0))].count(chr(10)) + 1})"
+        raise TextFileError(reason, "it is damaged or no text; save it as text in UTF-8")
+    return text
+
+
+def check_regular_file(path: Path, *, most_bytes: int) -> None:
+    """Raise FileNotFoundError where nothing is, TextFileError where `path` is no file or too large a one."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+    except (OSError, ValueError) as error:
+        raise TextFileError(f"cannot be looked at ({getattr(error, 'strerror', error)})", "mend the path") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise TextFileError(f"is {_kind(found.st_mode)}, not a file", "put a file there, or mend the path")
+    if found.st_size > most_bytes:
+        reason = f"holds {_shown(found.st_size)}; at most {_shown(most_bytes)} are read"
+        raise TextFileError(reason, "this seems to be another file; mend the path, or keep only what is needed")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
