@@ -10,6 +10,7 @@ patients. A D x D covariance is 9 MB at D = 1536, so `cohort_moments` keeps its 
 covariance of as many axes as patients would span the very patients.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,6 @@ import numpy as np
 from scipy.sparse.linalg import eigsh
 
 from cropkt.errors import InputError
-from cropkt.files import digest
 
 AXES = 16
 """Axes by default."""
@@ -50,8 +50,9 @@ class Axes:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with any number of the axes: summaries made in other axes do not go together."""
-        return digest(self.scale.round(6).tolist(), self.directions.round(6).tolist())
+        """16 hex digits of the axes in float32, as files keep them: summaries on other axes do not go together."""
+        numbers = (self.scale, self.directions)
+        return hashlib.sha256(b"".join(part.astype(np.float32).tobytes() for part in numbers)).hexdigest()[:16]
 
     def project(self, features: np.ndarray) -> np.ndarray:
         """(N, K) where patients with `features` (N, D) lie on the axes; the origin is arbitrary."""

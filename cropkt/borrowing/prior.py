@@ -82,7 +82,9 @@ def fit_cohort_model(summaries: Sequence[Summary], hyperparameters: Hyperparamet
     Raises InputError without a summary, or for summaries that were made on different axes.
     """
     if not summaries or len({summary.axes for summary in summaries}) > 1:
-        raise InputError(f"{len(summaries)} summaries of different axes, or none; summarise all cohorts on the same axes")
+        raise InputError(
+            f"{len(summaries)} summaries of different axes, or none; summarise all cohorts on the same axes"
+        )
     chosen = tuple(summaries)
     hyper = hyperparameters or _most_likely(chosen)
     _, pull, weight = _marginal(chosen, hyper, _kernels(chosen, hyper)[0])
