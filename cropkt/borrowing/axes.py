@@ -54,9 +54,14 @@ class Axes:
         numbers = (self.scale, self.directions)
         return hashlib.sha256(b"".join(part.astype(np.float32).tobytes() for part in numbers)).hexdigest()[:16]
 
+    @property
+    def to_features(self) -> np.ndarray:
+        """(D, K): features @ to_features is where a patient lies on the axes, to_features @ b what b weighs."""
+        return self.directions / self.scale[:, None]
+
     def project(self, features: np.ndarray) -> np.ndarray:
         """(N, K) where patients with `features` (N, D) lie on the axes; the origin is arbitrary."""
-        return (features / self.scale) @ self.directions
+        return features @ self.to_features
 
     def centroid(self, features: np.ndarray) -> np.ndarray:
         """(D,) mean of scaled `features` (N, D), over sqrt(D): distances do not grow with the number of features."""

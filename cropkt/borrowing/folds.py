@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cropkt.borrowing.fit import PRIOR_PROBABILITY, TargetFit, fit_target
+from cropkt.borrowing.fit import PRIOR_PROBABILITY, fit_target
 from cropkt.borrowing.lenders import CohortPatients, Lenders
 from cropkt.seeds import named_seed
-from cropkt.survival.cox import partial_likelihood, ridge_cox
+from cropkt.survival.cox import ridge_cox
 
 Split = tuple[np.ndarray, np.ndarray]
 """Indices of a fold's training and of its test patients."""
@@ -51,22 +51,19 @@ def borrowed_risks(
         train, test = _apart(split)
         if not len(train):
             continue
-        fit = fit_patients(lenders, _chosen(target, train), prior_probability=prior_probability)
-        tested = lenders.axes.project(target.features[test])
+        chosen = _chosen(target, train)
+        fit = fit_target(
+            lenders.model,
+            lenders.axes,
+            chosen.features,
+            chosen.time,
+            chosen.event,
+            prior_probability=prior_probability,
+        )
         for name, risk in risks.items():
-            risk[fold, test] = tested @ getattr(fit, name)
+            risk[fold, test] = target.features[test] @ getattr(fit, name)
         probability[fold] = fit.probability
     return BorrowedRisks(**risks, probability=probability)
-
-
-def fit_patients(
-    lenders: Lenders, training: CohortPatients, *, prior_probability: float = PRIOR_PROBABILITY
-) -> TargetFit:
-    """Coefficients of a target from its `training` patients. Without outcomes give events of 0: the prior alone."""
-    projected = lenders.axes.project(training.features)
-    likelihood = partial_likelihood(projected, training.time, training.event)
-    centroid = lenders.axes.centroid(training.features)
-    return fit_target(lenders.model, centroid, likelihood, prior_probability=prior_probability)
 
 
 def ridge_risks(target: CohortPatients, folds: Sequence[Split], *, seed: int) -> np.ndarray:
