@@ -75,12 +75,8 @@ def screen_lenders(axes: Axes, summaries: Sequence[Summary]) -> Lenders:
 def _sharing(everyone: CohortModel, number: int) -> float:
     """The probability that lender `number` goes with all others, under the hyper-parameters of all."""
     summary, hyper = everyone.summaries[number], everyone.hyperparameters
-    rest = everyone.summaries[:number] + everyone.summaries[number + 1 :]
-    if not rest:
-        return PRIOR_PROBABILITY
-    prior = fit_cohort_model(rest, hyper).prior(summary.centroid)
     alone = np.diag(hyper.variance * hyper.axis_variances(len(summary.linear)))
-    gain = _log_evidence(summary, prior.mean, prior.covariance)
+    gain = _log_evidence(summary, *everyone.without(number))
     return float(expit(logit(PRIOR_PROBABILITY) + gain - _log_evidence(summary, np.zeros(len(alone)), alone)))
 
 

@@ -66,13 +66,35 @@ class CohortModel:
 
     def prior(self, centroid: np.ndarray) -> ConditionalPrior:
         """The prior of a target whose training patients have this `centroid` (D,)."""
-        hyper = self.hyperparameters
+        return self._given(self._alike(centroid))
+
+    def without(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (K,) and covariance (K, K) of cohort `number` given all the others, its own summary taken back.
+
+        Its posterior N(u, M) given everyone is prior times likelihood; dividing by the latter leaves
+        (I - M H)^-1 (u - M r) and (I - M H)^-1 M.
+        """
+        summary = self.summaries[number]
+        alike = self._alike(summary.centroid)
+        alike[number] += self.hyperparameters.own
+        posterior = self._given(alike)
+        kept = np.eye(len(posterior.mean)) - posterior.covariance @ summary.information
+        mean = np.linalg.solve(kept, posterior.mean - posterior.covariance @ summary.linear)
+        covariance = np.linalg.solve(kept, posterior.covariance)
+        return mean, 0.5 * (covariance + covariance.T)
+
+    def _alike(self, centroid: np.ndarray) -> np.ndarray:
+        """(C,) covariance, on axis 1, of each cohort's coefficient with that of another cohort at `centroid`."""
         distance = cdist(centroid[None], _centroids(self.summaries))[0]
-        alike = hyper.shared + hyper.near * np.exp(-0.5 * np.square(distance / hyper.reach))
-        scale = hyper.axis_variances(self.pull.shape[1])
+        hyper = self.hyperparameters
+        return np.asarray(hyper.shared + hyper.near * np.exp(-0.5 * np.square(distance / hyper.reach)))
+
+    def _given(self, alike: np.ndarray) -> ConditionalPrior:
+        """Of coefficients that have covariance `alike` (C,) with the cohorts'."""
+        scale = self.hyperparameters.axis_variances(self.pull.shape[1])
         settled = np.einsum("c,ckdl,d->kl", alike, self.weight, alike, optimize=True)
         contributions = alike[:, None] * self.pull * scale
-        covariance = hyper.variance * np.diag(scale) - scale[:, None] * settled * scale
+        covariance = self.hyperparameters.variance * np.diag(scale) - scale[:, None] * settled * scale
         return ConditionalPrior(contributions.sum(axis=0), 0.5 * (covariance + covariance.T), contributions)
 
 
@@ -119,7 +141,8 @@ def _to_point(hyper: Hyperparameters) -> np.ndarray:
 
 
 def _from_point(point: np.ndarray) -> Hyperparameters:
-    return Hyperparameters(*np.exp(point[:4]).tolist(), decay=float(point[4]))
+    shared, near, reach, own = np.exp(point[:4]).tolist()
+    return Hyperparameters(shared, near, reach, own, float(point[4]))
 
 
 def _kernels(summaries: tuple[Summary, ...], hyper: Hyperparameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -91,6 +91,16 @@ def test_the_targets_prior_is_the_conditional_of_the_joint() -> None:
     np.testing.assert_array_equal(prior.contributions[-1], np.zeros(3))
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_a_cohort_taken_back_is_as_if_it_had_never_been_there(number: int) -> None:
+    summaries = made_up_summaries(5, 3)
+    rest = fit_cohort_model(summaries[:number] + summaries[number + 1 :], HYPER)
+    expected = rest.prior(summaries[number].centroid)
+    mean, covariance = fit_cohort_model(summaries, HYPER).without(number)
+    np.testing.assert_allclose(mean, expected.mean, atol=1e-10)
+    np.testing.assert_allclose(covariance, expected.covariance, atol=1e-10)
+
+
 def test_one_lender_at_the_same_place_has_a_closed_form() -> None:
     """b ~ N(0, 1), shared but for `own`; the lender says information 4, linear 2."""
     hyper = Hyperparameters(shared=0.6, near=0.3, reach=1.0, own=0.1, decay=0.0)
