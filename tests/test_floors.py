@@ -13,6 +13,7 @@ FLOORS = {
     "transfer": 3,
     "training": 2,
     "models": 1,
+    "borrowing": 1,
     "survival": 0,
     "data": 0,
 }
