@@ -16,6 +16,7 @@ FLOORS = {
     "training": 2,
     "models": 1,
     "simulation": 1,
+    "borrowing": 1,
     "survival": 0,
     "data": 0,
 }
