@@ -36,7 +36,7 @@ def simulated_target(
         labels,
         pd.DataFrame(columns=["patient_id", "slide", "path", "patches"]),
         make_splits(labels, 5, seed, "acc"),
-        Encoder("simulated", WIDTH, "{slide}.h5"),
+        Encoder("simulated", WIDTH, ("{slide}.h5",)),
         "fingerprint",
     )
     return hold_target(cohort, Bags(tuple(names), features, offsets)), log_risk
