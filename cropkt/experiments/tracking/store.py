@@ -139,7 +139,7 @@ def reason(error: Exception) -> str:
     """What went wrong, in one line."""
     if isinstance(error, InputError):
         return str(error)
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:400]}"
 
 
 def tracking_uri(out: Path, asked: str | None) -> str:
