@@ -58,12 +58,13 @@ class Store:
     def __init__(self, uri: str, out: Path) -> None:
         self.uri = uri
         self._out = out
+        # At once: Ray Tune may import MLflow, which reads some of it only then.
+        for name, value in IMPATIENT.items():
+            os.environ.setdefault(name, value)
 
     @cached_property
     def client(self) -> "MlflowClient":
         """Made on first use: importing MLflow takes seconds."""
-        for name, value in IMPATIENT.items():
-            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self.uri)
