@@ -58,12 +58,13 @@ class Store:
     def __init__(self, uri: str, out: Path) -> None:
         self.uri = uri
         self._out = out
+        # At once: Ray Tune may import MLflow, which reads some of it only then.
+        for name, value in IMPATIENT.items():
+            os.environ.setdefault(name, value)
 
     @cached_property
     def client(self) -> "MlflowClient":
         """Made on first use: importing MLflow takes seconds."""
-        for name, value in IMPATIENT.items():
-            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self.uri)
@@ -139,7 +140,7 @@ def reason(error: Exception) -> str:
     """What went wrong, in one line."""
     if isinstance(error, InputError):
         return str(error)
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:400]}"
 
 
 def tracking_uri(out: Path, asked: str | None) -> str:

@@ -1,10 +1,10 @@
 """MLflow mirrors a results folder: one parent, one child a pair, nothing twice, and never at the cost of a result."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.experiments.tracking.card import keep_card
 from cropkt.experiments.tracking.store import WHOLE, Store, tracking_uri
-from cropkt.experiments.tracking.sweep import log_results, tracking
+from cropkt.experiments.tracking.sweep import Tracker, log_results, tracking
 from cropkt.files import write_json
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
@@ -212,15 +212,14 @@ def test_a_run_that_breaks_off_does_not_wait_for_its_log(
 
     monkeypatch.setattr(Store, "experiment", experiment)
 
-    def broken_off() -> None:
-        with tracking(results, "study", TrackingConfig(uri=store)) as tracker:
-            assert tracker is not None
-            for _ in range(1000):
-                tracker.log_target("acc")
-            raise KeyboardInterrupt
+    def break_off(tracker: Tracker | None) -> None:
+        assert tracker is not None
+        for _ in range(1000):
+            tracker.log_target("acc")
+        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        broken_off()
+    with pytest.raises(KeyboardInterrupt), tracking(results, "study", TrackingConfig(uri=store)) as tracker:
+        break_off(tracker)
     assert len(asked) < 500
 
 
@@ -294,69 +293,75 @@ def test_a_deleted_experiment_is_named_with_its_two_ways_out(
     assert len(runs(store)) == 7
 
 
+SERVER = """
+import sys, time
+from pathlib import Path
+from mlflow.server import app
+from werkzeug.serving import make_server
+
+asked, slow = Path(sys.argv[1]), int(sys.argv[2])
+
+def answer(environment, start):
+    number = len(asked.read_text().splitlines()) + 1
+    with asked.open("a") as stream:
+        print(environment["PATH_INFO"], file=stream)
+    if number == slow:
+        time.sleep(2)
+    return app(environment, start)
+
+asked.touch()
+server = make_server("127.0.0.1", 0, answer, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
 @pytest.fixture
-def slow_server(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["SlowServer"]:
-    """An MLflow server on 127.0.0.1 over the store, and a client that waits for it half a second."""
-    monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", store)
-    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(tmp_path / "artifacts"))
+def slow_server(
+    request: pytest.FixtureRequest, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """MLflow's own application over the store, a process on 127.0.0.1 which answers one request (its number is the
+    fixture's parameter) only after the client, who waits for one second, has left."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with SlowServer() as server:
-        yield server
+    served = {"_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_ARTIFACT_ROOT": str(tmp_path / "artifacts")}
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "asked"), str(request.param)]
+    with subprocess.Popen(
+        command, env=os.environ | served, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.kill()
 
 
-class SlowServer:
-    """MLflow's own application; the requests whose numbers are in `slow` are answered after the client has left."""
-
-    def __init__(self) -> None:
-        from mlflow.server import app
-        from werkzeug.serving import make_server
-
-        self.slow: set[int] = set()
-        self.asked = 0
-        self._application = app
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        self.uri = f"http://127.0.0.1:{self._server.server_port}"
-
-    def _answer(self, environment: Any, start: Any) -> Any:
-        self.asked += 1
-        if self.asked in self.slow:
-            time.sleep(2)
-        return self._application(environment, start)
-
-    def __enter__(self) -> "SlowServer":
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-
-
-def test_one_slow_answer_switches_nothing_off(results: ResultsFolder, store: str, slow_server: "SlowServer") -> None:
-    slow_server.slow = {3}
-    with tracking(results, "study", TrackingConfig(uri=slow_server.uri)) as tracker:
+@pytest.mark.parametrize("slow_server", [3, 6], indirect=True)
+def test_one_slow_answer_switches_nothing_off(results: ResultsFolder, store: str, slow_server: str) -> None:
+    with tracking(results, "study", TrackingConfig(uri=slow_server)) as tracker:
         assert tracker is not None
         tracker.log_target("acc")
         while not tracker.problem:
             time.sleep(0.01)
-        assert "imed out" in tracker.problem or "Timeout" in tracker.problem
-        before = slow_server.asked
+        assert "timed out" in tracker.problem
         tracker.log_target("uvm")
-        while slow_server.asked == before:
-            time.sleep(0.01)
+        while len(runs(store, "tags.`cropkt.target` = 'uvm' and tags.`cropkt.whole` = 'true'")) < 3:
+            time.sleep(0.05)
+        assert tracker.problem  # a pair of acc is still missing
         tracker.log_sweep()
     assert tracker.problem == ""
-    assert len(runs(store)) == 7
+    found = runs(store)
+    assert len(found) == 7
+    assert sum(WHOLE in run.data.tags for run in found) == 6
 
 
+@pytest.mark.parametrize("slow_server", [9], indirect=True)
 def test_a_slow_answer_at_the_end_is_asked_for_again(
-    results: ResultsFolder, store: str, slow_server: "SlowServer"
+    results: ResultsFolder, store: str, slow_server: str, tmp_path: Path
 ) -> None:
-    slow_server.slow = {12}
-    with tracking(results, "study", TrackingConfig(uri=slow_server.uri)) as tracker:
+    with tracking(results, "study", TrackingConfig(uri=slow_server)) as tracker:
         assert tracker is not None
         tracker.log_sweep()
-    assert slow_server.asked > 12
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert sum(path.endswith("get-by-name") for path in asked) == 2, "the first answer came in time"
     assert tracker.problem == ""
     found = runs(store)
     assert len(found) == 7
