@@ -31,9 +31,9 @@ OUTCOME = "c_index_pooled"
 IRRELEVANT = ("irrelevant_pair", "irrelevant_cohort")
 USES_TARGET_OUTCOMES = frozenset({"target:c_index_self", "weight_cosine", "cka", "attention_overlap", "logme"})
 """Factors that know which of the target's patients died: through the target's own models, trained or tested on the very
-patients whose C-index is explained, or directly (LogME). The luck of these patients is on both sides, so such a factor is
-found where there is nothing to find. They are described, with a p-value, but count in no family of q-values. A cohort's
-event rate or survival are not among them: they do not know which slide goes with which outcome.
+patients whose C-index is explained, or directly (LogME). The luck of these patients is on both sides, so such a factor
+is found where there is nothing to find. They are described, with a p-value, but count in no family of q-values. A
+cohort's event rate or survival are not among them: they do not know which slide goes with which outcome.
 """
 
 

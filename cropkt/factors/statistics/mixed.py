@@ -22,8 +22,7 @@ START = (0.2, 0.2, 0.2)
 
 @dataclass(frozen=True)
 class MixedFit:
-    """coefficient, standard_error, p_value: (p,), of the columns of X; p-values are Student's t with `degrees` (p,), and
-    `interval` is the one that goes with them.
+    """coefficient, standard_error, p_value: (p,), of the columns of X; p-values are Student's t with `degrees` (p,).
 
     variance: of source, target and pair. source_effect, target_effect: predicted random effects (BLUP), in index order.
     fitted: (n,) fixed part and random effects of source and target.
