@@ -23,8 +23,8 @@ FEWEST_EVENTS = 3
 FEWEST_AT_RISK = 5
 """A curve ends where fewer training patients are still followed."""
 RIDGE = 1.0
-"""Penalty RIDGE / 2 * slope^2 on the log partial likelihood: a slope exists where the risk ranks few events perfectly, and
-with many events it changes little."""
+"""Penalty RIDGE / 2 * slope^2 on the log partial likelihood: a slope exists even where the risk ranks few events
+perfectly, and with many events it changes little."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from sksurv.util import Surv
 
 CENSORING_ASSUMPTION = (
     "Patients who left, or who died of something else, are taken to have been as likely to die of the disease later as "
-    "similar patients who stayed. Uno's C-index and the Brier score also assume that leaving has nothing to do with the "
-    "risk."
+    "similar patients who stayed. Uno's C-index and the Brier score also assume that leaving is unrelated to the risk."
 )
 BINS = 10
 FEWEST_EXPECTED = 5.0
