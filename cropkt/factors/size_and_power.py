@@ -9,8 +9,8 @@ from cropkt.factors.statistics.effects import (
     IRRELEVANT,
     OUTCOME,
     factor_table,
+    family_q_values,
     irrelevant_factors,
-    q_values,
     variance_table,
 )
 from cropkt.factors.statistics.regression import Errors
@@ -67,7 +67,7 @@ def control_table(
         )
         drawn = factor_table(with_pairs, with_cohorts, null, errors, drawn_names, seed=seed + number, permutations=999)
         both = pd.concat([real, drawn], ignore_index=True)
-        tables.append(both.assign(q_value=q_values(both["p_value"])))
+        tables.append(both.assign(q_value=family_q_values(both)))
     return _found(pd.concat(tables), [*real["factor"], *drawn_names])
 
 

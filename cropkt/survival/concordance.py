@@ -32,6 +32,7 @@ class Concordance:
 
     Counts are of comparable pairs; `tied_time` of them are an event and a patient censored at that very time.
     pairs: (N,) float64, comparable pairs each patient is in. score: (N,), those that are concordant, ties one half.
+    compared_event: (N,) bool, patients whose event comes before somebody's time, so that it says something.
     reason: why c_index is NaN, else "".
     """
 
@@ -42,6 +43,7 @@ class Concordance:
     tied_time: int
     pairs: np.ndarray
     score: np.ndarray
+    compared_event: np.ndarray
     reason: str = ""
 
     @property
@@ -66,12 +68,15 @@ class CombinedConcordance:
     """A C-index made of several cells (model x test fold).
 
     comparable: distinct pairs of patients that at least one model compares. cells_used: cells with a comparable pair.
+    events: distinct patients whose event comes first in such a pair, which is what intervals and p-values count: an
+    event after which nobody of the fold is left says nothing.
     influence: (N,) float64, each patient's part in c_index - c over all cells; its squares sum to the variance.
     """
 
     c_index: float
     comparable: int
     cells_used: int
+    events: int
     influence: np.ndarray
 
     @property
@@ -99,7 +104,7 @@ def concordance(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> Concordan
     if not np.isfinite(risk).all():
         raise ValueError(f"{int((~np.isfinite(risk)).sum())} of {len(risk)} risks are NaN or infinite")
     concordants = ties = comparables = ties_in_time = 0
-    pairs, score = np.zeros(len(time)), np.zeros(len(time))
+    pairs, score, compared_event = np.zeros(len(time)), np.zeros(len(time)), np.zeros(len(time), dtype=bool)
     for rows, comparable, tied_time in _comparable(time, event):
         difference = risk[rows, None] - risk[None, :]
         tied = comparable & (np.abs(difference) <= TIED_RISK)
@@ -108,13 +113,15 @@ def concordance(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> Concordan
         ties += int(tied.sum())
         comparables += int(comparable.sum())
         ties_in_time += tied_time
+        compared_event[rows] = comparable.any(axis=1)
         value = concordant + 0.5 * tied
         for per_patient, matrix in ((pairs, comparable), (score, value)):
             per_patient[rows] += matrix.sum(axis=1)
             per_patient += matrix.sum(axis=0)
     c_index = (concordants + 0.5 * ties) / comparables if comparables else np.nan
     reason = "" if comparables else _why_undefined(event)
-    return Concordance(c_index, concordants, comparables - concordants - ties, ties, ties_in_time, pairs, score, reason)
+    discordants = comparables - concordants - ties
+    return Concordance(c_index, concordants, discordants, ties, ties_in_time, pairs, score, compared_event, reason)
 
 
 def score_folds(
@@ -147,6 +154,18 @@ def score_folds(
     )
 
 
+def score_all(time: ArrayLike, event: ArrayLike, risk: np.ndarray, valid: np.ndarray) -> CombinedConcordance:
+    """C-index of M models over all comparable pairs of patients, whatever fold tests them.
+
+    For models that know none of these patients, as the models of another cohort: each scores everybody on one scale, so
+    folds need not divide the patients. time, event: (N,); risk, valid: (M, N), model m scores patient k where valid.
+    The models' comparable pairs are counted together; what they say of the same patients is correlated, and a patient's
+    influence is the sum of its influences on all of them. Models trained on folds of these very patients are compared
+    within folds only (`score_folds`): each knows the other folds' patients.
+    """
+    return score_folds(time, event, risk, np.zeros(len(np.asarray(time)), dtype=np.int64), valid).pooled
+
+
 def _combine(
     cells: dict[tuple[int, int], Concordance],
     members: dict[tuple[int, int], np.ndarray],
@@ -161,12 +180,13 @@ def _combine(
     """
     total = sum(weights.values())
     if not total:
-        return CombinedConcordance(np.nan, 0, 0, np.full(patients, np.nan))
+        return CombinedConcordance(np.nan, 0, 0, 0, np.full(patients, np.nan))
     c_index = sum(weight * cells[key].c_index for key, weight in weights.items()) / total
-    influence = np.zeros(patients)
+    influence, compared_event = np.zeros(patients), np.zeros(patients, dtype=bool)
     for key, weight in weights.items():
         influence[members[key]] += weight / total * cells[key].influence(c_index)
-    return CombinedConcordance(float(c_index), comparable, len(weights), influence)
+        compared_event[members[key]] |= cells[key].compared_event
+    return CombinedConcordance(float(c_index), comparable, len(weights), int(compared_event.sum()), influence)
 
 
 def _distinct_pairs(
@@ -214,15 +234,17 @@ def standard_error(influence: np.ndarray) -> float:
 
 
 def confidence_interval(c_index: float, error: float, events: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Interval of a C-index: symmetric on the logit scale, Student's t with 2 (events - 1) degrees of freedom.
+    """Interval of a C-index: symmetric on the logit scale, which keeps it between 0 and 1.
 
-    The logit keeps it between 0 and 1. Few events are few independent facts, which the normal quantile would not know;
-    these degrees of freedom were chosen by simulation and cover 94 to 97 % from 4 events on (docs/significance.md).
-    (NaN, NaN) where nothing can be said: fewer than two events, or an error of 0, which only tiny samples have.
+    events: those that a comparable pair rests on, `CombinedConcordance.events`. Few events among many patients are few
+    independent facts: as for a mean of e facts, the error is widened by root(e / (e - 1)), for the squared influences
+    divide by e^2, and the quantile is Student's t with e - 1 degrees of freedom. Chosen by simulation at the patients,
+    events and follow-up of 26 real cohorts (interval_rules.py, docs/significance.md). (NaN, NaN) where nothing can be
+    said: fewer than two events, or an error of 0, which only tiny samples have.
     """
     if not _has_error(c_index, error, events):
         return np.nan, np.nan
-    reach = student_t.ppf(0.5 + level / 2, _degrees(events)) * error / (c_index * (1 - c_index))
+    reach = _quantile(level, events) * error / (c_index * (1 - c_index))
     return float(expit(logit(c_index) - reach)), float(expit(logit(c_index) + reach))
 
 
@@ -230,22 +252,41 @@ def p_value_against(c_index: float, error: float, events: int, value: float = 0.
     """Two-sided p-value of "the C-index is `value`", the one that goes with `confidence_interval`; NaN as there."""
     if not _has_error(c_index, error, events):
         return np.nan
-    distance = (logit(c_index) - logit(value)) / (error / (c_index * (1 - c_index)))
-    return float(2 * student_t.sf(abs(distance), _degrees(events)))
+    return _p_value((logit(c_index) - logit(value)) * c_index * (1 - c_index) / error, events)
 
 
 def p_value_of_difference(difference: float, error: float, events: int) -> float:
     """Two-sided p-value of "two C-indices of the same patients are equal"; NaN without an error.
 
-    `error` is `standard_error(influence_1 - influence_2)`.
+    `error` is `standard_error(influence_1 - influence_2)`, `events` those on which both C-indices rest.
     """
     if not (np.isfinite(difference) and error > 0 and events >= 2):
         return np.nan
-    return float(2 * student_t.sf(abs(difference) / error, _degrees(events)))
+    return _p_value(difference / error, events)
 
 
-def _degrees(events: int) -> int:
-    return 2 * (events - 1)
+def smallest_difference(error: float, events: int, *, level: float = 0.05, power: float = 0.8) -> float:
+    """The true difference of two C-indices that a two-sided test at `level` finds with probability `power`.
+
+    `error` is the difference's standard error; NaN without one, as in `p_value_of_difference`.
+    """
+    if not (error > 0 and events >= 2):
+        return np.nan
+    found = _quantile(1 - level, events) + student_t.ppf(power, events - 1) * _widening(events)
+    return float(found * error)
+
+
+def _quantile(level: float, events: int) -> float:
+    """How many errors an interval of that level reaches to each side."""
+    return float(student_t.ppf(0.5 + level / 2, events - 1)) * _widening(events)
+
+
+def _p_value(errors: float, events: int) -> float:
+    return float(2 * student_t.sf(abs(errors) / _widening(events), events - 1))
+
+
+def _widening(events: int) -> float:
+    return float(np.sqrt(events / (events - 1)))
 
 
 def _has_error(c_index: float, error: float, events: int) -> bool:

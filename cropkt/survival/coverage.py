@@ -1,45 +1,54 @@
 """Do the errors, intervals and p-values of C-indices keep their promises? Simulated cohorts whose truth is known.
 
-A patient has a score x ~ N(0, 1), an event time ~ Exp(rate exp(beta x)) and a censoring time ~ Exp; `models` noisy
+A patient has a score x ~ N(0, 1), an event time ~ Exp(rate exp(beta x)) and a censoring time ~ Weibull; `models` noisy
 versions of x rank the patients. The five test folds hold equally many events, as the study's do. So the true C-index is
 known to any precision from larger cohorts, and what is promised of 60 patients can be counted.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from cropkt.seeds import generator
 from cropkt.survival.concordance import (
+    CombinedConcordance,
     FoldScores,
-    concordance,
     confidence_interval,
     p_value_against,
     p_value_of_difference,
+    score_all,
     score_folds,
     standard_error,
 )
 
 NOISE = 0.6
 """Of a model's score, beside the patient's own: its correlation with x is 0.8."""
-TRUTH_PATIENTS, TRUTH_COHORTS = 1500, 40
+TRUTH_PATIENTS, TRUTH_RIVALS, TRUTH_EVENTS, TRUTH_COHORTS = 20_000, 500, 20_000, 1000
 BOOTSTRAPS = PERMUTATIONS = 200
 
 
 @dataclass(frozen=True)
 class Setting:
-    """beta: what x does to the rate. censoring: mean censoring time; the shorter, the fewer events."""
+    """beta: what x does to the rate. censoring: scale of the censoring time; the shorter, the fewer events. follow_up:
+    its Weibull shape; 1, exponential, leaves on average half of the patients at risk at an event, more leave more."""
 
     beta: float
     censoring: float
+    follow_up: float = 1.0
     patients: int = 60
     models: int = 5
     folds: int = 5
 
 
-SETTINGS = tuple(Setting(beta, censoring) for beta in (0.0, 0.5, 1.0) for censoring in (0.5, 0.2, 0.1))
+FEW_OF_MANY = tuple(
+    Setting(beta, events / (patients - events), patients=patients)
+    for beta in (0.0, 0.7)
+    for patients, events in ((180, 4), (500, 7))
+)
+"""As in phaeochromocytoma, thymoma and thyroid cancer: so many patients, so few events (on average)."""
+SETTINGS = tuple(Setting(beta, censoring) for beta in (0.0, 0.5, 1.0) for censoring in (0.5, 0.2, 0.1)) + FEW_OF_MANY
 
 
 @dataclass(frozen=True)
@@ -59,48 +68,55 @@ class SimulatedCohort:
 
 def coverage_table(cohorts: int, seed: int, settings: tuple[Setting, ...] = SETTINGS) -> pd.DataFrame:
     """A row a setting: true C-index, events, what share of `cohorts` the 95 % intervals cover, how the mean standard
-    error compares with the spread of C-indices, the size of the 5 % tests against the truth and between two models that
-    are equally good, and how often nothing can be said."""
+    error compares with the spread of C-indices and that over all pairs with that within folds, the size of tests
+    against the truth and between two models that are equally good, and how often nothing can be said."""
     return pd.DataFrame([_row(number, setting, cohorts, seed) for number, setting in enumerate(settings)])
 
 
 def _row(number: int, setting: Setting, cohorts: int, seed: int) -> dict[str, float]:
     truth = true_c_index(setting, seed)
     found = []
-    for cohort in _cohorts(setting, cohorts, seed, number):
-        scores, events = cohort.scores(), int(cohort.event.sum())
-        rival = cohort.scores(cohort.risk[-1:]).pooled
-        first = cohort.scores(cohort.risk[:1]).pooled
+    for cohort in simulated_cohorts(setting, cohorts, seed, number):
+        scores = cohort.scores()
+        everybody = score_all(cohort.time, cohort.event, cohort.risk, np.ones(cohort.risk.shape, dtype=bool))
+        first, rival = (cohort.scores(cohort.risk[[model]]).pooled for model in (0, -1))
         difference = standard_error(first.influence - rival.influence)
-        pooled, mean = scores.pooled, scores.mean
-        interval = confidence_interval(pooled.c_index, pooled.standard_error, events)
-        mean_interval = confidence_interval(mean.c_index, mean.standard_error, events)
         found.append(
             {
-                "events": events,
-                "c_index": pooled.c_index,
-                "standard_error": pooled.standard_error,
-                "covered": _covers(interval, truth),
-                "mean_covered": _covers(mean_interval, truth),
-                "p": p_value_against(pooled.c_index, pooled.standard_error, events, truth),
-                "p_difference": p_value_of_difference(first.c_index - rival.c_index, difference, events),
+                "events": cohort.event.sum(),
+                "c_index": scores.pooled.c_index,
+                "standard_error": scores.pooled.standard_error,
+                "all_standard_error": everybody.standard_error,
+                "covered": _covers(scores.pooled, truth),
+                "mean_covered": _covers(scores.mean, truth),
+                "all_covered": _covers(everybody, truth),
+                "p": p_value_against(*_estimate(scores.pooled), truth),
+                "p_difference": p_value_of_difference(first.c_index - rival.c_index, difference, first.events),
             }
         )
     table = pd.DataFrame(found)
     return {
+        "patients": setting.patients,
         "true_c_index": truth,
         "events": table["events"].mean(),
         "coverage_pooled": table["covered"].mean(),
         "coverage_mean": table["mean_covered"].mean(),
+        "coverage_all": table["all_covered"].mean(),
         "error_over_spread": table["standard_error"].mean() / table["c_index"].std(),
+        "error_all_over_pooled": table["all_standard_error"].mean() / table["standard_error"].mean(),
         "below_1_percent": (table["p"].dropna() < 0.01).mean(),
         "size_of_paired_test": (table["p_difference"].dropna() < 0.05).mean(),
         "nothing_said": table["p"].isna().mean(),
     }
 
 
-def _covers(interval: tuple[float, float], truth: float) -> float:
-    return np.nan if np.isnan(interval[0]) else float(interval[0] <= truth <= interval[1])
+def _estimate(found: CombinedConcordance) -> tuple[float, float, int]:
+    return found.c_index, found.standard_error, found.events
+
+
+def _covers(found: CombinedConcordance, truth: float) -> float:
+    lower, upper = confidence_interval(*_estimate(found))
+    return np.nan if np.isnan(lower) else float(lower <= truth <= upper)
 
 
 def error_table(cohorts: int, seed: int, settings: tuple[Setting, ...] = SETTINGS) -> pd.DataFrame:
@@ -109,7 +125,7 @@ def error_table(cohorts: int, seed: int, settings: tuple[Setting, ...] = SETTING
     rows = []
     for number, setting in enumerate(settings):
         ratios = []
-        for place, cohort in enumerate(_cohorts(setting, cohorts, seed, number)):
+        for place, cohort in enumerate(simulated_cohorts(setting, cohorts, seed, number)):
             random = generator(seed, "resampling", number, place)
             risk = cohort.risk[:1]
             error = cohort.scores(risk).pooled.standard_error
@@ -150,20 +166,29 @@ def _permutations(cohort: SimulatedCohort, risk: np.ndarray, random: np.random.G
 
 
 def true_c_index(setting: Setting, seed: int) -> float:
-    """The C-index of one model in cohorts so large, and so many, that its error is below 0.002."""
+    """The C-index of one model over 20,000 events and more, held against 20,000 patients: its error is near 0.002."""
     if setting.beta == 0:
         return 0.5
-    large = Setting(setting.beta, setting.censoring, TRUTH_PATIENTS, models=1, folds=1)
-    cohorts = _cohorts(large, TRUTH_COHORTS, seed, -1)
-    return float(np.mean([concordance(cohort.time, cohort.event, cohort.risk[0]).c_index for cohort in cohorts]))
+    concordant = comparable = events = drawn = 0
+    large = replace(setting, patients=TRUTH_PATIENTS, models=1, folds=1)
+    for cohort in simulated_cohorts(large, TRUTH_COHORTS, seed, -1):
+        dead = np.flatnonzero(cohort.event)
+        later = cohort.time[:TRUTH_RIVALS] > cohort.time[dead, None]
+        comparable += int(later.sum())
+        concordant += int((later & (cohort.risk[0, :TRUTH_RIVALS] < cohort.risk[0, dead, None])).sum())
+        events, drawn = events + len(dead), drawn + 1
+        if events >= TRUTH_EVENTS and drawn * TRUTH_RIVALS >= TRUTH_EVENTS:
+            break
+    return concordant / comparable
 
 
-def _cohorts(setting: Setting, cohorts: int, seed: int, stream: int) -> Iterator[SimulatedCohort]:
+def simulated_cohorts(setting: Setting, cohorts: int, seed: int, stream: int) -> Iterator[SimulatedCohort]:
+    """`cohorts` cohorts of the setting, drawn from the stream of that number."""
     random = generator(seed, "coverage", stream)
     for _ in range(cohorts):
         score = random.normal(size=setting.patients)
         dies = random.exponential(np.exp(-setting.beta * score))
-        leaves = random.exponential(setting.censoring, setting.patients)
+        leaves = setting.censoring * random.weibull(setting.follow_up, setting.patients)
         event = (dies <= leaves).astype(np.int64)
         noise = random.normal(size=(setting.models, setting.patients))
         order = np.lexsort((random.random(setting.patients), -event))

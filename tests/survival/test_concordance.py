@@ -4,11 +4,19 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 from sksurv.exceptions import NoComparablePairException
 from sksurv.metrics import concordance_index_censored
 
 from cropkt.survival import concordance as module
-from cropkt.survival.concordance import concordance, confidence_interval, p_value_against, standard_error
+from cropkt.survival.concordance import (
+    concordance,
+    confidence_interval,
+    p_value_against,
+    p_value_of_difference,
+    smallest_difference,
+    standard_error,
+)
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -152,13 +160,14 @@ def test_the_interval_and_the_p_value_say_the_same() -> None:
     random = np.random.default_rng(6)
     significant = 0
     for _ in range(500):
-        c_index, error, events = random.uniform(0.05, 0.95), random.uniform(0.01, 0.2), int(random.integers(2, 60))
+        c_index, error, events = random.uniform(0.05, 0.95), random.uniform(0.01, 0.2), int(random.integers(3, 60))
         lower, upper = confidence_interval(c_index, error, events)
         p = p_value_against(c_index, error, events)
         assert 0 <= lower < c_index < upper <= 1
         assert 0 <= p <= 1
         assert (p < 0.05) == (not lower <= 0.5 <= upper)
-        assert p_value_against(c_index, error, events, value=upper) == pytest.approx(0.05)
+        if upper < 1 - 1e-9:  # two or three events reach so far that 1 is all a float can say
+            assert p_value_against(c_index, error, events, value=upper) == pytest.approx(0.05, rel=1e-3)
         assert p_value_against(1 - c_index, error, events) == pytest.approx(p), "below chance is as sure as above"
         significant += p < 0.05
     assert 100 < significant < 400
@@ -167,6 +176,33 @@ def test_the_interval_and_the_p_value_say_the_same() -> None:
 def test_more_events_and_a_smaller_error_are_surer() -> None:
     assert p_value_against(0.65, 0.05, 50) < p_value_against(0.65, 0.05, 4) < p_value_against(0.65, 0.1, 4)
     assert p_value_against(0.5, 0.1, 20) == 1
+
+
+def test_a_mean_of_few_events_is_tested_as_a_mean() -> None:
+    """With very many patients only events are uncertain, and the C-index is the mean of their percentiles: a t-test."""
+    percentile = np.array([0.35, 0.55, 0.42, 0.66, 0.57])
+    influence = (percentile - percentile.mean()) / 5
+    expected = ttest_1samp(percentile, 0.5).pvalue
+    error = standard_error(influence)
+    assert p_value_of_difference(percentile.mean() - 0.5, error, 5) == pytest.approx(expected)
+    assert p_value_against(percentile.mean(), error, 5) == pytest.approx(expected, rel=0.02)
+
+
+def test_an_event_that_nobody_outlives_is_not_counted() -> None:
+    found = concordance([1, 2, 3, 3], [1, 1, 1, 1], [4, 3, 2, 1])
+    assert found.compared_event.tolist() == [True, True, False, False]
+
+
+def test_the_smallest_difference_is_found_in_four_of_five_studies() -> None:
+    """Differences of known error and 12 events, each estimated as a mean of 12."""
+    random = np.random.default_rng(8)
+    error = 0.05
+    true = smallest_difference(error * np.sqrt(11 / 12), 12)
+    drawn = true + error * np.sqrt(12) * random.normal(size=(4000, 12))
+    found = [p_value_of_difference(row.mean(), standard_error((row - row.mean()) / 12), 12) < 0.05 for row in drawn]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.04)
+    assert np.isnan(smallest_difference(np.nan, 12))
+    assert np.isnan(smallest_difference(0.1, 1))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Which factors go with the C-index: each alone, by permutation tests, false discoveries controlled over all."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,12 @@ from cropkt.seeds import generator
 
 OUTCOME = "c_index_pooled"
 IRRELEVANT = ("irrelevant_pair", "irrelevant_cohort")
+USES_TARGET_OUTCOMES = frozenset({"target:c_index_self", "weight_cosine", "cka", "attention_overlap", "logme"})
+"""Factors that know which of the target's patients died: through the target's own models, trained or tested on the very
+patients whose C-index is explained, or directly (LogME). The luck of these patients is on both sides, so such a factor
+is found where there is nothing to find. They are described, with a p-value, but count in no family of q-values. A
+cohort's event rate or survival are not among them: they do not know which slide goes with which outcome.
+"""
 
 
 def variance_table(pairs: pd.DataFrame, errors: Errors) -> tuple[pd.DataFrame, MixedFit]:
@@ -65,9 +71,10 @@ def factor_table(
     *,
     seed: int = 0,
     permutations: int = PERMUTATIONS,
+    circular: Collection[str] = USES_TARGET_OUTCOMES,
 ) -> pd.DataFrame:
     """One row a factor that varies: coefficient of the mixed model; p-values of least squares, mixed model, QAP and the
-    strictest permutation; and q over all rows."""
+    strictest permutation; `uses_target_outcomes` for those in `circular`; and q over all other rows, NaN for them."""
     codes = list(cohorts["cohort"])
     outcome, weight, effects = _effects(pairs, codes, null, errors)
     needs = {factor.name: factor.needs for factor in (*PAIR_FACTORS, *COHORT_FACTORS)}
@@ -87,9 +94,10 @@ def factor_table(
         else:
             found = permute_pair_factor(outcome, matrix_of(pairs, name, codes), [], weight, random, permutations)
         fits = {"ols": ols_table(both, OUTCOME, [name]), "mixed": mixed_table(both, OUTCOME, [name], errors)[0]}
-        rows.append(_row(name, side or "pair", needs.get(bare, "features"), fits, found))
+        row = _row(name, side or "pair", needs.get(bare, "features"), fits, found)
+        rows.append(row | {"uses_target_outcomes": name in circular})
     table = pd.DataFrame(rows)
-    return table.assign(q_value=q_values(table["p_value"])).sort_values(["level", "p_value"], kind="stable")
+    return table.assign(q_value=family_q_values(table)).sort_values(["level", "p_value"], kind="stable")
 
 
 def joint_table(
@@ -100,8 +108,12 @@ def joint_table(
     *,
     seed: int = 0,
     permutations: int = PERMUTATIONS,
+    circular: Collection[str] = USES_TARGET_OUTCOMES,
 ) -> pd.DataFrame:
-    """A few factors of the pair together, each with the others held fixed; without and with those of the models."""
+    """A few factors of the pair together, each with the others held fixed; without and with those of the models.
+
+    `uses_target_outcomes` and q_value as in `factor_table`; each of the two models is a family.
+    """
     codes = list(cohorts["cohort"])
     outcome, weight, _ = _effects(pairs, codes, null, errors)
     tables = []
@@ -123,10 +135,12 @@ def joint_table(
                     "p_mixed": of_name["p_value"],
                     "p_qap": found.p_qap,
                     "p_value": found.p_value,
+                    "uses_target_outcomes": name in circular,
                 }
             )
     table = pd.DataFrame(tables)
-    return table.assign(q_value=table.groupby("model")["p_value"].transform(lambda p: q_values(p)))
+    families = [pd.Series(family_q_values(family), family.index) for _, family in table.groupby("model", sort=False)]
+    return table.assign(q_value=pd.concat(families))
 
 
 def irrelevant_factors(codes: Sequence[str], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -173,6 +187,11 @@ def _row(name: str, level: str, needs: str, fits: dict[str, pd.DataFrame], found
         "p_qap": found.p_qap,
         "p_value": found.p_value,
     }
+
+
+def family_q_values(table: pd.DataFrame) -> np.ndarray:
+    """q over the rows of `table` (columns p_value, uses_target_outcomes) that do not use the target's outcomes."""
+    return q_values(table["p_value"].where(~table["uses_target_outcomes"].astype(bool)))
 
 
 def q_values(p_values: pd.Series) -> np.ndarray:

@@ -31,10 +31,16 @@ class MixedFit:
     coefficient: np.ndarray
     standard_error: np.ndarray
     p_value: np.ndarray
+    degrees: np.ndarray
     variance: dict[str, float]
     source_effect: np.ndarray
     target_effect: np.ndarray
     fitted: np.ndarray
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (p,) of the coefficients' intervals, of the same distribution as the p-values."""
+        reach = student_t.ppf(0.5 + level / 2, self.degrees) * self.standard_error
+        return self.coefficient - reach, self.coefficient + reach
 
 
 def fit_mixed(
@@ -68,6 +74,7 @@ def fit_mixed(
         coefficient,
         standard_error,
         2 * student_t.sf(np.abs(coefficient / standard_error), degrees),
+        degrees,
         dict(zip(("source", "target", "pair"), map(float, variances), strict=True)),
         effects[:split],
         effects[split:],

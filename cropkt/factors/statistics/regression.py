@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from scipy.stats import norm
 from statsmodels.othermod.betareg import BetaModel
 
 from cropkt.factors.catalogue import label_of
@@ -86,8 +85,7 @@ def mixed_table(
     fit = fit_mixed(values, design, source, target, blocks, levels=levels)
     index = ["const", *names]
     coefficient, error = pd.Series(fit.coefficient, index), pd.Series(fit.standard_error, index)
-    reach = norm.ppf(0.975) * error
-    interval = pd.DataFrame({0: coefficient - reach, 1: coefficient + reach})
+    interval = pd.DataFrame(dict(enumerate(fit.interval())), index)
     share = float((design @ fit.coefficient).var() / values.var())
     return _frame(coefficient, error, pd.Series(fit.p_value, index), interval, len(rows), share), fit
 

@@ -6,7 +6,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 from cropkt.factors.size_and_power import PLANTED, UNPLANTED, power_table, tables_of
-from cropkt.factors.statistics.effects import OUTCOME, irrelevant_factors, q_values, variance_table
+from cropkt.factors.statistics.effects import (
+    OUTCOME,
+    factor_table,
+    irrelevant_factors,
+    q_values,
+    variance_table,
+)
 from cropkt.factors.statistics.prediction import (
     METHODS,
     predict_left_out,
@@ -39,6 +45,26 @@ def test_variance_shares_follow_what_makes_targets_differ() -> None:
 def test_q_values_skip_what_has_no_p_value() -> None:
     assert_allclose(q_values(pd.Series([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
     assert np.isnan(q_values(pd.Series([np.nan]))).all()
+
+
+def test_factors_that_use_the_targets_outcomes_are_flagged_and_never_found() -> None:
+    """Nothing transfers; two factors have the luck of the target's patients in them, as its own models' do."""
+    pairs, cohorts, errors = tables_of(simulate_matrix(MatrixDesign(cohorts=16, transfer=False), seed=5))
+    random = np.random.default_rng(6)
+    luck = pairs.groupby("target")[OUTCOME].mean().reindex(cohorts["cohort"]).to_numpy()
+    cohorts = cohorts.assign(c_index_self=luck + 0.5 * luck.std() * random.standard_normal(len(luck)))
+    pairs = pairs.assign(weight_cosine=pairs[OUTCOME] + 0.05 * random.standard_normal(len(pairs)))
+    _, null = variance_table(pairs, errors)
+    names = ["irrelevant_pair", "source:c_index_self", "target:c_index_self", "weight_cosine"]
+    found = factor_table(pairs, cohorts, null, errors, names, permutations=199).set_index("factor").loc[names]
+    circular = ["target:c_index_self", "weight_cosine"]
+    assert found["uses_target_outcomes"].tolist() == [False, False, True, True]
+    assert (found.loc[circular, "p_value"] < 0.05).all(), "the luck is there to be seen"
+    assert found.loc[circular, "q_value"].isna().all()
+    others = found.drop(index=circular)
+    assert_allclose(others["q_value"], q_values(others["p_value"]), err_msg="the family is that of the others")
+    counted = factor_table(pairs, cohorts, null, errors, names, permutations=199, circular=()).set_index("factor")
+    assert (counted.loc[circular, "q_value"] < 0.05).all(), "counted in the family, both would be called found"
 
 
 def test_irrelevant_factors_are_drawn_by_seed_and_symmetric() -> None:
