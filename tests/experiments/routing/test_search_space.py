@@ -51,7 +51,7 @@ def test_a_space_becomes_what_optuna_draws_from(tmp_path: Path) -> None:
         ("learning_rate: {low: 0.0, high: 1.0, scale: log}", "above 0"),
         ("learning_rate: {low: 1.0, high: 0.5}", "low must be below high"),
         ("learning_rate: {low: 1e-4, high: 1.0e-3}", "1.0e-4, not 1e-4"),  # YAML reads 1e-4 as text
-        ("expert_network: {choices: [mpl]}", "'mpl' is unknown; choose mlp or identity"),
+        ("expert_network: {choices: [mpl]}", "'mpl' is unknown; did you mean 'mlp'? choose one of mlp, identity"),
         ("[1, 2]", "names no setting"),
         ("learning_rate: {low: 1", "is not YAML"),
     ],
