@@ -123,7 +123,7 @@ def _analyse(run: FactorsRun, study: Study, results: ResultsFolder) -> tuple[Ana
             line.say("\n".join(explanation.sentences))
         line.advance("report")
         body = section_body(analysis, pictures, explained)
-        files.append(store_section(results, "factors", "What makes knowledge transfer", body))
+        files.append(store_section(results, "factors", "What makes knowledge transfer", body, link="Factors"))
         files.append(remake_report(results.out, results.encoder, results.architecture))
     return analysis, files
 

@@ -15,7 +15,6 @@ from cropkt.report.style import (
     DIVERGING,
     NEUTRAL,
     ONE_COLUMN,
-    QUIET,
     SMALL,
     SMALLEST,
     TWO_COLUMNS,
@@ -50,7 +49,7 @@ def draw_matrix(matrix: pd.DataFrame, path: Path, *, title: str, subtitle: str =
     _part_large_from_rare(axes, sources, targets)
     _name_cohorts(axes, sources, targets)
     _explain(figure, axes, image, f"{label}   (0.5 = chance)", beyond=furthest > reach)
-    _key(axes, subtitle, unknown=not np.isfinite(values).all())
+    _key(figure, subtitle, unknown=not np.isfinite(values).all())
     figure.suptitle(title, fontweight="bold", x=0.01, ha="left")
     return save_figure(path, figure)
 
@@ -73,14 +72,13 @@ def _explain(figure: Figure, axes: Axes, image: AxesImage, label: str, *, beyond
     bar.outline.set_visible(False)
 
 
-def _key(axes: Axes, subtitle: str, *, unknown: bool) -> None:
+def _key(figure: Figure, subtitle: str, *, unknown: bool) -> None:
     keys = [Patch(facecolor="none", edgecolor="black", linewidth=0.8, label="self-transfer (matched folds)")]
     if unknown:
         keys.append(Patch(facecolor="white", edgecolor=NEUTRAL, hatch="////", label="unknown"))
-    axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=2, borderaxespad=0)
-    if subtitle:
-        place = {"transform": axes.transAxes, "ha": "right", "va": "top"}
-        axes.text(1, -0.012, subtitle, fontsize=SMALL, color=QUIET, **place)
+    figure.legend(
+        handles=keys, loc="outside lower left", ncols=2, title=subtitle, title_fontsize=SMALL, alignment="left"
+    )
 
 
 def _write_values(axes: Axes, values: np.ndarray, norm: TwoSlopeNorm) -> None:

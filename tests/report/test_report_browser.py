@@ -69,7 +69,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
     """Made-up results of six cohorts and their report, with a section of an analysis."""
     results = write_results(tmp_path_factory.mktemp("results"), CODES, patients=40)
     picture = save_figure(results.out / "wide.png", new_figure(4)[0])
-    store_section(results, "factors", "What makes knowledge transfer", figure(picture, "A picture", "Its caption."))
+    body = figure(picture, "A picture", "Its caption.")
+    store_section(results, "factors", "What makes knowledge transfer", body, link="Factors")
     write_report(results.out, ENCODER, ARCHITECTURE, study="made up", settings={"seed": "0"})
     return results
 

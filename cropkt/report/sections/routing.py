@@ -68,7 +68,7 @@ def draw_routing(target: str, methods: pd.DataFrame, gates: pd.DataFrame, pairs:
     The arguments are the target's rows of routing.parquet, gates.parquet and pairs.parquet.
     """
     summary = gate_summary(gates, pairs)
-    drawn, (left, middle, right) = new_figure(3.6, columns=(1.5, 1, 1))
+    drawn, (left, middle, right) = new_figure(3.6, columns=(1.2, 1, 1))
     _draw_methods(left, methods)
     _draw_gates(middle, target, summary)
     _draw_transfer(right, target, summary)
@@ -92,7 +92,7 @@ def _draw_methods(axes: Axes, methods: pd.DataFrame) -> None:
     names = [NAMES[row["method"]] + (" *" if row["tuned"] else "") for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_xlabel("pooled C-index, 95 % interval")
-    axes.set_title("methods (* tuned; dotted: own model)")
+    axes.set_title("methods\n(* tuned; dotted: own model)")
 
 
 def _draw_gates(axes: Axes, target: str, summary: pd.DataFrame) -> None:
@@ -102,8 +102,8 @@ def _draw_gates(axes: Axes, target: str, summary: pd.DataFrame) -> None:
     axes.hlines(range(len(rows)), rows["lowest"], rows["highest"], color="black", linewidth=0.9)
     axes.axvline(1 / len(summary), color=BOUND, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(rows)), rows["expert"], fontsize=SMALLEST)
-    axes.set_xlabel("router's probability, mean over test patients")
-    axes.set_title("what the router trusts (lines: folds)")
+    axes.set_xlabel("router's probability,\nmean over test patients")
+    axes.set_title("what the router trusts\n(lines: folds)")
 
 
 def _draw_transfer(axes: Axes, target: str, summary: pd.DataFrame) -> None:
@@ -120,10 +120,10 @@ def _draw_transfer(axes: Axes, target: str, summary: pd.DataFrame) -> None:
         )
     axes.axhline(1 / len(summary), color=BOUND, linestyle="--", linewidth=1)
     axes.axvline(0.5, color="black", linewidth=0.8)
-    axes.set_xlabel("C-index of the expert's model by itself")
+    axes.set_xlabel("C-index of the expert's\nmodel by itself")
     axes.set_ylabel("router's probability")
     axes.set_title(
-        f"does it trust who transfers? rank corr. {gates_against_transfer(summary, target):.2f}",
+        f"does it trust who transfers?\nrank correlation {gates_against_transfer(summary, target):.2f}",
     )
 
 
