@@ -73,11 +73,20 @@ class Table(Generic[Record]):
         return {name: self._label(name) for name in self}
 
     def _label(self, name: str) -> str:
-        found = self._records.get(name)
-        if found is None and name in self._files:
-            return _label_in(self._files[name].read_text(encoding="utf-8"))
-        label: str = self[name].label  # type: ignore[attr-defined]
-        return label
+        label = None
+        if name not in self._records:
+            label = _label_in(*self._source(name))
+        return label or str(self[name].label)  # type: ignore[attr-defined]
+
+    def _source(self, name: str) -> tuple[str, str]:
+        """The source of the file that holds a record, and the constant that the record is in."""
+        if name in self._files:
+            return self._files[name].read_text(encoding="utf-8"), self.kind.upper()
+        point = self._installed[name]
+        spec = find_spec(point.module)
+        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+            return "", point.attr
+        return Path(spec.origin).read_text(encoding="utf-8"), point.attr
 
     @cached_property
     def _files(self) -> dict[str, Path]:
@@ -87,14 +96,17 @@ class Table(Generic[Record]):
         return {module.name: Path(folders[0]) / f"{module.name}.py" for module in iter_modules(folders)}
 
     @cached_property
+    def _installed(self) -> dict[str, EntryPoint]:
+        installed = {point.name: point for point in entry_points(group=self.group)}
+        for name in installed.keys() & self._files.keys():
+            raise ConfigError(f"{installed[name].value} is installed as {self.kind} {name!r}, which is there already")
+        return installed
+
+    @cached_property
     def _found(self) -> dict[str, Callable[[], Record]]:
-        """What imports the record of each name."""
-        found = {name: self._own(name) for name in self._files}
-        for point in entry_points(group=self.group):
-            if point.name in found:
-                raise ConfigError(f"{point.value} is installed as {self.kind} {point.name!r}, which is there already")
-            found[point.name] = _importer(point)
-        return found
+        """The function that imports the record of each name."""
+        own = {name: self._own(name) for name in self._files}
+        return own | {name: _importer(point) for name, point in self._installed.items()}
 
     def _own(self, name: str) -> Callable[[], Record]:
         def load() -> Record:
@@ -116,12 +128,20 @@ def _named(record: Record, name: str, where: str) -> Record:
     return record
 
 
-def _label_in(source: str) -> str:
-    """The label in the source of a record: `label = "..."` of a class, or the argument `label="..."` of a call."""
-    for node in ast.walk(ast.parse(source)):
+def _label_in(source: str, constant: str) -> str | None:
+    """The label of the record `constant` where it is written out: `label=` of its call, or `label =` of its class."""
+    classes: dict[str, str] = {}
+    for node in ast.parse(source).body:
         match node:
-            case ast.Assign([ast.Name("label")], ast.Constant(str(label))):
-                return label
-            case ast.keyword("label", ast.Constant(str(label))):
-                return label
-    raise ConfigError("a record's file needs a label written out: label = ... in a class, or label=... in a call")
+            case ast.ClassDef(name, body=body):
+                for line in body:
+                    match line:
+                        case ast.Assign([ast.Name("label")], ast.Constant(str(label))):
+                            classes[name] = label
+            case ast.Assign([ast.Name(name)], ast.Name(of)) if name == constant:
+                return classes.get(of)
+            case ast.Assign([ast.Name(name)], ast.Call(keywords=keywords)) if name == constant:
+                for keyword in keywords:
+                    if keyword.arg == "label" and isinstance(keyword.value, ast.Constant):
+                        return str(keyword.value.value)
+    return classes.get(constant)

@@ -30,9 +30,10 @@ from cropkt.factors.facts.tables import (
 from cropkt.factors.size_and_power import control_table
 from cropkt.files import atomic_path
 from cropkt.report.page import remake_report
-from cropkt.report.sections.factor_pictures import draw_all, draw_prototypes, save
+from cropkt.report.sections.factor_pictures import draw_all, draw_prototypes
 from cropkt.report.sections.factors import Explained, findings, section_body, write_explanation
 from cropkt.report.sections.store import store_section
+from cropkt.report.style import save_figure
 from cropkt.transfer.store import ResultsFolder
 
 STEPS = 8
@@ -101,13 +102,13 @@ def _analyse(config: FactorsConfig, study: Study, results: ResultsFolder) -> tup
         for code in config.explain:
             line.advance(f"explaining {code}")
             explanation = explain_cohort(code, study, results, samples, (cohorts, table), analysis, config.facts)
-            picture = save(results.out / f"factors_explain_{code}.png", draw_prototypes(explanation.prototypes))
+            picture = save_figure(results.out / f"factors_explain_{code}.png", draw_prototypes(explanation.prototypes))
             files += [picture, write_explanation(results.out, explanation, picture)]
             explained.append((explanation, picture))
             line.say("\n".join(explanation.sentences))
         line.advance("report")
         body = section_body(analysis, pictures, explained)
-        files.append(store_section(results, "factors", "What makes knowledge transfer", body))
+        files.append(store_section(results, "factors", "What makes knowledge transfer", body, link="Factors"))
         files.append(remake_report(results.out, results.encoder, results.architecture))
     return analysis, files
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from cropkt.models.architectures import ARCHITECTURES
 from cropkt.survival.losses import LOSSES
 
-ARCHITECTURE_NAMES = ARCHITECTURES.labels()
-LOSS_NAMES = LOSSES.labels()
 PRECISION_NAMES = {
     "auto": "bfloat16 where the device multiplies it natively, else float32",
     "float32": "as published",
     "bfloat16": "2 to 4 times faster where the device multiplies it natively",
 }
+ARCHITECTURE_NAMES = ARCHITECTURES.labels()
+LOSS_NAMES = LOSSES.labels()
 """Label by name."""
 
 

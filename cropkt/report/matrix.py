@@ -2,26 +2,34 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from cropkt.cohorts import cohort_info
-from cropkt.files import atomic_path
+from cropkt.report.style import (
+    DIVERGING,
+    NEUTRAL,
+    ONE_COLUMN,
+    SMALL,
+    SMALLEST,
+    TWO_COLUMNS,
+    new_figure,
+    save_figure,
+    styled,
+)
 
-COLOURS = "PuOr_r"
-"""Diverging, colour-blind safe, and legible in grey: purple is worse than chance, orange is better."""
+CELL = 0.2
+"""Inches, so that 26 cohorts fill two columns."""
 
 
-def draw_matrix(matrix: pd.DataFrame, path: Path, *, title: str, subtitle: str = "", label: str = "C-index") -> None:
-    """Write `matrix` (sources x targets, C-index, NaN where unknown) to `path` (.png, .pdf or .svg), atomically.
+@styled
+def draw_matrix(matrix: pd.DataFrame, path: Path, *, title: str, subtitle: str = "", label: str = "C-index") -> Path:
+    """Write `matrix` (sources x targets, C-index, NaN where unknown) to `path` (.png) and beside it as .pdf and .svg.
 
     The colour scale is centred on 0.5 and symmetric; unknown cells are hatched; self-transfer cells are framed;
     a line parts the large cohorts from the rare ones.
@@ -31,48 +39,46 @@ def draw_matrix(matrix: pd.DataFrame, path: Path, *, title: str, subtitle: str =
     furthest = float(np.nanmax(np.abs(values - 0.5))) if np.isfinite(values).any() else 0.0
     # Cohorts with a handful of events reach 0 or 1 by luck; they must not wash out everybody else's colours.
     reach = min(0.3, max(0.2, np.ceil(furthest * 20) / 20))
-    cell = 0.36
-    width, height = 3.4 + cell * len(targets), 2.1 + cell * len(sources)
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    width = min(TWO_COLUMNS, max(ONE_COLUMN, 1.9 + CELL * len(targets)))
+    figure, (axes,) = new_figure(1.3 + CELL * len(sources), width=width)
     norm = TwoSlopeNorm(0.5, 0.5 - reach, 0.5 + reach)
-    image = axes.imshow(np.ma.masked_invalid(values), cmap=COLOURS, norm=norm, aspect="equal")
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=DIVERGING, norm=norm, aspect="equal")
     _write_values(axes, values, norm)
     _hatch_unknown(axes, values)
     _frame_self(axes, sources, targets)
     _part_large_from_rare(axes, sources, targets)
-    axes.set_xticks(range(len(targets)), [code.upper() for code in targets], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(sources)), [code.upper() for code in sources], fontsize=8)
+    _name_cohorts(axes, sources, targets)
+    _explain(figure, axes, image, f"{label}   (0.5 = chance)", beyond=furthest > reach)
+    _key(figure, subtitle, unknown=not np.isfinite(values).all())
+    figure.suptitle(title, fontweight="bold", x=0.01, ha="left")
+    return save_figure(path, figure)
+
+
+def _name_cohorts(axes: Axes, sources: list[str], targets: list[str]) -> None:
+    axes.set_xticks(range(len(targets)), [code.upper() for code in targets], rotation=90)
+    axes.set_yticks(range(len(sources)), [code.upper() for code in sources])
     axes.tick_params(length=0)
-    axes.set_xlabel("target cohort", fontsize=10)
-    axes.set_ylabel("source cohort", fontsize=10)
+    axes.set_xlabel("target cohort")
+    axes.set_ylabel("source cohort")
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
-    colourbar = figure.colorbar(
-        image, ax=axes, shrink=0.6, pad=0.02, aspect=30, extend="both" if furthest > reach else "neither"
+
+
+def _explain(figure: Figure, axes: Axes, image: AxesImage, label: str, *, beyond: bool) -> None:
+    """The colour bar; `beyond`: are there values it does not reach?"""
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, aspect=30, extend="both" if beyond else "neither")
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
+def _key(figure: Figure, subtitle: str, *, unknown: bool) -> None:
+    keys = [Patch(facecolor="none", edgecolor="black", linewidth=0.8, label="self-transfer (matched folds)")]
+    if unknown:
+        keys.append(Patch(facecolor="white", edgecolor=NEUTRAL, hatch="////", label="unknown"))
+    figure.legend(
+        handles=keys, loc="outside lower left", ncols=2, title=subtitle, title_fontsize=SMALL, alignment="left"
     )
-    colourbar.set_label(f"{label}   (0.5 = chance)", fontsize=9)
-    colourbar.ax.tick_params(labelsize=8)
-    colourbar.outline.set_visible(False)
-    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
-    keys = [Patch(facecolor="none", edgecolor="black", linewidth=1.2, label="self-transfer (matched folds)")]
-    if not np.isfinite(values).all():
-        keys.append(Patch(facecolor="white", edgecolor="#999999", hatch="////", label="unknown"))
-    axes.legend(
-        handles=keys,
-        loc="upper left",
-        bbox_to_anchor=(0, -0.01),
-        ncols=2,
-        fontsize=8,
-        frameon=False,
-        borderaxespad=0,
-    )
-    if subtitle:
-        axes.text(1, -0.012, subtitle, transform=axes.transAxes, ha="right", va="top", fontsize=8, color="#444444")
-    with atomic_path(path) as temporary:
-        kind = path.suffix.removeprefix(".")
-        figure.savefig(temporary, format=kind, dpi=160, metadata={"Software": None} if kind == "png" else None)
-    plt.close(figure)
 
 
 def _write_values(axes: Axes, values: np.ndarray, norm: TwoSlopeNorm) -> None:
@@ -86,7 +92,7 @@ def _write_values(axes: Axes, values: np.ndarray, norm: TwoSlopeNorm) -> None:
                 text,
                 ha="center",
                 va="center",
-                fontsize=6.5,
+                fontsize=SMALLEST,
                 color="white" if strong else "#222222",
             )
 
@@ -99,7 +105,7 @@ def _hatch_unknown(axes: Axes, values: np.ndarray) -> None:
                 1,
                 1,
                 facecolor="white",
-                edgecolor="#999999",
+                edgecolor=NEUTRAL,
                 hatch="////",
                 linewidth=0,
             )
@@ -109,7 +115,7 @@ def _hatch_unknown(axes: Axes, values: np.ndarray) -> None:
 def _frame_self(axes: Axes, sources: list[str], targets: list[str]) -> None:
     for code in set(sources) & set(targets):
         corner = (targets.index(code) - 0.5, sources.index(code) - 0.5)
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor="black", linewidth=1.2))
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor="black", linewidth=0.8))
 
 
 def _part_large_from_rare(axes: Axes, sources: list[str], targets: list[str]) -> None:
@@ -117,4 +123,4 @@ def _part_large_from_rare(axes: Axes, sources: list[str], targets: list[str]) ->
         sizes = [cohort_info(code).size for code in codes]
         for position in range(1, len(codes)):
             if sizes[position] != sizes[position - 1]:
-                line(position - 0.5, color="black", linewidth=1.6)
+                line(position - 0.5, color="black", linewidth=1.0)

@@ -20,6 +20,7 @@ from cropkt.report.headline import headline, meanings
 from cropkt.report.payload import build_payload
 from cropkt.report.read import ResultTables, choose_results, read_tables
 from cropkt.report.sections.store import parts_folder, read_sections
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.store import ResultsFolder, read_json
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
@@ -78,6 +79,7 @@ def _write_page(folder: ResultsFolder, study: str, settings: Mapping[str, str]) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     page = environment.get_template("report.html").render(
         study=study,
         encoder=folder.encoder,
@@ -89,6 +91,7 @@ def _write_page(folder: ResultsFolder, study: str, settings: Mapping[str, str]) 
         lines=lines,
         marks=MARKS,
         judged=tables.judged,
+        baselines=BASELINES.records(),
         data=_embedded(data),
         downloads=_downloads(tables),
         matrix=_matrix_rows(tables),

@@ -9,13 +9,21 @@ import pandas as pd
 
 from cropkt.cohorts import cohort_info
 from cropkt.report.curves import Curve, RiskCurves, target_curves
-from cropkt.report.matrix import COLOURS
 from cropkt.report.order import matrix_orders
 from cropkt.report.read import ResultTables, has_comparison
+from cropkt.report.style import DIVERGING, PALETTE
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.significance import COMPARED
 from cropkt.transfer.store import ResultsFolder
 
 SCALE_STOPS = 21
+CHOICES = {
+    "honest": "honest choice",
+    "oracle": "oracle choice (upper bound)",
+    "rank_average": "rank average of all sources",
+    "majority_vote": "majority vote of all sources",
+}
+"""Ways to choose or combine sources, and what the page calls them, in its order."""
 NUMBERS = [
     "c_index_mean",
     "c_index_mean_standard_error",
@@ -52,6 +60,9 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
         },
         "folds": _folds(tables),
         "curves": _curves(tables, folder),
+        "labels": {**BASELINES.labels(), "self": "own model"},
+        "choices": CHOICES,
+        "palette": PALETTE,
         "baselines": _baselines(tables),
         "choice": _choice(tables),
     }
@@ -74,7 +85,7 @@ def _cohorts(tables: ResultTables) -> list[dict[str, Any]]:
 
 def _colour_scale() -> list[list[Any]]:
     stops = np.linspace(0, 1, SCALE_STOPS)
-    colours = [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[COLOURS](stops)]
+    colours = [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[DIVERGING](stops)]
     return [[round(float(stop), 4), colour] for stop, colour in zip(stops, colours, strict=True)]
 
 

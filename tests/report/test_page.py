@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from made_up_results import ARCHITECTURE, ENCODER, write_results
 
-from cropkt.errors import InputError
+from cropkt.errors import ConfigError, InputError
 from cropkt.experiments.commands.report import main
 from cropkt.report.page import remake_report, write_report
 from cropkt.report.read import read_tables
@@ -182,8 +182,9 @@ def test_sections_of_analyses_are_shown_with_their_architecture(results: Path, t
     assert "pooled by max" in of_max.text
     assert "found by factors" not in of_max.text
     assert of_max.count("section") == plain.count("section") + 1
-    with pytest.raises(ValueError, match="no section other"):
-        store_section(folder, "other", "Other", "")
+    for name in ("matrix", "no id", "../x"):
+        with pytest.raises(ConfigError, match="cannot be called"):
+            store_section(folder, name, "Other", "")
 
 
 def test_a_section_made_before_pairs_were_measured_anew_says_so(results: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,10 +21,10 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
 from cropkt.report.curves import risk_groups
+from cropkt.report.html import figure
 from cropkt.report.page import write_report
-from cropkt.report.sections.factor_pictures import save
-from cropkt.report.sections.factors import picture_html
 from cropkt.report.sections.store import store_section
+from cropkt.report.style import new_figure, save_figure
 from cropkt.transfer.store import ResultsFolder
 
 pytestmark = pytest.mark.browser
@@ -69,10 +68,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
     """Made-up results of six cohorts and their report, with a section of an analysis."""
     results = write_results(tmp_path_factory.mktemp("results"), CODES, patients=40)
-    picture = save(results.out / "wide.png", plt.figure(figsize=(9, 4)))
-    store_section(
-        results, "factors", "What makes knowledge transfer", picture_html(picture, "A picture", "Its caption.")
-    )
+    picture = save_figure(results.out / "wide.png", new_figure(4)[0])
+    body = figure(picture, "A picture", "Its caption.")
+    store_section(results, "factors", "What makes knowledge transfer", body, link="Factors")
     write_report(results.out, ENCODER, ARCHITECTURE, study="made up", settings={"seed": "0"})
     return results
 

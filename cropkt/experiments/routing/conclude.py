@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from cropkt.experiments.routing.config import RoutingConfig
@@ -17,6 +16,7 @@ from cropkt.files import atomic_path, is_temporary
 from cropkt.report.page import remake_report
 from cropkt.report.sections.routing import draw_routing, section_body
 from cropkt.report.sections.store import store_section
+from cropkt.report.style import save_figure
 from cropkt.routing.store import NAMES, RoutingFolder
 from cropkt.transfer.store import ResultsFolder
 
@@ -67,9 +67,7 @@ def _of(table: pd.DataFrame, target: str) -> pd.DataFrame:
 def _draw(outcome: RoutingOutcome, target: str, pairs: pd.DataFrame, spaces: Mapping[str, SearchSpace]) -> None:
     folder = outcome.job.folder(target).path
     figure = draw_routing(target, _of(outcome.methods, target), _of(outcome.gates, target), _of(pairs, target))
-    with atomic_path(folder / "routing.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
-    plt.close(figure)
+    save_figure(folder / "routing.png", figure)
     for kind, space in spaces.items():
         table = trial_table(_trials(outcome, kind, target), default_values(outcome.job, space))
         if table.empty:

@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pandas as pd
 from matplotlib.axes import Axes
 
 from cropkt.experiments.routing.space import SearchSpace
-from cropkt.files import atomic_path
+from cropkt.report.style import DIVERGING, LOW, NEUTRAL, SMALLEST, new_figure, save_figure, styled
 
 FEWEST_TRIALS = 8
 """Importance of settings is not estimated from fewer complete trials."""
@@ -61,44 +57,37 @@ def importances(table: pd.DataFrame, space: SearchSpace) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
+@styled
 def draw_search(path: Path, target: str, table: pd.DataFrame, space: SearchSpace) -> Path:
     """History, importance and parallel coordinates of a target's searches; returns `path`."""
-    figure, (history, share, lines) = plt.subplots(
-        1, 3, figsize=(14, 4.2), width_ratios=(1, 0.9, 1.8), layout="constrained"
-    )
+    figure, (history, share, lines) = new_figure(2.4, columns=(1, 0.9, 1.8))
     _draw_history(history, table)
     _draw_importance(share, importances(table, space))
     _draw_coordinates(lines, table, space)
     figure.suptitle(f"{target}: search for the {space.kind}, {len(table)} trials over {table['fold'].nunique()} folds")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    plt.close(figure)
-    return path
+    return save_figure(path, figure)
 
 
 def _draw_history(axes: Axes, table: pd.DataFrame) -> None:
     for fold, rows in table.groupby("fold"):
         complete = rows["score"].where(rows["state"] == "complete")
         line = axes.step(rows["number"], complete.cummax().ffill(), where="post", label=f"fold {fold}")[0]
-        axes.plot(rows["number"], complete, "o", color=line.get_color(), markersize=3)
+        axes.plot(rows["number"], complete, "o", color=line.get_color(), markersize=2)
     axes.set_xlabel("trial (0: default settings)")
     axes.set_ylabel("C-index on inner splits; line: best so far")
-    axes.legend(fontsize=7, frameon=False)
-    axes.set_title("history", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend()
+    axes.set_title("history")
 
 
 def _draw_importance(axes: Axes, shares: Mapping[str, float]) -> None:
-    axes.set_title("importance of settings", fontsize=10)
+    axes.set_title("importance of settings")
     if not shares:
         axes.text(0.5, 0.5, "too few trials to tell", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
     names = list(shares)[::-1]
-    axes.barh(names, [shares[name] for name in names], color="#542788")
-    axes.tick_params(labelsize=8)
+    axes.barh(names, [shares[name] for name in names], color=LOW)
     axes.set_xlabel("share of variance explained")
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_coordinates(axes: Axes, table: pd.DataFrame, space: SearchSpace) -> None:
@@ -108,20 +97,20 @@ def _draw_coordinates(axes: Axes, table: pd.DataFrame, space: SearchSpace) -> No
     reach = max(float(centred.abs().max()) if len(centred) else 0.0, 1e-6)
     names = list(space.dimensions)
     places = np.column_stack([_place(complete[name], space, name) for name in names])
-    colours = plt.get_cmap("PuOr_r")
+    colours = matplotlib.colormaps[DIVERGING]
     for place, value in sorted(zip(places, centred, strict=True), key=lambda item: item[1]):
-        axes.plot(range(len(names)), place, color=colours(0.5 + value / (2 * reach)), linewidth=1.3, alpha=0.85)
+        axes.plot(range(len(names)), place, color=colours(0.5 + value / (2 * reach)), linewidth=1.0, alpha=0.85)
     for number, name in enumerate(names):
         dimension = space.dimensions[name]
         ends = dimension.choices or (dimension.low, dimension.high)
-        axes.axvline(number, color="#8c959f", linewidth=0.7)
+        axes.axvline(number, color=NEUTRAL, linewidth=0.7)
         for place, end in zip(np.linspace(0, 1, len(ends)), ends, strict=True):
             text = f"{end:g}" if isinstance(end, int | float) and not isinstance(end, bool) else str(end)
-            axes.text(number + 0.03, place, text, fontsize=6, va="center")
-    axes.set_xticks(range(len(names)), names, rotation=25, ha="right", fontsize=8)
+            axes.text(number + 0.03, place, text, fontsize=SMALLEST, va="center")
+    axes.set_xticks(range(len(names)), names, rotation=25, ha="right")
     axes.set_yticks([])
-    axes.set_title(f"trials (orange: up to {reach:.2f} above their fold's mean, purple: below)", fontsize=10)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title(f"trials (orange: up to {reach:.2f} above their fold's mean, purple: below)")
+    axes.spines["left"].set_visible(False)
 
 
 def _place(values: pd.Series, space: SearchSpace, name: str) -> np.ndarray:

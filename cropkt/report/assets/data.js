@@ -3,17 +3,9 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const COHORTS = DATA.cohorts;
 const COUNT = COHORTS.length;
-const HIGH_COLOUR = "#b35806";
-const LOW_COLOUR = "#542788";
-const QUIET = "#57606a";
+const { high: HIGH_COLOUR, low: LOW_COLOUR, quiet: QUIET, chosen: CHOSEN_COLOUR, higher: SOME_COLOUR } = DATA.palette;
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', sans-serif";
 const CONFIG = { displaylogo: false, modeBarButtons: [["toImage"]] };
-const BASELINE_NAMES = { random: "random weights", mean_cox: "mean features, Cox", size: "patch count", chance: "chance", self: "own model" };
-const CHOICE_NAMES = {
-  honest: "honest choice", oracle: "oracle choice (upper bound)", rank_average: "rank average of all sources",
-  majority_vote: "majority vote of all sources",
-};
-
 function byId(id) {
   return document.getElementById(id);
 }
@@ -81,7 +73,7 @@ function pairLines(source, target) {
   if (value("q_chance") !== null) lines.push(`against chance q ${withSign(value("q_chance"))}`);
   for (const name of DATA.compared) {
     const difference = value("difference_" + name);
-    if (difference !== null) lines.push(`against ${BASELINE_NAMES[name]} ${signed(difference)}, q ${withSign(value("q_" + name))}`);
+    if (difference !== null) lines.push(`against ${DATA.labels[name]} ${signed(difference)}, q ${withSign(value("q_" + name))}`);
   }
   return lines;
 }

@@ -79,8 +79,8 @@ function pairEstimate(source, target, label, look) {
 
 function baselineEstimates(target) {
   const found = DATA.baselines[COHORTS[target].code] || {};
-  const order = ["mean_cox", "random", "size", "chance"].filter((name) => found[name] && found[name].c_index_pooled !== null);
-  return order.map((name) => estimate(BASELINE_NAMES[name], found[name], { colour: "#fff", line: QUIET, symbol: "diamond", name }));
+  const order = Object.keys(DATA.labels).filter((name) => found[name] && found[name].c_index_pooled !== null);
+  return order.map((name) => estimate(DATA.labels[name], found[name], { colour: "#fff", line: QUIET, symbol: "diamond", name }));
 }
 
 function drawBaselines(source, target) {
@@ -93,7 +93,7 @@ function drawBaselines(source, target) {
   const value = (name) => pairValue(name, source, target);
   const chance = ["chance (0.5)", "0.500", signed(value("c_index_pooled") - 0.5), probability(value("p_chance")), probability(value("q_chance"))];
   const compared = DATA.compared.filter((name) => value("difference_" + name) !== null).map((name) => [
-    BASELINE_NAMES[name], decimals(value("c_index_pooled") - value("difference_" + name)), signed(value("difference_" + name)),
+    DATA.labels[name], decimals(value("c_index_pooled") - value("difference_" + name)), signed(value("difference_" + name)),
     probability(value("p_" + name)), probability(value("q_" + name)),
   ]);
   byId("baselines-table").replaceChildren(makeTable(["against", "its C-index", "difference", "p", "q over all pairs"], [chance, ...compared]));

@@ -4,13 +4,13 @@ let shownTarget = 0;
 
 function choiceRows(target) {
   const found = DATA.choice[COHORTS[target].code] || [];
-  const order = Object.keys(CHOICE_NAMES);
+  const order = Object.keys(DATA.choices);
   return order.flatMap((method) => {
     const row = found.find((entry) => entry.method === method);
     if (!row || row.c_index_pooled === null) return [];
     const sources = [...new Set(row.sources)].map((code) => code.toUpperCase()).join(", ");
-    const label = sources ? `${CHOICE_NAMES[method]}: ${sources}` : CHOICE_NAMES[method];
-    const look = method === "oracle" ? { colour: "#fff", line: "#1b7837", symbol: "triangle-up" } : { colour: "#1b7837", symbol: "triangle-up" };
+    const label = sources ? `${DATA.choices[method]}: ${sources}` : DATA.choices[method];
+    const look = method === "oracle" ? { colour: "#fff", line: CHOSEN_COLOUR, symbol: "triangle-up" } : { colour: CHOSEN_COLOUR, symbol: "triangle-up" };
     return [estimate(label, row, { ...look, kind: "choosing or combining sources" })];
   });
 }
@@ -20,7 +20,7 @@ function sourceRows(target) {
   rows.sort((one, other) => pairValue("c_index_pooled", other, target) - pairValue("c_index_pooled", one, target));
   return rows.map((source) => {
     const state = pairValue("state", source, target);
-    const row = pairEstimate(source, target, `${DATA.marks[state] || ""} ${codeOf(source)}`, { colour: state === "transfers" ? HIGH_COLOUR : "#f1a340", line: HIGH_COLOUR });
+    const row = pairEstimate(source, target, `${DATA.marks[state] || ""} ${codeOf(source)}`, { colour: state === "transfers" ? HIGH_COLOUR : SOME_COLOUR, line: HIGH_COLOUR });
     return { ...row, kind: state, hover: pairLines(source, target).slice(0, 2).join(": "), open: () => openPair(source, target) };
   });
 }

@@ -1,31 +1,23 @@
 """What routers learnt, and what they are worth: a picture a target, and the report's section."""
 
-import base64
 import html
 from collections.abc import Hashable, Mapping
-from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 from scipy.stats import spearmanr
 
+from cropkt.report.html import figure, paragraphs, table
+from cropkt.report.style import HIGH, LOW, NEUTRAL, SMALLEST, new_figure, styled
 from cropkt.routing.store import NAMES
 
-ROUTER, OTHER, BOUND = "#b35806", "#542788", "#8c959f"
-"""Orange, purple, grey: told apart by everybody, and in print."""
+ROUTER, OTHER, BOUND = HIGH, LOW, NEUTRAL
 EXPERTS_SHOWN = 26
-COLOURS = 32
 
 
 def gate_summary(gates: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -69,20 +61,21 @@ def gates_against_transfer(summary: pd.DataFrame, target: str) -> float:
     return float(spearmanr(sources["probability"], sources["c_index_pooled"]).statistic)
 
 
+@styled
 def draw_routing(target: str, methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
     """One target: every method's C-index with interval; the experts' mean probability; and it against transfer.
 
     The arguments are the target's rows of routing.parquet, gates.parquet and pairs.parquet.
     """
     summary = gate_summary(gates, pairs)
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 6), width_ratios=(1.5, 1, 1), layout="constrained")
+    drawn, (left, middle, right) = new_figure(3.6, columns=(1.2, 1, 1))
     _draw_methods(left, methods)
     _draw_gates(middle, target, summary)
     _draw_transfer(right, target, summary)
-    figure.suptitle(
+    drawn.suptitle(
         f"{target}: {methods['n_events'].iloc[0]} events among the test patients of {methods['folds'].iloc[0]} folds"
     )
-    return figure
+    return drawn
 
 
 def _draw_methods(axes: Axes, methods: pd.DataFrame) -> None:
@@ -90,17 +83,16 @@ def _draw_methods(axes: Axes, methods: pd.DataFrame) -> None:
     for place, row in enumerate(rows):
         routed = str(row["method"]).startswith("roupkt")
         colour = ROUTER if routed else BOUND if row["method"] == "oracle" else OTHER
-        axes.plot([row["interval_lower"], row["interval_upper"]], [place, place], color=colour, linewidth=1.4)
-        axes.plot(row["c_index_pooled"], place, "D" if routed else "o", color=colour, markersize=6)
+        axes.plot([row["interval_lower"], row["interval_upper"]], [place, place], color=colour, linewidth=1.0)
+        axes.plot(row["c_index_pooled"], place, "D" if routed else "o", color=colour)
     axes.axvline(0.5, color="black", linewidth=0.8)
     for row in rows:
         if row["method"] == "self":
             axes.axvline(row["c_index_pooled"], color=OTHER, linewidth=0.8, linestyle=":")
     names = [NAMES[row["method"]] + (" *" if row["tuned"] else "") for row in rows]
-    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set_yticks(range(len(rows)), names)
     axes.set_xlabel("pooled C-index, 95 % interval")
-    axes.set_title("methods (* tuned; dotted: own model)", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("methods\n(* tuned; dotted: own model)")
 
 
 def _draw_gates(axes: Axes, target: str, summary: pd.DataFrame) -> None:
@@ -109,32 +101,30 @@ def _draw_gates(axes: Axes, target: str, summary: pd.DataFrame) -> None:
     axes.barh(range(len(rows)), rows["probability"], color=colours, height=0.7)
     axes.hlines(range(len(rows)), rows["lowest"], rows["highest"], color="black", linewidth=0.9)
     axes.axvline(1 / len(summary), color=BOUND, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(rows)), rows["expert"], fontsize=8)
-    axes.set_xlabel("router's probability, mean over test patients")
-    axes.set_title("what the router trusts (lines: folds)", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_yticks(range(len(rows)), rows["expert"], fontsize=SMALLEST)
+    axes.set_xlabel("router's probability,\nmean over test patients")
+    axes.set_title("what the router trusts\n(lines: folds)")
 
 
 def _draw_transfer(axes: Axes, target: str, summary: pd.DataFrame) -> None:
     known = summary[summary["c_index_pooled"].notna()]
     for row in known.to_dict("records"):
         colour = ROUTER if row["expert"] == target else OTHER
-        axes.plot(row["c_index_pooled"], row["probability"], "o", color=colour, markersize=4)
+        axes.plot(row["c_index_pooled"], row["probability"], "o", color=colour, markersize=2.5)
         axes.annotate(
             str(row["expert"]),
             (row["c_index_pooled"], row["probability"]),
             xytext=(3, 2),
             textcoords="offset points",
-            fontsize=6,
+            fontsize=SMALLEST,
         )
     axes.axhline(1 / len(summary), color=BOUND, linestyle="--", linewidth=1)
     axes.axvline(0.5, color="black", linewidth=0.8)
-    axes.set_xlabel("C-index of the expert's model by itself")
+    axes.set_xlabel("C-index of the expert's\nmodel by itself")
     axes.set_ylabel("router's probability")
     axes.set_title(
-        f"does it trust who transfers? rank corr. {gates_against_transfer(summary, target):.2f}", fontsize=10
+        f"does it trust who transfers?\nrank correlation {gates_against_transfer(summary, target):.2f}",
     )
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def findings(target: str, methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
@@ -179,20 +169,11 @@ def section_body(methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.DataFrame
         own = (methods["target"] == target, gates["target"] == target, pairs["target"] == target)
         tables = (methods[own[0]], gates[own[1]], pairs[own[2]])
         parts.append(f'<h3 id="routing-{target}">{html.escape(target)}</h3>')
-        parts.append(f"<p>{html.escape(' '.join(findings(target, *tables)))}</p>")
+        parts += paragraphs([" ".join(findings(target, *tables))])
         if target in pictures:
-            image = base64.b64encode(_few_colours(pictures[target])).decode()
-            text = html.escape(f"{target}: methods, what the router trusts, and whether that is what transfers")
-            source = f"data:image/png;base64,{image}"
-            parts.append(f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>')
+            title = f"{target}: methods, what the router trusts, and whether that is what transfers"
+            parts.append(figure(pictures[target], title))
     return "\n".join(parts)
-
-
-def _few_colours(path: Path) -> bytes:
-    stored = BytesIO()
-    with Image.open(path) as picture:
-        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(stored, "png", optimize=True)
-    return stored.getvalue()
 
 
 def _table(methods: pd.DataFrame) -> str:
@@ -200,6 +181,5 @@ def _table(methods: pd.DataFrame) -> str:
     wide = wide.reindex([name for name in NAMES if name in wide.index])
     if wide.shape[1] > 1:
         wide.insert(0, "mean", wide.mean(axis=1))
-    wide.index = pd.Index([NAMES[name] for name in wide.index], name="method")
-    table = wide.to_html(float_format=lambda value: f"{value:.3f}", na_rep="-", classes="numbers", border=0)
-    return f'<div class="scroll">{table}</div>'
+    wide.insert(0, "method", [NAMES[name] for name in wide.index])
+    return table(wide)

@@ -5,12 +5,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cropkt.errors import ConfigError
 from cropkt.files import atomic_path, digest
 from cropkt.report.read import ResultTables, read_tables
 from cropkt.transfer.store import ResultsFolder
 
-SECTIONS = {"factors": "Factors", "routing": "Routing"}
-"""Sections a report may have besides its own, in the order of the page, and their names in its navigation."""
+FIRST = ("factors", "routing")
+"""Sections that come first, in this order; others follow by name."""
+TAKEN = ("headline", "matrix", "target", "methods", "tables", "pair", "data", "controls", "key", "cursor", "readout")
+"""Ids of the page itself."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,21 @@ def section_path(folder: ResultsFolder, name: str) -> Path:
     return parts_folder(folder) / f"{name}.html"
 
 
-def store_section(folder: ResultsFolder, name: str, title: str, body: str) -> Path:
+def store_section(folder: ResultsFolder, name: str, title: str, body: str, *, link: str = "") -> Path:
     """Store a section for the report; returns its path. The page shows it when it is next written.
 
-    name: one of SECTIONS, also the element's id and the page's address of it (report.html#NAME). title: plain text.
-    body: HTML that fetches nothing, images as data URIs; its ids begin with `name`. Raises InputError as read_tables.
+    name: the element's id and the page's address of it (report.html#NAME). title: plain text, and so is `link`, its
+    name in the navigation (default: the title). body: HTML that fetches nothing, images as data URIs; its ids begin
+    with `name`. Raises ConfigError for a name that is no id, or one of the page's own, and InputError as read_tables.
     """
-    if name not in SECTIONS:
-        raise ValueError(f"no section {name}; there are {', '.join(SECTIONS)}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in TAKEN:
+        raise ConfigError(f"a section cannot be called {name!r}; use small letters, and none of {', '.join(TAKEN)}")
     made_from = _measured(read_tables(folder.out, folder.encoder, folder.architecture))
     path = section_path(folder, name)
     with atomic_path(path) as temporary:
         temporary.write_text(
-            f'<section id="{name}" class="added" aria-labelledby="{name}-title" data-results="{made_from}">\n'
+            f'<section id="{name}" class="added" aria-labelledby="{name}-title" data-results="{made_from}" '
+            f'data-link="{html.escape(link or title)}">\n'
             f'<h2 id="{name}-title">{html.escape(title)}</h2>\n{body}\n</section>\n',
             encoding="utf-8",
         )
@@ -54,16 +59,17 @@ def store_section(folder: ResultsFolder, name: str, title: str, body: str) -> Pa
 
 
 def read_sections(folder: ResultsFolder, tables: ResultTables) -> list[Section]:
-    """The sections that are stored, in the order of SECTIONS."""
+    """The sections that are stored, those of FIRST before others."""
     now = _measured(tables)
     found = []
-    for name, link in SECTIONS.items():
+    names = sorted(path.stem for path in parts_folder(folder).glob("*.html"))
+    for name in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
         path = section_path(folder, name)
-        if not path.is_file():
-            continue
         head, end, body = path.read_text(encoding="utf-8").partition("</h2>")
         made_from = re.search(r'data-results="(\w+)"', head)
-        found.append(Section(name, link, head + end, body, outdated=made_from is None or made_from[1] != now))
+        link = re.search(r'data-link="([^"]*)"', head)
+        called = html.unescape(link[1]) if link else name
+        found.append(Section(name, called, head + end, body, outdated=made_from is None or made_from[1] != now))
     return found
 
 
