@@ -160,7 +160,7 @@ def _distance_columns(
     points: Sequence[np.ndarray], owner: Sequence[np.ndarray], kind: str, config: FactConfig
 ) -> dict[str, np.ndarray]:
     cohorts = CohortPoints(tuple(points), tuple(owner), config.seed, config.components)
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for distance in DISTANCES.records():
         found = distance.measure(cohorts)
         name = f"{distance.name}_{kind}"
