@@ -28,7 +28,7 @@ ONE_COLUMN, TWO_COLUMNS = 89 / 25.4, 183 / 25.4
 TEXT, SMALL, SMALLEST = 7.0, 6.0, 5.0
 """Points."""
 DPI = 300
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.size": TEXT,
     "axes.titlesize": TEXT,
     "axes.labelsize": TEXT,

@@ -2,15 +2,19 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
+from cropkt.data.bags import Bags
 from cropkt.errors import CheckpointError, ConfigError
 from cropkt.models.architectures import ARCHITECTURES
 from cropkt.models.checkpoint import build_null_model, card_path, load_model, load_published, save_model
-from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.models.precision import matmul_precision
+from cropkt.models.predict import predict
+from cropkt.survival.losses import LOSSES
 
 SMALL = {"features": 6, "embedding": 8, "attention": 5, "intervals": 4}
 LENGTHS = [3, 1, 7]
@@ -131,3 +135,31 @@ def test_a_checkpoint_of_another_model_never_scores_as_random_weights(tmp_path) 
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="not readable"):
         load_published(path, Architecture(**SMALL), loss="discrete_nll")
+
+
+def test_a_model_knows_how_its_outputs_are_read(tmp_path: Path) -> None:
+    features, offsets = bags()
+    held = Bags(("a", "b", "c"), features, offsets)
+    network = model()
+    with pytest.raises(ValueError, match="neither trained nor loaded"):
+        predict([network], held)
+    found = {}
+    for loss in LOSSES:
+        network.trained_with = TrainedWith(loss, "float32")
+        save_model(tmp_path / f"{loss}.safetensors", network, {})
+        loaded = load_model(tmp_path / f"{loss}.safetensors")
+        assert loaded.reading() == TrainedWith(loss, "float32")
+        found[loss] = predict([loaded], held)
+        logits = network(features, offsets).logits
+        expected = LOSSES[loss].hazard_and_risk(logits)[1].detach()
+        torch.testing.assert_close(torch.from_numpy(found[loss].risk[0]), expected)
+    assert len({tuple(of.risk[0]) for of in found.values()}) == len(LOSSES)
+    others = [load_model(tmp_path / f"{loss}.safetensors") for loss in ("cox_nll", "discrete_nll")]
+    with pytest.raises(ValueError, match="trained differently"):
+        predict(others, held)
+
+
+@pytest.mark.parametrize("wrong", [("nonsense", "float32"), ("cox_nll", "auto"), ("cox_nll", "bfloat61")])
+def test_a_reading_has_known_names(wrong: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match="is unknown"):
+        TrainedWith(*wrong)
