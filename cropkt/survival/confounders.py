@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import chi2, norm
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
-from statsmodels.duration.hazard_regression import PHReg
+from statsmodels.duration.hazard_regression import PHReg, PHRegResults
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from cropkt.survival.concordance import CombinedConcordance, score_folds
@@ -101,25 +101,29 @@ def gain_beyond(
     All risks must be out of sample. Risks of different folds' models are on different scales: standardise them within
     folds and give the folds as a stratum. Patients with an unknown value are left out.
     """
-    time, event = np.asarray(time, dtype=np.float64), np.asarray(event).astype(bool)
     columns = np.column_stack([np.asarray(risk, dtype=np.float64), others])
     known = np.isfinite(columns).all(axis=1)
-    columns, time, event = columns[known], time[known], event[known]
-    if event.sum() < FEWEST_EVENTS * columns.shape[1]:
-        return GainBeyond(*[np.nan] * 4, f"{event.sum()} events for {columns.shape[1]} risks")
+    columns, times = columns[known], np.asarray(time, dtype=np.float64)[known]
+    events = np.asarray(event)[known].astype(bool)
+    if events.sum() < FEWEST_EVENTS * columns.shape[1]:
+        return _not_fitted(f"{events.sum()} events for {columns.shape[1]} risks")
     spread = columns.std(axis=0)
     if spread[0] == 0:
-        return GainBeyond(*[np.nan] * 4, "the risk is the same for everybody")
+        return _not_fitted("the risk is the same for everybody")
     columns = (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     columns = columns[:, spread > 0]
     groups = pd.DataFrame([np.asarray(of, dtype=str)[known] for of in strata]).T
-    stratum = groups.agg("/".join, axis=1).to_numpy() if len(strata) else np.full(len(time), "")
-    without = _log_likelihood(time, event, columns[:, 1:], stratum)
-    fit = _fit(time, event, columns, stratum)
+    stratum = groups.agg("/".join, axis=1).to_numpy() if len(strata) else np.full(len(times), "")
+    without = _log_likelihood(times, events, columns[:, 1:], stratum)
+    fit = _fit(times, events, columns, stratum)
     coefficient, error = float(fit.params[0]), float(fit.bse[0])
-    ends = (np.exp(coefficient + sign * norm.ppf(0.975) * error) for sign in (-1, 1))
+    lower, upper = (float(np.exp(coefficient + sign * norm.ppf(0.975) * error)) for sign in (-1, 1))
     p_value = float(chi2.sf(max(2 * (fit.llf - without), 0.0), 1))
-    return GainBeyond(float(np.exp(coefficient)), *map(float, ends), p_value)
+    return GainBeyond(float(np.exp(coefficient)), lower, upper, p_value)
+
+
+def _not_fitted(reason: str) -> GainBeyond:
+    return GainBeyond(np.nan, np.nan, np.nan, np.nan, reason)
 
 
 def standardised_within(risk: ArrayLike, group: ArrayLike) -> np.ndarray:
@@ -137,7 +141,7 @@ def _log_likelihood(time: np.ndarray, event: np.ndarray, columns: np.ndarray, st
     return float(nothing.loglike(np.zeros(1)))
 
 
-def _fit(time: np.ndarray, event: np.ndarray, columns: np.ndarray, stratum: np.ndarray):  # type: ignore[no-untyped-def]
+def _fit(time: np.ndarray, event: np.ndarray, columns: np.ndarray, stratum: np.ndarray) -> PHRegResults:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return PHReg(time, columns, status=event.astype(int), strata=stratum, ties="efron").fit(disp=0)

@@ -125,10 +125,11 @@ def drawn(random: np.random.Generator, own: float) -> tuple[np.ndarray, ...]:
 def test_a_risk_that_only_repeats_the_clinic_gains_nothing_beyond_it() -> None:
     random = np.random.default_rng(2)
     p_values, unadjusted = [], []
-    for _ in range(200):
+    for draw in range(60):
         time, event, risk, clinical, fold = drawn(random, 0.0)
         p_values.append(gain_beyond(time, event, risk, clinical[:, None], [fold]).p_value)
-        unadjusted.append(gain_beyond(time, event, risk, np.empty((150, 0)), [fold]).p_value)
+        if draw < 10:
+            unadjusted.append(gain_beyond(time, event, risk, np.empty((150, 0)), [fold]).p_value)
     assert kstest(p_values, "uniform").pvalue > 0.01
     assert np.mean(np.array(unadjusted) < 0.05) > 0.9, "alone, it looks like a prognosis"
 
