@@ -6,14 +6,14 @@ instant.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.factors.config import FactConfig
-from cropkt.models.names import ARCHITECTURE_NAMES, PRECISION_NAMES
+from cropkt.models.names import ARCHITECTURE_NAMES, PRECISION_NAMES, explained
 from cropkt.training.config import TrainingConfig
 from cropkt.transfer.baselines import BASELINES
 
@@ -220,8 +220,13 @@ def _help(item: "Field[Any]") -> str:
         shown = f"--{'' if default else 'no-'}{flag_of(item)}"
     else:
         shown = str(given.get("unset") or (",".join(map(str, default)) if isinstance(default, tuple) else default))
-    text = given["help"] + (f": {', '.join(given['choices'])}" if "choices" in given else "")
+    text = given["help"] + (f": {_choices(given['choices'])}" if "choices" in given else "")
     return (f"{text} (default: {shown})" if shown else text).replace("%", "%%")
+
+
+def _choices(choices: Sequence[str] | Mapping[str, str]) -> str:
+    """The names, with their labels where they have some."""
+    return explained(choices) if isinstance(choices, Mapping) else ", ".join(choices)
 
 
 def parse(kind: type[Config], parser: Parser, arguments: Sequence[str] | None = None) -> Config:

@@ -25,7 +25,7 @@ class TrainingConfig:
     weight_decay: float = field(default=1e-5, metadata={"help": "decay of matrices; biases never decay"})
     schedule: str = "cosine"
     warmup_epochs: int = 1
-    loss: str = field(default="discrete_nll", metadata={"help": "the survival loss", "choices": LOSSES})
+    loss: str = field(default="discrete_nll", metadata={"help": "the survival loss", "choices": LOSSES.labels()})
     censored_weight: float = 0.5
     """alpha: a censored patient's loss counts (1 - alpha)."""
     clamp: float = 1e-7

@@ -38,7 +38,7 @@ def test_intervals_are_the_published_ones(parity: Path, tmp_path: Path) -> None:
         faults = Faults(case["name"])
         labels = read_labels(table, table.name, faults, leave_out=False).patients()
         assert faults.found == []
-        assert labels.index.tolist() == case["patient_id"], case["name"]
+        assert labels.index.tolist() == [patient.upper() for patient in case["patient_id"]], case["name"]
         assert labels["time"].tolist() == case["t"], case["name"]
         assert labels["event"].tolist() == case["e"], case["name"]
         if case["mode"] == "quantile":

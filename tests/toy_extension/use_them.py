@@ -6,9 +6,9 @@ from pathlib import Path
 
 folder = Path(sys.argv[1])
 
-from cropkt.experiments.config import command_line
+from cropkt.experiments.config import RunConfig, command_line
 
-text = " ".join(command_line("toys").format_help().split())
+text = " ".join(command_line(RunConfig, "toys").format_help().split())
 assert "toy_first (first patch only)" in text, text
 assert "toy_exponential (constant hazard)" in text
 assert "few patches, toy" in text
