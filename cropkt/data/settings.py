@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from cropkt.cohorts import COHORTS
+from cropkt.cohorts import COHORTS, in_registry_order
 from cropkt.data.faults import Faults
 from cropkt.data.features import SUFFIXES
 from cropkt.errors import StudyError
@@ -202,9 +202,3 @@ def _cohorts(value: Any, faults: Faults) -> tuple[str, ...] | None:
     for code in sorted({code for code in codes if codes.count(code) > 1}):
         _fault(faults, f"cohort {code} is listed twice", "list it once")
     return in_registry_order(codes)
-
-
-def in_registry_order(codes: Collection[str]) -> tuple[str, ...]:
-    """`codes` without repeats, those of the registry first and in its order, then the others as given."""
-    own = [code for code in dict.fromkeys(codes) if code not in COHORTS]
-    return (*(code for code in COHORTS if code in codes), *own)

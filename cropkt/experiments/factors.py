@@ -33,6 +33,7 @@ from cropkt.report.page import remake_report
 from cropkt.report.sections.factor_pictures import draw_all, draw_prototypes, save
 from cropkt.report.sections.factors import Explained, findings, section_body, write_explanation
 from cropkt.report.sections.store import store_section
+from cropkt.transfer.current import check_owner
 from cropkt.transfer.store import ResultsFolder
 
 STEPS = 8
@@ -67,6 +68,7 @@ def analyse_factors(run: FactorsRun) -> int:
     study = open_study(folder, encoder=run.encoder)
     out = (run.out or Path("runs") / study.name).resolve()
     results = ResultsFolder(out, study.encoder.name, run.architecture)
+    check_owner(out, study.name)
     started = time.time()
     with _one_thread():
         analysis, files = _analyse(run, study, results)
@@ -123,7 +125,7 @@ def _analyse(run: FactorsRun, study: Study, results: ResultsFolder) -> tuple[Ana
         line.advance("report")
         body = section_body(analysis, pictures, explained)
         files.append(store_section(results, "factors", "What makes knowledge transfer", body))
-        files.append(remake_report(results.out, results.encoder, results.architecture))
+        files.append(remake_report(results))
     return analysis, files
 
 

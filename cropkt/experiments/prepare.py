@@ -83,7 +83,7 @@ def select(config: RunConfig) -> Selection:
 def source_plan(selection: Selection, config: RunConfig, *, device: str, precision: str) -> SourcePlan:
     """How this run's source models are made; `device` and `precision` are settled ones, not "auto"."""
     return SourcePlan(
-        folder=selection.results.models,
+        folder=selection.results.models.path,
         architecture=selection.architecture,
         training=selection.training,
         seed=config.seed,

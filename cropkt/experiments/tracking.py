@@ -12,16 +12,20 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.workspace import workspace
-from cropkt.files import digest, write_json
-from cropkt.models.checkpoint import card_path, read_card
+from cropkt.files import digest, read_json, write_json
+from cropkt.models.checkpoint import card_path
+from cropkt.training.cards import SourceCard, read_source_card
+from cropkt.transfer.assemble import read_comparison
 from cropkt.transfer.protocol import BASELINES
-from cropkt.transfer.store import ResultsFolder, read_json, read_records
+from cropkt.transfer.rows import Status
+from cropkt.transfer.store import PairRecord, ResultsFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -172,26 +176,35 @@ class Tracker:
             logged.setdefault((run.data.params["source"], run.data.params["target"]), []).append(run)
         compared: dict[tuple[str, str], dict[str, Any]] = {}
         for record in self._records(target):
-            pair = record["pair"]
-            key = (pair["source"], pair["target"])
+            pair = record.pair
+            key = (pair.source, pair.target)
             if key not in compared:
-                compared |= self._comparisons(pair["target"])
-            fingerprint = digest(record["fingerprint"], pair["status"], compared.get(key))
+                compared |= self._comparisons(pair.target)
+            fingerprint = digest(record.fingerprint, pair.status, pair.reason, compared.get(key))
             known = logged.get(key, [])
             if any(run.data.tags.get("cropkt.fingerprint") == fingerprint for run in known):
                 continue
             for run in known:
                 self._client.delete_run(run.info.run_id)
-            self._log_pair({**compared.get(key, {}), **pair}, fingerprint)
+            self._log_pair({**compared.get(key, {}), **vars(pair)}, fingerprint)
 
-    def _records(self, target: str | None = None) -> list[dict[str, Any]]:
-        """Records of pairs; baselines are rows of the tables, and each pair's comparisons with them are its metrics."""
-        records = read_records(self._results.out, self._results.encoder, self._results.architecture, target)
-        return [record for record in records if record["pair"]["source"] not in BASELINES]
+    def _records(self, target: str | None = None) -> list[PairRecord]:
+        """Records of pairs that are in no list of stale ones; baselines are rows of the tables, and each pair's
+        comparisons with them are its metrics."""
+        stale = self._results.stale()
+        return [
+            record
+            for record in self._results.records(target)
+            if record.pair.source not in BASELINES and (record.pair.source, record.pair.target) not in stale
+        ]
 
     def _comparisons(self, target: str) -> dict[tuple[str, str], dict[str, Any]]:
-        rows = (read_json(self._results.comparison_path(target)) or {"pairs": []})["pairs"]
-        return {(row["source"], row["target"]): row for row in rows}
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        comparison = read_comparison(self._results, target)
+        for row in comparison.pairs if comparison else ():
+            measures = {f"difference_{row.against}": row.difference, f"p_{row.against}": row.p_value}
+            found.setdefault((row.source, row.target), {}).update(measures)
+        return found
 
     def _log_pair(self, pair: dict[str, Any], fingerprint: str) -> None:
         from mlflow.entities import Metric, Param
@@ -200,7 +213,7 @@ class Tracker:
             "mlflow.parentRunId": self._parent_id,
             "cropkt.kind": "pair",
             "cropkt.fingerprint": fingerprint,
-            "cropkt.status": str(pair["status"]),
+            "cropkt.status": f"failed: {pair['reason']}" if pair["reason"] else str(pair["status"]),
         }
         run = self._client.create_run(
             self._experiment_id, tags=tags, run_name=f"{pair['source']} on {pair['target']}"
@@ -213,7 +226,7 @@ class Tracker:
         predictions = self._results.predictions_path(pair["source"], pair["target"])
         if predictions.exists():
             self._client.log_artifact(run, str(predictions))
-        failed = pair["status"].startswith("failed")
+        failed = pair["status"] == Status.FAILED
         self._client.set_terminated(run, "FAILED" if failed else "FINISHED")
 
     def _log_sources(self) -> None:
@@ -222,10 +235,11 @@ class Tracker:
         identity = self._card["id"]
         condition = f"tags.`cropkt.results` = '{identity}'"
         logged = {run.data.tags.get("cropkt.fingerprint") for run in self._search(experiment_id, condition)}
-        for folder in sorted(path for path in self._results.models.glob("*") if path.is_dir()):
-            paths = sorted(folder.glob("fold_*.safetensors"))
-            cards = [card for card in map(read_card, paths) if card is not None]
-            fingerprint = " ".join(card["fingerprint"] for card in cards)
+        for cohort in self._results.models.cohorts():
+            of_path = {path: read_source_card(path) for path in self._results.models.of(cohort)}
+            paths = [path for path, card in of_path.items() if card is not None]
+            cards = [card for card in of_path.values() if card is not None]
+            fingerprint = " ".join(card.fingerprint for card in cards)
             if cards and fingerprint not in logged:
                 tags = {
                     "cropkt.kind": "source",
@@ -234,24 +248,23 @@ class Tracker:
                 }
                 self._log_source(experiment_id, cards, paths, tags)
 
-    def _log_source(
-        self, experiment_id: str, cards: list[dict[str, Any]], paths: list[Path], tags: dict[str, str]
-    ) -> None:
+    def _log_source(self, experiment_id: str, cards: list[SourceCard], paths: list[Path], tags: dict[str, str]) -> None:
         from mlflow.entities import Metric, Param
 
-        run = self._client.create_run(experiment_id, tags=tags, run_name=f"source {cards[0]['cohort']}").info.run_id
+        run = self._client.create_run(experiment_id, tags=tags, run_name=f"source {cards[0].cohort}").info.run_id
         now = int(time.time() * 1000)
         metrics = []
         for card in cards:
-            epochs = card["training"]["epochs"]
-            per_epoch = max(1, len(card["losses"]) // epochs)
+            epochs = card.training.epochs
+            per_epoch = max(1, len(card.losses) // epochs)
             for epoch in range(epochs):
-                part = card["losses"][epoch * per_epoch : (epoch + 1) * per_epoch]
-                metrics.append(Metric(f"loss_fold_{card['fold']}", sum(part) / len(part), now, epoch))
-            if _is_number(card["test_c_index"]):
-                metrics.append(Metric(f"test_c_index_fold_{card['fold']}", card["test_c_index"], now, 0))
-        settings = {"cohort": cards[0]["cohort"], "encoder": cards[0]["encoder"], **cards[0]["training"]}
-        settings |= {"architecture": cards[0]["architecture"]["name"], "seed": cards[0]["seed"]}
+                part = card.losses[epoch * per_epoch : (epoch + 1) * per_epoch]
+                metrics.append(Metric(f"loss_fold_{card.fold}", sum(part) / len(part), now, epoch))
+            if card.test_c_index is not None:
+                metrics.append(Metric(f"test_c_index_fold_{card.fold}", card.test_c_index, now, 0))
+        first = cards[0]
+        settings = {"cohort": first.cohort, "encoder": first.encoder, **asdict(first.training)}
+        settings |= {"architecture": first.architecture.name, "seed": first.seed}
         parameters = [Param(name, str(value)) for name, value in settings.items()]
         for start in range(0, len(metrics), 1000):
             self._client.log_batch(run, metrics[start : start + 1000], parameters if start == 0 else [])
@@ -270,8 +283,8 @@ class Tracker:
         now = int(time.time() * 1000)
         metrics = [Metric("pairs", float(len(records)), now, 0)]
         for mode in ("self", "transfer"):
-            pairs = [record["pair"] for record in records if record["pair"]["mode"] == mode]
-            values = [pair["c_index_mean"] for pair in pairs if _is_number(pair.get("c_index_mean"))]
+            values = [record.pair.c_index_mean for record in records if record.pair.mode == mode]
+            values = [value for value in values if _is_number(value)]
             if values:
                 metrics.append(Metric(f"mean_c_index_{mode}", sum(values) / len(values), now, 0))
         self._client.log_batch(self._parent_id, metrics)

@@ -10,11 +10,11 @@ from cropkt.factors.statistics.effects import (
     OUTCOME,
     factor_table,
     irrelevant_factors,
-    q_values,
     variance_table,
 )
 from cropkt.factors.statistics.regression import Errors
 from cropkt.simulation.matrix import MatrixDesign, SimulatedMatrix, simulate_matrix
+from cropkt.transfer.significance import q_values
 
 PERMUTATIONS = 199
 LEVEL = 0.05

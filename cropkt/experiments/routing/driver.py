@@ -15,16 +15,19 @@ from cropkt.experiments.routing.settings import RoutingOutcome, RoutingRun, rout
 from cropkt.experiments.routing.space import SearchSpace, read_space
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
-from cropkt.files import atomic_path, digest
+from cropkt.files import digest
 from cropkt.routing.store import (
     chosen_sources,
     expert_sources,
     forget_fold,
     method_table,
     read_gates,
+    write_routing,
 )
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.store import read_json, read_record
+from cropkt.transfer.columns import Table
+from cropkt.transfer.current import claim
+from cropkt.transfer.rows import GATES, ROUTING, Status
 
 if TYPE_CHECKING:
     from cropkt.experiments.routing.trial import RoutingJob
@@ -43,6 +46,7 @@ def tune_router(run: RoutingRun) -> int:
     for warning in selection.study.warnings:
         print(f"warning: {warning}")
     with workspace(selection.results) as scratch, ray_session():
+        claim(selection.results.out, selection.study)
         everyone = replace(selection, sources=sources)
         plan = sweep_if_needed(replace(run.config, resume=True), everyone, scratch)
         outcome = _route(run, selection, plan, spaces, scratch)
@@ -75,8 +79,8 @@ def _route(
     cohorts, results = selection.study.cohorts, selection.results
 
     def measured(source: str, target: str) -> bool:
-        record = read_record(results, source, target)
-        return record is not None and not record["pair"]["status"].startswith("failed")
+        record = results.record(source, target)
+        return record is not None and record.pair.status is not Status.FAILED
 
     experts: dict[str, tuple[str, ...]] = {}
     failed: dict[str, str] = {}
@@ -145,8 +149,8 @@ def _fit(
         source = best[target][fold] if best[target] else None
         unit = {"target": target, "fold": fold, "chosen": dict(values), "source": source}
         unit["fingerprint"] = digest(job.fingerprint(target), values, source)
-        record = read_json(job.folder(target).record_path(fold)) if run.config.resume else None
-        if record is None or record["fingerprint"] != unit["fingerprint"]:
+        record = job.folder(target).record(fold) if run.config.resume else None
+        if record is None or record.fingerprint != unit["fingerprint"]:
             forget_fold(job.folder(target), fold)
             todo.append(unit)
     if not todo:
@@ -176,22 +180,12 @@ def _tables(job: "RoutingJob", targets: Sequence[str]) -> tuple[pd.DataFrame, pd
     for target in targets:
         folder, cohort = job.folder(target), job.cohorts[target]
         methods.append(method_table(folder, cohort, job.sources[target]))
-        gates.append(read_gates(folder, len(cohort.folds)).assign(target=target, **_identity(job)))
-    found = []
-    for name, parts in (("routing", methods), ("gates", gates)):
-        path = job.results.out / f"{name}.parquet"
-        parts = [part for part in parts if len(part)]
-        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["target", "method"])
-        found.append(table)
-        if path.exists():
-            known = pd.read_parquet(path)
-            ours = (known["encoder"] == job.results.encoder) & (known["architecture"] == job.results.architecture)
-            parts = [part for part in (known[~(ours & known["target"].isin(targets))], *parts) if len(part)]
-        if parts:
-            with atomic_path(path) as temporary:
-                pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
-    return found[0], found[1]
+        gates.append(read_gates(folder, len(cohort.folds)))
+    routed = _joined(methods, ROUTING), _joined(gates, GATES)
+    write_routing(job.results, *routed, codes=list(job.cohorts))
+    return routed
 
 
-def _identity(job: "RoutingJob") -> dict[str, str]:
-    return {"encoder": job.results.encoder, "architecture": job.results.architecture}
+def _joined(parts: Sequence[pd.DataFrame], table: Table) -> pd.DataFrame:
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else table.frame([])

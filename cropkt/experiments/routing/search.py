@@ -20,10 +20,9 @@ from cropkt.experiments.routing.space import Dimension, SearchSpace
 from cropkt.experiments.routing.trial import REPORTS, RoutingJob
 from cropkt.experiments.sweep.trial import InOrder
 from cropkt.experiments.sweep.watch import WORKER_DIED
-from cropkt.files import digest, write_json
+from cropkt.files import digest, read_json, write_json
 from cropkt.routing.methods import recipe_of
 from cropkt.seeds import named_seed
-from cropkt.transfer.store import read_json
 
 if TYPE_CHECKING:
     from cropkt.experiments.progress import Stage

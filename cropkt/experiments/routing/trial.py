@@ -12,12 +12,14 @@ import torch
 from ray import tune
 from torch import Tensor
 
+from cropkt.data.persons import person_digest
 from cropkt.data.study import Cohort
 from cropkt.experiments.progress import Stage
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.sweep.watch import WORKER_DIED
 from cropkt.files import digest
 from cropkt.models.checkpoint import save_model
+from cropkt.routing.cards import ExpertCard, RouterCard, RouterShape
 from cropkt.routing.methods import RoutingSettings, fit_fold, recipe_of, tuned_methods
 from cropkt.routing.nested import (
     InnerTraining,
@@ -28,6 +30,7 @@ from cropkt.routing.nested import (
     own_vectors,
 )
 from cropkt.routing.store import (
+    FoldRecord,
     RoutingFolder,
     read_own_vectors,
     read_source_vectors,
@@ -210,50 +213,49 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
     fitted = fit_fold(job.plan, target, fold.outer, fold.final, experts, unit["source"], job.settings, tuned)
     folder = job.folder(code)
     recipe = tuned.get("roupkt")
-    card = {
-        "kind": "router",
-        "target": code,
-        "fold": number,
-        "encoder": job.results.encoder,
-        "sources_architecture": job.results.architecture,
-        "experts": _expert_cards(job, code, number),
-        "router": asdict(fitted.router.settings),
-        "shape": {
-            "features": target.bags.features.shape[1],
-            "vector": fold.final.shape[2],
-            "intervals": fitted.router.pred_head.out_features,
-        },
-        "training": asdict(recipe.training if recipe else job.settings.training),
-        "seed": job.plan.seed,
-        "precision": job.plan.precision,
-        "train_patients": [target.bags.patients[index] for index in fold.outer.train],
-        "fingerprint": unit["fingerprint"],
-        "torch": torch.__version__,
-    }
-    save_model(folder.router_path(number), fitted.router, card)
-    record = {
-        "fingerprint": unit["fingerprint"],
-        "target": code,
-        "fold": number,
-        "chosen": unit["chosen"],
-        "tuned": tuned_methods(tuned),
-        "inner_parts": job.settings.inner_parts,
-        "cross_fitted": job.settings.cross_fitted,
-        "chosen_source": unit["source"],
-        "seconds": time.perf_counter() - started,
-    }
-    store_fold(folder, number, fitted, record)
+    card = RouterCard(
+        target=code,
+        fold=number,
+        encoder=job.results.encoder,
+        sources_architecture=job.results.architecture,
+        experts=_expert_cards(job, code, number),
+        router=fitted.router.settings,
+        shape=RouterShape(
+            features=target.bags.features.shape[1],
+            vector=fold.final.shape[2],
+            intervals=fitted.router.pred_head.out_features,
+        ),
+        training=recipe.training if recipe else job.settings.training,
+        seed=job.plan.seed,
+        precision=job.plan.precision,
+        train_patients=tuple(person_digest(target.bags.patients[index]) for index in fold.outer.train),
+        fingerprint=unit["fingerprint"],
+        torch=torch.__version__,
+    )
+    save_model(folder.router_path(number), fitted.router, asdict(card))
+    record = FoldRecord(
+        fingerprint=unit["fingerprint"],
+        target=code,
+        fold=number,
+        chosen=unit["chosen"],
+        tuned=tuple(tuned_methods(tuned)),
+        inner_parts=job.settings.inner_parts,
+        cross_fitted=job.settings.cross_fitted,
+        chosen_source=unit["source"],
+        seconds=time.perf_counter() - started,
+    )
+    store_fold(folder, fitted, record)
 
 
-def _expert_cards(job: RoutingJob, target: str, fold: int) -> list[dict[str, Any]]:
+def _expert_cards(job: RoutingJob, target: str, fold: int) -> tuple[ExpertCard, ...]:
     """Which stored models the experts are: the target's own of the fold, then the sources'."""
     folder = job.plan.folder
-    cards: list[dict[str, Any]] = []
+    cards = []
     for code, folds in [(target, (fold,)), *((source, job.settings.source_folds) for source in job.sources[target])]:
         paths = [job.plan.model_path(code, number).relative_to(folder) for number in folds]
         fingerprints = [job.plan.fingerprint(job.cohorts[code], number) for number in folds]
-        cards.append({"cohort": code, "models": [str(path) for path in paths], "fingerprints": fingerprints})
-    return cards
+        cards.append(ExpertCard(code, tuple(str(path) for path in paths), tuple(fingerprints)))
+    return tuple(cards)
 
 
 class FitWatch(tune.Callback):

@@ -28,9 +28,11 @@ from cropkt.experiments.sources.worker import (
 )
 from cropkt.experiments.tracking import tracking
 from cropkt.experiments.workspace import workspace
-from cropkt.models.checkpoint import card_path, read_card
+from cropkt.files import read_json
+from cropkt.models.checkpoint import card_path
+from cropkt.training.cards import read_source_card
 from cropkt.training.sources import SourcePlan, missing_folds, store_null_model
-from cropkt.transfer.store import read_json
+from cropkt.transfer.current import claim
 
 
 def train_sources(config: RunConfig) -> int:
@@ -39,6 +41,7 @@ def train_sources(config: RunConfig) -> int:
     for warning in selection.study.warnings:
         print(f"warning: {warning}")
     with workspace(selection.results) as scratch:
+        claim(selection.results.out, selection.study)
         with ray_session():
             device = choose_device(config)
             plan = source_plan(selection, config, device=device, precision=choose_precision(config, device))
@@ -62,8 +65,8 @@ def train_sources(config: RunConfig) -> int:
 def _print_own_c_indices(plan: SourcePlan, selection: Selection) -> None:
     print(f"{'cohort':10s} {'models':>6s}  C-index on the matching test fold: mean (folds)")
     for code in selection.sources:
-        cards = [read_card(plan.model_path(code, fold)) for fold in selection.folds]
-        values = [card["test_c_index"] for card in cards if card is not None]
+        cards = [read_source_card(plan.model_path(code, fold)) for fold in selection.folds]
+        values = [card.test_c_index for card in cards if card is not None]
         known = [value for value in values if value is not None]
         mean = f"{sum(known) / len(known):.3f}" if known else "none"
         print(f"{code:10s} {len(values):6d}  {mean} ({' '.join('-' if v is None else f'{v:.2f}' for v in values)})")
@@ -98,11 +101,11 @@ def train_missing_sources(
     for job in jobs:
         if missing_folds(plan, job.cohort, job.folds):
             failure = read_json(failure_path(plan, job))
-            failures[job.cohort.code] = failure["reason"] if failure else "its worker died"
+            failures[job.cohort.code] = str((failure or {}).get("reason", "its worker died"))
         else:
-            card = read_card(plan.model_path(job.cohort.code, job.folds[0]))
-            if card is not None and card["skipped_slides"]:
-                print(f"warning: source {job.cohort.code}: slides left out: {', '.join(card['skipped_slides'])}")
+            card = read_source_card(plan.model_path(job.cohort.code, job.folds[0]))
+            if card is not None and card.skipped_slides:
+                print(f"warning: source {job.cohort.code}: slides left out: {', '.join(card.skipped_slides)}")
     return failures
 
 

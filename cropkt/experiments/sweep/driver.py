@@ -17,9 +17,11 @@ from cropkt.experiments.config import RunConfig
 from cropkt.experiments.prepare import Selection, select, source_plan
 from cropkt.experiments.workspace import workspace
 from cropkt.training.sources import SourcePlan, missing_folds
-from cropkt.transfer.assemble import matrix, update_comparison, write_tables
+from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
+from cropkt.transfer.current import claim
 from cropkt.transfer.protocol import BASELINES
-from cropkt.transfer.store import read_record, store_failure
+from cropkt.transfer.rows import Status
+from cropkt.transfer.store import check_record, store_failure
 
 if TYPE_CHECKING:
     from cropkt.experiments.sweep.trial import SweepJob
@@ -42,11 +44,12 @@ def sweep_transfer(config: RunConfig) -> int:
     for warning in selection.study.warnings:
         print(f"warning: {warning}")
     with workspace(selection.results) as scratch, ray_session():
-        pairs = _sweep(config, selection, scratch)
-    return _conclude(selection, pairs)
+        claim(selection.results.out, selection.study)
+        _sweep(config, selection, scratch)
+    return _conclude(selection)
 
 
-def _sweep(config: RunConfig, selection: Selection, scratch: Path) -> pd.DataFrame:
+def _sweep(config: RunConfig, selection: Selection, scratch: Path) -> None:
     from cropkt.experiments.sources.driver import train_missing_sources
     from cropkt.experiments.sweep.trial import SweepJob
     from cropkt.experiments.tracking import tracking
@@ -67,14 +70,19 @@ def _sweep(config: RunConfig, selection: Selection, scratch: Path) -> pd.DataFra
             if todo:
                 _fit(job, todo, lay_out(config, device, len(todo)), scratch / f"round_{number}", tracker)
             todo = [pair for pair in todo if _worker_died(job, *pair)]
-        for target in selection.targets:
-            update_comparison(selection.results, target, cohorts[target].folds)
-        pairs = write_tables(selection.results)
-        _draw(selection, pairs, settings)
+        _write_tables(selection, job)
+        _draw(selection, settings)
         if tracker is not None:
             tracker.log_sweep()
             tracker.log_sources()
-    return pairs
+
+
+def _write_tables(selection: Selection, job: "SweepJob") -> None:
+    for target, cohort in selection.study.cohorts.items():
+        update_comparison(selection.results, target, cohort.folds, job.fingerprint)
+    tables = write_tables(selection.results, job.fingerprint)
+    if message := stale_message(tables):
+        print(f"warning: {message}")
 
 
 def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> SourcePlan:
@@ -86,12 +94,12 @@ def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> S
     plan = source_plan(selection, config, device=device, precision=choose_precision(config, device))
     cohorts = selection.study.cohorts
     untrained = any(missing_folds(plan, cohorts[code], selection.folds) for code in selection.sources)
-    if untrained or _todo(config, selection, SweepJob(selection.results, plan, selection.folds, dict(cohorts)), {}):
-        _conclude(selection, _sweep(config, selection, scratch))
+    job = SweepJob(selection.results, plan, selection.folds, dict(cohorts))
+    if untrained or _todo(config, selection, job, {}):
+        _sweep(config, selection, scratch)
+        _conclude(selection)
     else:  # a run that was killed when all pairs were measured has left no tables
-        for target in selection.targets:
-            update_comparison(selection.results, target, cohorts[target].folds)
-        write_tables(selection.results)
+        _write_tables(selection, job)
     return plan
 
 
@@ -113,23 +121,27 @@ def _todo(config: RunConfig, selection: Selection, job: "SweepJob", untrained: d
 
     A pair whose source is untrained is recorded as failed.
     """
-    todo = []
+    todo, damaged = [], []
     sources = (*selection.sources, *(BASELINES if config.baselines else ()))
     for source, target in ((source, target) for target in selection.targets for source in sources):
         if source in untrained:
             store_failure(job.results, source, target, f"source {source} could not be trained: {untrained[source]}")
             continue
-        record = read_record(job.results, source, target) if config.resume else None
-        if record is None or record["fingerprint"] != job.fingerprint(source, target):
+        record, why = check_record(job.results, source, target)
+        if record is None and job.results.record_path(source, target).exists():
+            damaged.append(f"{source} on {target} ({why})")
+        if not config.resume or record is None or record.fingerprint != job.fingerprint(source, target):
             todo.append((source, target))
+    if damaged:
+        print(f"warning: {len(damaged)} damaged results are measured again: {', '.join(damaged[:6])}")
     return todo
 
 
 def _worker_died(job: "SweepJob", source: str, target: str) -> bool:
     from cropkt.experiments.sweep.watch import WORKER_DIED
 
-    record = read_record(job.results, source, target)
-    return record is None or record["pair"]["status"].endswith(WORKER_DIED)
+    record = job.results.record(source, target)
+    return record is None or record.pair.reason == WORKER_DIED
 
 
 def _fit(
@@ -157,32 +169,27 @@ def _fit(
         tuner.fit()
 
 
-def _draw(selection: Selection, pairs: pd.DataFrame, settings: dict[str, str]) -> None:
+def _draw(selection: Selection, settings: dict[str, str]) -> None:
     from cropkt.report.matrix import draw_matrix
     from cropkt.report.page import write_report
 
     results, study = selection.results, selection.study.name
-    ours = pairs[(pairs["encoder"] == results.encoder) & (pairs["architecture"] == results.architecture)]
     draw_matrix(
-        matrix(ours),
+        matrix(results.pairs()),
         results.out / "transfer_matrix.png",
         title="Transfer of prognostic knowledge between cancers",
         subtitle=f"study {study} · {results.encoder} · {results.architecture} · mean over fold pairs",
     )
-    write_report(results.out, results.encoder, results.architecture, study=study, settings=settings)
+    write_report(results, study=study, settings=settings)
 
 
-def _conclude(selection: Selection, pairs: pd.DataFrame) -> int:
-    ours = pairs[
-        (pairs["encoder"] == selection.results.encoder)
-        & (pairs["architecture"] == selection.results.architecture)
-        & pairs["source"].isin([*selection.sources, *BASELINES])
-        & pairs["target"].isin(selection.targets)
-    ]
-    failed = ours[ours["status"].str.startswith("failed")]
-    measured = ours[~ours["source"].isin(BASELINES)]
-    undefined = int((measured["status"] == "no comparable pair").sum())
-    lost = int(measured["status"].str.startswith("failed").sum())
+def _conclude(selection: Selection) -> int:
+    pairs, baselines = selection.results.pairs(), selection.results.baselines()
+    measured = pairs[pairs["source"].isin(selection.sources) & pairs["target"].isin(selection.targets)]
+    everything = pd.concat([measured, baselines[baselines["target"].isin(selection.targets)]])
+    failed = everything[everything["status"] == Status.FAILED]
+    undefined = int((measured["status"] == Status.NO_COMPARABLE_PAIR).sum())
+    lost = int((measured["status"] == Status.FAILED).sum())
     means = measured.groupby("mode")["c_index_mean"].mean()
     where = {"self": "within cohorts", "transfer": "between them"}
     print(
@@ -198,7 +205,7 @@ def _conclude(selection: Selection, pairs: pd.DataFrame) -> int:
     if failed.empty:
         return DONE
     print(f"{len(failed)} pairs failed; the same command tries them again:")
-    for reason, group in failed.groupby("status"):
+    for reason, group in failed.groupby("reason"):
         names = [f"{row.source} on {row.target}" for row in group.itertuples()]
-        print(f"  {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}: {reason}")
+        print(f"  {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}: failed: {reason}")
     return SOME_FAILED

@@ -26,8 +26,11 @@ class SweepJob:
     folds: tuple[int, ...]
     cohorts: dict[str, Cohort]
 
-    def fingerprint(self, source: str, target: str) -> str:
-        """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures."""
+    def fingerprint(self, source: str, target: str) -> str | None:
+        """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures; None when
+        the study does not have its cohorts."""
+        if not {source, target} <= {*self.cohorts, *BASELINES}:
+            return None
         plan, cohort = self.plan, self.cohorts[target]
         if source in BASELINES:
             settings = (plan.seed, plan.training.loss, plan.precision)
@@ -68,18 +71,20 @@ class PairTrial(tune.Trainable):
         try:
             held = self._hold(target)
             result = _measure(self._job, source, held)
+            fingerprint = self._job.fingerprint(source, target)
+            assert fingerprint is not None  # trials are of the study's cohorts
             pair = store_pair(
                 self._job.results,
                 result,
-                fingerprint=self._job.fingerprint(source, target),
+                fingerprint=fingerprint,
                 patients=held.bags.patients,
                 seconds=time.perf_counter() - started,
-            )["pair"]
+            ).pair
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             store_failure(self._job.results, source, target, reason)
             return {"done": True, "failed": reason, "left_out": []}
-        measures = {name: pair[name] for name in ("c_index_mean", "c_index_pooled", "n_events", "seconds")}
+        measures = {name: getattr(pair, name) for name in ("c_index_mean", "c_index_pooled", "n_events", "seconds")}
         left_out = [f"{slide.slide} ({slide.reason})" for slide in held.bags.skipped]
         return {"done": True, "failed": "", "left_out": left_out, **measures}
 

@@ -52,9 +52,9 @@ class Watch(Callback):
         self._line.advance(f"target {target}")
         self._open[target] -= 1
         if self._open[target] == 0:
-            update_comparison(self._job.results, target, self._job.cohorts[target].folds)
+            update_comparison(self._job.results, target, self._job.cohorts[target].folds, self._job.fingerprint)
             if time.monotonic() - self._written > TABLES_EVERY:
-                write_tables(self._job.results)
+                write_tables(self._job.results, self._job.fingerprint)
                 self._written = time.monotonic()
             if self._tracker is not None:
                 self._tracker.log_target(target)

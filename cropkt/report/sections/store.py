@@ -42,7 +42,7 @@ def store_section(folder: ResultsFolder, name: str, title: str, body: str) -> Pa
     """
     if name not in SECTIONS:
         raise ValueError(f"no section {name}; there are {', '.join(SECTIONS)}")
-    made_from = _measured(read_tables(folder.out, folder.encoder, folder.architecture))
+    made_from = _measured(read_tables(folder))
     path = section_path(folder, name)
     with atomic_path(path) as temporary:
         temporary.write_text(

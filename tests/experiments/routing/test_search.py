@@ -33,7 +33,7 @@ def job(tmp_path: Path) -> RoutingJob:
     cohorts = open_study(write_study(tmp_path / "study", "acc", "uvm").folder).cohorts
     results = ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
     return RoutingJob(
-        results, small_plan(results.models), (0, 1, 2), cohorts, {"acc": ("uvm",)}, RoutingSettings(inner_parts=2)
+        results, small_plan(results.models.path), (0, 1, 2), cohorts, {"acc": ("uvm",)}, RoutingSettings(inner_parts=2)
     )
 
 
