@@ -243,7 +243,7 @@ def write_routing(results: ResultsFolder, methods: pd.DataFrame, gates: pd.DataF
     for table, rows in ((ROUTING, methods), (GATES, gates)):
         known = read_table(results.out / table.path)
         earlier = table.filled(pd.DataFrame() if known is None else known)
-        ours = (earlier["encoder"] == results.encoder) & (earlier["architecture"] == results.architecture)
-        kept = earlier[earlier["target"].isin(codes) & ~(ours & earlier["target"].isin(routed))]
+        replaced = results.owns(earlier) & earlier["target"].isin(routed)
+        kept = earlier[earlier["target"].isin(codes) & ~replaced]
         parts = [part for part in (kept, rows) if len(part)]
         table.write(results.out / table.path, pd.concat(parts, ignore_index=True) if parts else rows)

@@ -151,10 +151,10 @@ class ResultsFolder:
         """(source, target) of records that the tables left out when they were last written; empty without a list."""
         try:
             found = pd.read_csv(self.out / STALE.path, dtype=str)
-            ours = (found["encoder"] == self.encoder) & (found["architecture"] == self.architecture)
+            ours = found.loc[self.owns(found), ["source", "target"]]
         except (OSError, ValueError, KeyError):
             return set()
-        return set(found.loc[ours, ["source", "target"]].itertuples(index=False, name=None))
+        return set(ours.itertuples(index=False, name=None))
 
     def routing(self) -> pd.DataFrame:
         """Rows of routing.parquet; empty without one."""
@@ -172,8 +172,11 @@ class ResultsFolder:
         if found is None and required:
             raise InputError(f"{path}: not readable; run sweep_transfer.py again, it makes the tables anew")
         found = table.filled(pd.DataFrame() if found is None else found)
-        ours = (found["encoder"] == self.encoder) & (found["architecture"] == self.architecture)
-        return found[ours].reset_index(drop=True)
+        return found[self.owns(found)].reset_index(drop=True)
+
+    def owns(self, table: pd.DataFrame) -> pd.Series:
+        """Which rows of a stored table are of this encoder and architecture."""
+        return (table["encoder"] == self.encoder) & (table["architecture"] == self.architecture)
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
