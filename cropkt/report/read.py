@@ -10,7 +10,7 @@ import pandas as pd
 from cropkt.cohorts import in_registry_order
 from cropkt.errors import InputError
 from cropkt.transfer.columns import read_table
-from cropkt.transfer.rows import PAIRS, Status
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, Status
 from cropkt.transfer.significance import COMPARED, LEVEL
 from cropkt.transfer.store import ResultsFolder
 
@@ -71,7 +71,11 @@ def read_tables(results: ResultsFolder) -> ResultTables:
     Raises InputError when pairs.parquet or transfer.parquet is missing or damaged, or has no such pairs.
     """
     measured, baselines = results.pairs(), results.baselines()
-    read = {"pairs": pd.concat([measured, baselines]), "transfer": results.folds(), "source_choice": results.choice()}
+    read = {
+        "pairs": results.stored_table(PAIRS),
+        "transfer": results.stored_table(FOLDS, required=True),
+        "source_choice": results.stored_table(CHOICE),
+    }
     if measured.empty:
         raise InputError(
             f"{results.out / PAIRS.path}: no pair of encoder {results.encoder} and architecture {results.architecture}"

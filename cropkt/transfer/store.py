@@ -131,21 +131,21 @@ class ResultsFolder:
 
     def pairs(self) -> pd.DataFrame:
         """Rows of pairs.parquet between and within cohorts. Raises InputError when the table is missing or damaged."""
-        table = self._table(PAIRS, required=True)
+        table = self.stored_table(PAIRS, required=True)
         return _in_order(table[table["mode"].isin(BETWEEN_AND_WITHIN)])
 
     def baselines(self) -> pd.DataFrame:
         """Rows of pairs.parquet of baselines. Raises InputError as `pairs`."""
-        table = self._table(PAIRS, required=True)
+        table = self.stored_table(PAIRS, required=True)
         return _in_order(table[table["mode"].isin(BASELINES)])
 
     def folds(self) -> pd.DataFrame:
         """Rows of transfer.parquet, baselines' too. Raises InputError as `pairs`."""
-        return _in_order(self._table(FOLDS, required=True))
+        return _in_order(self.stored_table(FOLDS, required=True))
 
     def choice(self) -> pd.DataFrame:
         """Rows of source_choice.parquet; empty without one."""
-        return _in_order(self._table(CHOICE))
+        return _in_order(self.stored_table(CHOICE))
 
     def stale(self) -> set[tuple[str, str]]:
         """(source, target) of records that the tables left out when they were last written; empty without a list."""
@@ -158,13 +158,17 @@ class ResultsFolder:
 
     def routing(self) -> pd.DataFrame:
         """Rows of routing.parquet; empty without one."""
-        return _in_order(self._table(ROUTING))
+        return _in_order(self.stored_table(ROUTING))
 
     def gates(self) -> pd.DataFrame:
         """Rows of gates.parquet; empty without one."""
-        return _in_order(self._table(GATES))
+        return _in_order(self.stored_table(GATES))
 
-    def _table(self, table: Table, *, required: bool = False) -> pd.DataFrame:
+    def stored_table(self, table: Table, *, required: bool = False) -> pd.DataFrame:
+        """Rows of this encoder and architecture of a stored table, in its order, columns complete; empty without one.
+
+        Raises InputError when a `required` one is missing or damaged.
+        """
         path = self.out / table.path
         if not path.is_file() and required:
             raise InputError(f"{path} is not there; give --out the results folder of a finished sweep_transfer.py")
