@@ -29,7 +29,7 @@ from cropkt.experiments.sources.worker import (
 from cropkt.experiments.tracking import tracking
 from cropkt.experiments.workspace import workspace
 from cropkt.files import read_json
-from cropkt.models.checkpoint import card_path
+from cropkt.models.checkpoint import card_path, why_no_model
 from cropkt.training.cards import read_source_card
 from cropkt.training.sources import SourcePlan, missing_folds, store_null_model
 from cropkt.transfer.current import claim
@@ -89,6 +89,9 @@ def train_missing_sources(
             for fold in folds:
                 card_path(plan.model_path(cohort.code, fold)).unlink(missing_ok=True)
         wanted = missing_folds(plan, cohort, folds)
+        for path in (plan.model_path(cohort.code, fold) for fold in wanted):
+            if card_path(path).exists() and (why := why_no_model(path)):
+                print(f"warning: {path}: {why}; it is trained again")
         if wanted:
             jobs.append(CohortJob(cohort, tuple(wanted)))
             failure_path(plan, jobs[-1]).unlink(missing_ok=True)
