@@ -4,6 +4,7 @@ Histology groups follow the TCGA Pan-Cancer Atlas cell-of-origin classes (Hoadle
 gastrointestinal, gynaecological, kidney, melanocytic, and so on.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -72,3 +73,9 @@ def cohort_info(code: str) -> CohortInfo:
     """The registry's entry for `code` (any case), or a bare one for a cohort of the user's own."""
     code = code.lower()
     return COHORTS.get(code, CohortInfo(code, code.upper(), (), "unknown", "own cohort", "own"))
+
+
+def in_registry_order(codes: Iterable[str]) -> tuple[str, ...]:
+    """`codes` without repeats, those of the registry first and in its order, then the others as given."""
+    given = dict.fromkeys(codes)
+    return (*(code for code in COHORTS if code in given), *(code for code in given if code not in COHORTS))

@@ -8,10 +8,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{8}$")
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a file's time of change is trusted to tell one content from the next."""
 
 
 @contextmanager
@@ -79,6 +82,38 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(_without_nan(value), indent=1, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in `path`, or None when the file is missing, damaged, or holds anything but an object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ValueError: not JSON, or not UTF-8
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def stored_files(folder: Path, pattern: str) -> list[Path]:
+    """Files under `folder` that match `pattern`, sorted; never one that is still being written (`atomic_path`)."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith(".") and not is_temporary(path))
+
+
+def content_digest(path: Path) -> str:
+    """Size and BLAKE2b of a file's content, as "bytes:hex". A file that has not changed is read once per process.
+
+    Raises OSError when it cannot be read.
+    """
+    known = path.stat()
+    # A file may change twice within a tick of its disk's clock, so that its time alone does not tell.
+    settled = time.time_ns() - known.st_mtime_ns > SETTLED
+    read = _read_digest if settled else _read_digest.__wrapped__
+    return read(path, known.st_size, known.st_mtime_ns, known.st_ino)
+
+
+@lru_cache(maxsize=100_000)
+def _read_digest(path: Path, size: int, mtime_ns: int, inode: int) -> str:  # noqa: ARG001 - the cache's key
+    with path.open("rb") as stream:
+        return f"{size}:{hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()}"
 
 
 def _without_nan(value: Any) -> Any:

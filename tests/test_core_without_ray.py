@@ -38,7 +38,7 @@ store_null_model(plan)
 train_cohort(plan, study.cohorts["acc"], [0, 1, 2])
 target = hold_target(study.cohorts["uvm"], read_bags(study.cohorts["uvm"]))
 pair = measure_pair(load_source_models(plan, "acc", [0, 1, 2]), target).pair
-assert pair["status"] == "ok", pair
+assert pair.status == "ok", pair
 assert not {"ray", "mlflow", "optuna"} & set(sys.modules)
 try:
     import cropkt.experiments.sweep.trial
@@ -46,7 +46,7 @@ except ModuleNotFoundError as error:
     assert error.name in ("ray", "mlflow", "optuna"), error
 else:
     raise AssertionError("the block does not block")
-print(len(imported), "modules,", pair["n_patients"], "patients")
+print(len(imported), "modules,", pair.n_patients, "patients")
 """
 
 

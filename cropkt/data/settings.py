@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cropkt.cohorts import COHORTS, RESERVED
+from cropkt.cohorts import COHORTS, RESERVED, in_registry_order
 from cropkt.data.columns import Columns
 from cropkt.data.faults import Faults
 from cropkt.data.mapping import read_columns, read_id_rule, read_split_columns
@@ -193,9 +193,3 @@ def _check_cohort(code: str, known: Collection[str], faults: Faults) -> None:
     if code in RESERVED:
         what = f"a cohort is named {code!r}, which results use for something else"
         study_fault(faults, what, f"choose another name than {', '.join(RESERVED)}")
-
-
-def in_registry_order(codes: Collection[str]) -> tuple[str, ...]:
-    """`codes` without repeats, those of the registry first and in its order, then the others as given."""
-    own = [code for code in dict.fromkeys(codes) if code not in COHORTS]
-    return (*(code for code in COHORTS if code in codes), *own)

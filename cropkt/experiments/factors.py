@@ -34,6 +34,7 @@ from cropkt.report.sections.factor_pictures import draw_all, draw_prototypes
 from cropkt.report.sections.factors import Explained, findings, section_body, write_explanation
 from cropkt.report.sections.store import store_section
 from cropkt.report.style import save_figure
+from cropkt.transfer.current import check_owner
 from cropkt.transfer.store import ResultsFolder
 
 STEPS = 8
@@ -53,6 +54,7 @@ def analyse_factors(config: FactorsConfig) -> int:
     study = open_study(folder, encoder=wanted.encoder)
     out = (wanted.out or Path("runs") / study.name).resolve()
     results = ResultsFolder(out, study.encoder.name, wanted.architecture)
+    check_owner(out, study.name)
     started = time.time()
     with _one_thread():
         analysis, files = _analyse(config, study, results)
@@ -109,7 +111,7 @@ def _analyse(config: FactorsConfig, study: Study, results: ResultsFolder) -> tup
         line.advance("report")
         body = section_body(analysis, pictures, explained)
         files.append(store_section(results, "factors", "What makes knowledge transfer", body, link="Factors"))
-        files.append(remake_report(results.out, results.encoder, results.architecture))
+        files.append(remake_report(results))
     return analysis, files
 
 

@@ -47,8 +47,11 @@ class Run:
         sources = (*self.sources, *(BASELINES if self.config.pairs.baselines else ()))
         return [(source, target) for target in self.targets for source in sources]
 
-    def fingerprint(self, source: str, target: str) -> str:
-        """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures."""
+    def fingerprint(self, source: str, target: str) -> str | None:
+        """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures; None when
+        the study does not have its cohorts."""
+        if not {source, target} <= {*self.cohorts, *BASELINES}:
+            return None
         plan, cohort = self.plan, self.cohorts[target]
         if source in BASELINES:
             return baseline_fingerprint(source, cohort, plan)
@@ -90,7 +93,7 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
     out = config.study.out or Path("runs") / study.name
     results = ResultsFolder(out.resolve(), study.encoder.name, config.study.architecture)
     plan = SourcePlan(
-        folder=results.models,
+        folder=results.models.path,
         architecture=architecture,
         training=training,
         seed=config.seed,

@@ -19,7 +19,7 @@ def workspace(results: ResultsFolder) -> Iterator[Path]:
     What a killed run has left in that folder is removed as well. The folder is under `results.out` because every node
     of a cluster has to see it. Raises ConfigError when another run holds the results, or they cannot be written.
     """
-    lock = results.models / ".lock"
+    lock = results.models.path / ".lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)

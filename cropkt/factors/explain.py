@@ -26,6 +26,7 @@ from cropkt.factors.facts.tables import load_fold
 from cropkt.factors.statistics.effects import OUTCOME
 from cropkt.seeds import named_seed
 from cropkt.survival.concordance import concordance
+from cropkt.survival.percentile import risk_percentile
 from cropkt.transfer.store import ResultsFolder
 
 PROTOTYPES = 8
@@ -221,17 +222,18 @@ def _attention(
 
 def _risks(folder: ResultsFolder, code: str, sources: list[str]) -> pd.DataFrame | None:
     """By patient: mean percentile of risk by the cohort's own models, and by the others'; None without predictions."""
-    tables = {}
-    for source in sources:
-        path = folder.predictions_path(source, code)
-        if path.is_file():
-            table = pd.read_parquet(path, columns=["patient_id", "source_fold", "target_fold", "risk"])
-            table["percentile"] = table.groupby(["source_fold", "target_fold"])["risk"].rank(pct=True)
-            tables[source] = table.groupby("patient_id")["percentile"].mean()
-    if code not in tables or len(tables) < 2:
+    columns = ["patient_id", "source_fold", "target_fold", "risk"]
+    pairs = folder.pairs()
+    measured = set(pairs.loc[pairs["target"] == code, "source"])
+    percentiles = {}
+    for source, table in folder.prediction_tables(code, [s for s in sources if s in measured], columns).items():
+        within_fold = table.groupby(["source_fold", "target_fold"])["risk"]
+        percentile = within_fold.transform(lambda risk: risk_percentile(risk.to_numpy(dtype=np.float64)))
+        percentiles[source] = percentile.groupby(table["patient_id"]).mean()
+    if code not in percentiles or len(percentiles) < 2:
         return None
-    others = pd.concat([of for source, of in tables.items() if source != code], axis=1).mean(axis=1)
-    return pd.DataFrame({"own": tables[code], "others": others}).dropna()
+    others = pd.concat([of for source, of in percentiles.items() if source != code], axis=1).mean(axis=1)
+    return pd.DataFrame({"own": percentiles[code], "others": others}).dropna()
 
 
 def _sentences(code: str, analysis: Analysis, odd: pd.DataFrame, prototypes: pd.DataFrame) -> list[str]:

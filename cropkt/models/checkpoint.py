@@ -1,13 +1,13 @@
 """Models on disk: safetensors for the weights, a JSON card beside it that says what they are.
 
 A card's `fingerprint` covers everything that decided the weights (data, training, seed, start), so that "is this
-model still the one that would be trained?" is one comparison.
+model still the one that would be trained?" is one comparison. Its `weights` is the size and digest of the weights'
+file: a model whose file is not as it was written is no model.
 """
 
-import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,34 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cropkt.errors import CheckpointError
-from cropkt.files import atomic_path, write_json
+from cropkt.files import atomic_path, content_digest, read_json, stored_files, write_json
 from cropkt.models.build import build_model
 from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.seeds import named_seed
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where the source models of one encoder and architecture lie."""
+
+    path: Path
+
+    def weights(self, cohort: str, fold: int) -> Path:
+        """Weights of the source model of `cohort` and `fold`; its card is beside it (`card_path`)."""
+        return self.path / cohort / f"fold_{fold}.safetensors"
+
+    @property
+    def null(self) -> Path:
+        """Weights of the common random start."""
+        return self.path / "null.safetensors"
+
+    def cohorts(self) -> list[str]:
+        """Cohorts that have any model here."""
+        return sorted({path.parent.name for path in stored_files(self.path, "*/fold_*.safetensors")})
+
+    def of(self, cohort: str) -> list[Path]:
+        """Weights of all source models of `cohort`, in the order of their folds' names."""
+        return stored_files(self.path / cohort, "fold_*.safetensors")
 
 
 def build_null_model(architecture: Architecture, seed: int) -> MILModel:
@@ -36,7 +60,8 @@ def save_model(path: Path, model: MILModel, card: Mapping[str, Any]) -> None:
     with atomic_path(path) as temporary:
         save_file(weights, temporary)
     trained_with = None if model.trained_with is None else asdict(model.trained_with)
-    write_json(card_path(path), {**card, "architecture": asdict(model.architecture), "trained_with": trained_with})
+    identity = {"architecture": asdict(model.architecture), "weights": content_digest(path)}
+    write_json(card_path(path), {**card, **identity, "trained_with": trained_with})
 
 
 def card_path(path: Path) -> Path:
@@ -45,14 +70,22 @@ def card_path(path: Path) -> Path:
 
 
 def read_card(path: Path) -> dict[str, Any] | None:
-    """The card of the model at `path`, or None when there is no complete model."""
+    """The card of the model at `path`, or None when there is no whole model: it is missing, or card or weights are
+    damaged (`why_no_model`)."""
+    return None if why_no_model(path) else read_json(card_path(path))
+
+
+def why_no_model(path: Path) -> str:
+    """What is wrong with the model at `path`; "" for a whole one, whose weights are those that its card describes."""
+    if not card_path(path).is_file():
+        return f"no model here, or its card {card_path(path).name} is missing"
+    card = read_json(card_path(path))
+    if card is None or "weights" not in card:
+        return f"its card {card_path(path).name} is damaged"
     try:
-        card = json.loads(card_path(path).read_text())
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{card_path(path)}: not readable as JSON ({error}); delete it to train again") from error
-    return card if path.exists() else None
+        return "" if content_digest(path) == card["weights"] else "damaged: not the weights that its card describes"
+    except OSError as error:
+        return f"no model here, only its card ({error.strerror})"
 
 
 def load_model(path: Path, *, device: str | torch.device = "cpu") -> MILModel:
@@ -63,7 +96,7 @@ def load_model(path: Path, *, device: str | torch.device = "cpu") -> MILModel:
     """
     card = read_card(path)
     if card is None:
-        raise CheckpointError(f"{path}: no model here, or its card {card_path(path).name} is missing; train it again")
+        raise CheckpointError(f"{path}: {why_no_model(path)}; run the sweep again, it trains what is not whole")
     try:
         weights = load_file(path, device=str(device))
     except SafetensorError as error:

@@ -9,6 +9,7 @@ from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
+from cropkt.survival.percentile import risk_percentile
 from cropkt.transfer.store import ResultsFolder
 
 DAYS_A_YEAR = 365.25
@@ -54,7 +55,7 @@ def risk_groups(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     finite = predictions[np.isfinite(predictions["risk"])]
     cell = finite.groupby(["source", "source_fold", "target_fold"])["risk"]
-    percentile = (cell.rank() - 0.5) / cell.transform("size")
+    percentile = cell.transform(lambda risk: risk_percentile(risk.to_numpy(dtype=np.float64)))
     by_patient = finite.assign(percentile=percentile).groupby(["source", "patient_id"], sort=True)
     table = by_patient.agg(
         target_fold=("target_fold", "first"),
@@ -92,15 +93,12 @@ def log_rank(time: np.ndarray, event: np.ndarray, high: np.ndarray) -> tuple[flo
     return float(chi_square), float(p_value)
 
 
-def target_curves(folder: ResultsFolder, target: str, sources: list[str]) -> Iterator[tuple[str, RiskCurves]]:
+def target_curves(results: ResultsFolder, target: str, sources: list[str]) -> Iterator[tuple[str, RiskCurves]]:
     """(source, curves) of every source whose predictions on `target` are there."""
-    tables = []
-    for source in sources:
-        path = folder.predictions_path(source, target)
-        if path.is_file():
-            tables.append(pd.read_parquet(path, columns=NEEDED).assign(source=source))
-    if not tables:
+    found = results.prediction_tables(target, sources, NEEDED)
+    if not found:
         return
+    tables = [table.assign(source=source) for source, table in found.items()]
     for name, groups in risk_groups(pd.concat(tables, ignore_index=True)).groupby("source", sort=False):
         curves = risk_curves(groups)
         if curves is not None:

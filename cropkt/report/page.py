@@ -5,6 +5,7 @@ import gzip
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +16,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 import cropkt
-from cropkt.files import atomic_path, write_json
+from cropkt.files import atomic_path, read_json, write_json
 from cropkt.report.headline import headline, meanings
 from cropkt.report.payload import build_payload
-from cropkt.report.read import ResultTables, choose_results, read_tables
+from cropkt.report.read import ResultTables, read_tables
 from cropkt.report.sections.store import parts_folder, read_sections
+from cropkt.training.cards import read_source_card
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.store import ResultsFolder, read_json
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS
+from cropkt.transfer.store import ResultsFolder
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
 PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors", "plotly")
@@ -36,38 +39,39 @@ MARKS = {
 """Signs in the cells of the matrix. "not shown" has none: it is what a cell is until something is shown."""
 
 
-def write_report(out: Path, encoder: str, architecture: str, *, study: str, settings: Mapping[str, str]) -> Path:
-    """Write `out`/report.html from what is in `out`: tables, predictions, sections of analyses; returns its path.
+def write_report(results: ResultsFolder, *, study: str, settings: Mapping[str, str]) -> Path:
+    """Write OUT/report.html from what is in `results`: tables, predictions, sections of analyses; returns its path.
 
     `settings` are shown as they are: how the run was made. They are kept for `remake_report`. The same folder and
     settings give the same bytes. Raises InputError when the tables are missing or damaged, or hold no pair of this
     encoder and architecture.
     """
-    folder = ResultsFolder(Path(out), encoder, architecture)
-    path = _write_page(folder, study, settings)
-    write_json(_run_path(folder), {"study": study, "settings": dict(settings)})
+    path = _write_page(results, study, settings)
+    write_json(_run_path(results), {"study": study, "settings": dict(settings)})
     return path
 
 
-def remake_report(out: Path, encoder: str | None = None, architecture: str | None = None) -> Path:
-    """Write `out`/report.html again from the folder alone, as after an analysis; returns its path.
+def remake_report(results: ResultsFolder) -> Path:
+    """Write OUT/report.html again from the folder alone, as after an analysis; returns its path.
 
-    Study and settings are what `write_report` was given; in an older folder they are the folder's name, and what a
-    stored source model says. Raises InputError as write_report, and when several encoders or architectures fit.
+    Study and settings are what `write_report` was given; where that is missing or damaged, they are the folder's name,
+    and what a stored source model says. Raises InputError as write_report.
     """
-    folder = ResultsFolder(Path(out), *choose_results(out, encoder, architecture))
-    run = read_json(_run_path(folder)) or {"study": out.resolve().name, "settings": _settings_of_models(folder)}
-    return _write_page(folder, run["study"], run["settings"])
+    run = read_json(_run_path(results)) or {}
+    study, settings = run.get("study"), run.get("settings")
+    if not (isinstance(study, str) and isinstance(settings, dict)):
+        study, settings = results.out.resolve().name, _settings_of_models(results)
+    return _write_page(results, study, settings)
 
 
-def _run_path(folder: ResultsFolder) -> Path:
-    return parts_folder(folder) / "run.json"
+def _run_path(results: ResultsFolder) -> Path:
+    return parts_folder(results) / "run.json"
 
 
-def _write_page(folder: ResultsFolder, study: str, settings: Mapping[str, str]) -> Path:
-    tables = read_tables(folder.out, folder.encoder, folder.architecture)
+def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str]) -> Path:
+    tables = read_tables(results)
     data = {
-        **build_payload(tables, folder),
+        **build_payload(tables, results),
         "marks": MARKS,
         "meaning": meanings(judged=tables.judged),
     }
@@ -82,11 +86,11 @@ def _write_page(folder: ResultsFolder, study: str, settings: Mapping[str, str]) 
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     page = environment.get_template("report.html").render(
         study=study,
-        encoder=folder.encoder,
-        architecture=folder.architecture,
+        encoder=results.encoder,
+        architecture=results.architecture,
         settings=dict(settings),
         versions=_versions(),
-        sections=read_sections(folder, tables),
+        sections=read_sections(results, tables),
         sentence=sentence,
         lines=lines,
         marks=MARKS,
@@ -100,18 +104,19 @@ def _write_page(folder: ResultsFolder, study: str, settings: Mapping[str, str]) 
         scripts=[_asset(name) for name in SCRIPTS],
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
     )
-    path = folder.out / "report.html"
+    path = results.out / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
 
 
-def _settings_of_models(folder: ResultsFolder) -> dict[str, str]:
-    for path in sorted(folder.models.glob("*/*.json")):
-        card = json.loads(path.read_text())
-        known = {name: card[name] for name in ("precision", "seed") if name in card} | card.get("training", {})
-        return {name: str(value) for name, value in known.items()}
-    return {}
+def _settings_of_models(results: ResultsFolder) -> dict[str, str]:
+    cards = (read_source_card(path) for cohort in results.models.cohorts() for path in results.models.of(cohort))
+    card = next((card for card in cards if card is not None), None)
+    if card is None:
+        return {}
+    known = {"precision": card.precision, "seed": card.seed, **asdict(card.training)}
+    return {name: str(value) for name, value in known.items()}
 
 
 def _versions() -> dict[str, str]:
@@ -136,12 +141,8 @@ def _embedded(value: Any) -> str:
 
 def _downloads(tables: ResultTables) -> list[dict[str, str]]:
     """Each table as gzipped CSV in base64; the page unpacks it when it is asked for."""
-    rows = {
-        "pairs": "one row a pair and one a baseline and target: C-index, interval, p and q, verdict",
-        "transfer": "one row per source, target, source fold and target fold",
-        "source_choice": "one row a target and way to choose or combine sources",
-    }
-    named = [(name, rows[name], _as_csv(table)) for name, table in tables.read.items()]
+    rows = {"pairs": PAIRS.row, "transfer": FOLDS.row, "source_choice": CHOICE.row}
+    named = [(name, f"one row per {rows[name]}", _as_csv(table)) for name, table in tables.read.items()]
     for value in ("c_index_mean", "c_index_pooled"):
         csv = tables.matrix(value).to_csv(float_format="%.6f")
         named.append((f"matrix_{value}", "rows are sources, columns are targets", csv))

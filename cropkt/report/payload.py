@@ -13,8 +13,9 @@ from cropkt.report.order import matrix_orders
 from cropkt.report.read import ResultTables, has_comparison
 from cropkt.report.style import DIVERGING, PALETTE
 from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.rows import PAIRS, Status
 from cropkt.transfer.significance import COMPARED
-from cropkt.transfer.store import ResultsFolder
+from cropkt.transfer.store import BETWEEN_AND_WITHIN, ResultsFolder
 
 SCALE_STOPS = 21
 CHOICES = {
@@ -24,22 +25,7 @@ CHOICES = {
     "majority_vote": "majority vote of all sources",
 }
 """Ways to choose or combine sources, and what the page calls them, in its order."""
-NUMBERS = [
-    "c_index_mean",
-    "c_index_mean_standard_error",
-    "c_index_pooled",
-    "standard_error",
-    "interval_lower",
-    "interval_upper",
-    "p_chance",
-    "q_chance",
-    *(f"{kind}_{name}" for name in COMPARED for kind in ("difference", "p", "q")),
-    "n_patients",
-    "n_events",
-    "n_comparable",
-    "folds_used",
-    "skipped_slides",
-]
+NUMBERS = [column.name for column in PAIRS.columns if column.is_number and column.name != "seconds"]
 SUMMARY = ["c_index_pooled", "interval_lower", "interval_upper", "c_index_mean", "n_events"]
 
 
@@ -56,7 +42,7 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
         "pairs": {
             **{name: [_number(value) for value in tables.pairs[name]] for name in NUMBERS},
             "state": list(tables.pairs["state"]),
-            "status": [None if pd.isna(text) else str(text) for text in tables.pairs["status"]],
+            "status": [_status(*said) for said in zip(tables.pairs["status"], tables.pairs["reason"], strict=True)],
         },
         "folds": _folds(tables),
         "curves": _curves(tables, folder),
@@ -66,6 +52,11 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
         "baselines": _baselines(tables),
         "choice": _choice(tables),
     }
+
+
+def _status(status: str | None, reason: str | None) -> str | None:
+    """The status as the page shows it, with the reason of a failure; None for a pair that was not measured."""
+    return None if pd.isna(status) else f"{status}: {reason}" if status == Status.FAILED else str(status)
 
 
 def _cohorts(tables: ResultTables) -> list[dict[str, Any]]:
@@ -98,7 +89,7 @@ def _reach(values: np.ndarray) -> float:
 
 def _folds(tables: ResultTables) -> dict[str, Any]:
     """columns: by target, [test fold, patients, events]; cells: by pair, [source fold, test fold, C x 1000]."""
-    ours = tables.folds[tables.folds["mode"].isin(["self", "transfer"])]
+    ours = tables.folds[tables.folds["mode"].isin(BETWEEN_AND_WITHIN)]
     widest = ours.groupby(["target", "target_fold"])[["n_patients", "n_events"]].max().reset_index()
     columns: dict[str, list[list[int]]] = {}
     for target, *counts in widest.itertuples(index=False):
@@ -116,7 +107,7 @@ def _curves(tables: ResultTables, folder: ResultsFolder) -> dict[int, Any]:
     codes = list(tables.codes)
     curves = {}
     for number, target in enumerate(codes):
-        for source, found in target_curves(folder, target, codes):
+        for source, found in target_curves(folder, target, tables.measured(target)):
             curves[codes.index(source) * len(codes) + number] = _curve_pair(found)
     return curves
 

@@ -1,4 +1,4 @@
-"""The result tables as the report needs them: one encoder and architecture, older folders' missing columns filled."""
+"""The result tables as the report needs them: one row for each pair of cohorts, measured or not, with its state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cropkt.cohorts import COHORTS
+from cropkt.cohorts import in_registry_order
 from cropkt.errors import InputError
-from cropkt.transfer.assemble import CHOICE_COLUMNS, FOLD_COLUMNS, PAIR_COLUMNS
-from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.columns import read_table
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, Status
 from cropkt.transfer.significance import COMPARED, LEVEL
+from cropkt.transfer.store import ResultsFolder
 
 VERDICTS = ("transfers", "better than chance", "not shown", "worse than chance", "cannot tell")
 """What significance.judge can say of a pair, best first. A pair without a number is "failed" or "not measured"."""
-KEYS = ["target", "encoder", "architecture"]
-TEXT_COLUMNS = {"mode", "verdict", "status", "method", "sources"}
 
 
 @dataclass(frozen=True)
@@ -40,48 +39,57 @@ class ResultTables:
         """Column `value` as a table, rows = sources, columns = targets; NaN where unknown."""
         return self.pairs[value].unstack("target").reindex(index=self.codes, columns=self.codes)
 
+    def measured(self, target: str) -> list[str]:
+        """Source cohorts whose pair with `target` is in the tables and has not failed, in registry order."""
+        of_target = self.pairs.xs(target, level="target")
+        return [str(source) for source in of_target.index[~of_target["state"].isin(["failed", "not measured"])]]
 
-def choose_results(out: Path, encoder: str | None, architecture: str | None) -> tuple[str, str]:
+
+def choose_results(out: Path, encoder: str | None, architecture: str | None) -> ResultsFolder:
     """The one encoder and architecture measured in `out`, of those that are asked for.
 
-    Raises InputError when there is none, or more than one.
+    Raises InputError when there is none, or more than one, or pairs.parquet is missing or damaged.
     """
-    pairs = _read(out, "pairs", required=True)
-    found = sorted(set(zip(pairs["encoder"], pairs["architecture"], strict=True)))
-    asked = [pair for pair in found if encoder in (None, pair[0]) and architecture in (None, pair[1])]
+    path = out / PAIRS.path
+    if not path.is_file():
+        raise InputError(f"{path} is not there; give --out the results folder of a finished sweep_transfer.py")
+    kinds = read_table(path, ["encoder", "architecture"])
+    if kinds is None:
+        raise InputError(f"{path}: not readable; run sweep_transfer.py again, it makes the tables anew")
+    found = sorted(set(kinds.itertuples(index=False, name=None)))
+    asked = [kind for kind in found if encoder in (None, kind[0]) and architecture in (None, kind[1])]
     if len(asked) != 1:
         listed = "; ".join(f"--encoder {name} --architecture {model}" for name, model in found)
         problem = "several results fit" if asked else "no results fit"
-        raise InputError(f"{out / 'pairs.parquet'}: {problem} what was asked for; there are: {listed}")
-    return asked[0]
+        raise InputError(f"{path}: {problem} what was asked for; there are: {listed}")
+    return ResultsFolder(out, *asked[0])
 
 
-def read_tables(out: Path, encoder: str, architecture: str) -> ResultTables:
+def read_tables(results: ResultsFolder) -> ResultTables:
     """Read the tables of a results folder.
 
     Raises InputError when pairs.parquet or transfer.parquet is missing or damaged, or has no such pairs.
     """
+    measured, baselines = results.pairs(), results.baselines()
     read = {
-        "pairs": _read(out, "pairs", required=True),
-        "transfer": _read(out, "transfer", required=True),
-        "source_choice": _read(out, "source_choice", required=False),
+        "pairs": results.stored_table(PAIRS),
+        "transfer": results.stored_table(FOLDS, required=True),
+        "source_choice": results.stored_table(CHOICE),
     }
-    read = {name: _of(table, encoder, architecture) for name, table in read.items()}
-    every = _with_columns(read["pairs"], PAIR_COLUMNS)
-    measured = every[every["mode"].isin(["self", "transfer"])]
     if measured.empty:
-        raise InputError(f"{out / 'pairs.parquet'}: no pair of encoder {encoder} and architecture {architecture}")
-    codes = _registry_order(set(measured["source"]) | set(measured["target"]))
+        raise InputError(
+            f"{results.out / PAIRS.path}: no pair of encoder {results.encoder} and architecture {results.architecture}"
+        )
+    codes = in_registry_order(sorted({*measured["source"], *measured["target"]}))
     whole = pd.MultiIndex.from_product([codes, codes], names=["source", "target"])
     pairs = measured.drop_duplicates(["source", "target"]).set_index(["source", "target"]).reindex(whole)
     judged = bool(pairs["verdict"].notna().any())
-    baselines = every[every["mode"].isin(BASELINES)].drop_duplicates(["target", "mode"])
     return ResultTables(
         codes,
         pairs.assign(state=_states(pairs, judged=judged)),
-        baselines.set_index(["target", "mode"]).sort_index(),
-        _with_columns(read["transfer"], FOLD_COLUMNS),
-        _with_columns(read["source_choice"], CHOICE_COLUMNS),
+        baselines.drop_duplicates(["target", "mode"]).set_index(["target", "mode"]).sort_index(),
+        read["transfer"],
+        read["source_choice"],
         judged,
         {name: table for name, table in read.items() if len(table)},
     )
@@ -100,36 +108,4 @@ def _states(pairs: pd.DataFrame, *, judged: bool) -> pd.Series:
     told = np.where(pairs["q_chance"].isna(), "cannot tell", told)
     states = pairs["verdict"].where(pairs["verdict"].notna(), "cannot tell") if judged else pd.Series(told, pairs.index)
     states = states.mask(pairs["mode"] == "self", np.where(pairs["p_chance"].notna(), "self", "cannot tell"))
-    return states.mask(status.astype(str).str.startswith("failed"), "failed").mask(status.isna(), "not measured")
-
-
-def _registry_order(codes: set[str]) -> tuple[str, ...]:
-    rank = {code: number for number, code in enumerate(COHORTS)}
-    return tuple(sorted(codes, key=lambda code: (rank.get(code, len(rank)), code)))
-
-
-def _read(out: Path, name: str, *, required: bool) -> pd.DataFrame:
-    path = out / f"{name}.parquet"
-    if not path.is_file():
-        if required:
-            raise InputError(f"{path} is not there; give --out the results folder of a finished sweep_transfer.py")
-        return pd.DataFrame()
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise InputError(
-            f"{path}: not readable ({error}); run sweep_transfer.py again, it makes the tables anew"
-        ) from error
-
-
-def _of(table: pd.DataFrame, encoder: str, architecture: str) -> pd.DataFrame:
-    if table.empty:
-        return table
-    ours = (table["encoder"] == encoder) & (table["architecture"] == architecture)
-    return table[ours].reset_index(drop=True)
-
-
-def _with_columns(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """`table` with the columns it lacks, empty: an older folder is shown as far as it goes."""
-    missing = {name: None if name in TEXT_COLUMNS else np.nan for name in columns if name not in table}
-    return table.assign(**missing)
+    return states.mask(status == Status.FAILED, "failed").mask(status.isna(), "not measured")

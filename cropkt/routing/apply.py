@@ -11,12 +11,16 @@ from safetensors.torch import load_file
 
 from cropkt.data.bags import Bags
 from cropkt.errors import CheckpointError
-from cropkt.models.checkpoint import load_model, read_card
+from cropkt.files import stored_files
+from cropkt.models.checkpoint import load_model, why_no_model
 from cropkt.models.mil import TrainedWith
 from cropkt.models.predict import predict
-from cropkt.models.router import Router, RouterSettings
+from cropkt.models.router import Router
+from cropkt.routing.cards import read_router_card
 from cropkt.routing.combination import predict_combination
 from cropkt.survival.risk import survival
+from cropkt.training.cards import source_card
+from cropkt.transfer.store import ResultsFolder
 
 
 @dataclass(frozen=True)
@@ -56,37 +60,38 @@ def load_router(path: Path, *, device: str = "cpu") -> StoredRouter:
     Its experts are the source models under OUT/models. Raises CheckpointError when it is missing, damaged or no router.
     """
     path = path.resolve()
-    card = read_card(path)
-    if card is None or card.get("kind") != "router":
-        raise CheckpointError(f"{path}: no router here, or its card {path.stem}.json is missing")
+    card = read_router_card(path)
+    if card is None:
+        raise CheckpointError(f"{path}: {why_no_model(path) or 'its card is not that of a router'}; tune it again")
+    shape = card.shape
     router = Router(
-        RouterSettings(**card["router"]),
-        features=card["shape"]["features"],
-        experts=len(card["experts"]),
-        vector=card["shape"]["vector"],
-        intervals=card["shape"]["intervals"],
+        card.router,
+        features=shape.features,
+        experts=len(card.experts),
+        vector=shape.vector,
+        intervals=shape.intervals,
     )
     try:
         router.load_state_dict(load_file(path))
     except Exception as error:  # safetensors and torch raise what they like
         raise CheckpointError(f"{path}: damaged, or not what its card says ({error})") from error
-    router.trained_with = TrainedWith(**card["trained_with"])
-    folder = path.parents[5] / "models" / card["encoder"] / card["sources_architecture"]
+    router.trained_with = TrainedWith(card.training.loss, card.precision)
+    folder = ResultsFolder(path.parents[5], card.encoder, card.sources_architecture).models.path
     return StoredRouter(
         router.to(device).eval(),
-        card["target"],
-        card["fold"],
-        card["encoder"],
-        card["shape"]["features"],
-        tuple(expert["cohort"] for expert in card["experts"]),
-        tuple(tuple(folder / model for model in expert["models"]) for expert in card["experts"]),
-        tuple(tuple(expert["fingerprints"]) for expert in card["experts"]),
+        card.target,
+        card.fold,
+        card.encoder,
+        shape.features,
+        tuple(expert.cohort for expert in card.experts),
+        tuple(tuple(folder / model for model in expert.models) for expert in card.experts),
+        tuple(expert.fingerprints for expert in card.experts),
     )
 
 
 def router_paths(path: Path) -> list[Path]:
     """`path` itself, or all routers of a target's folder. Raises CheckpointError when there is none."""
-    paths = sorted([*path.glob("fold_*.safetensors"), *path.glob("router/fold_*.safetensors")])
+    paths = [*stored_files(path, "fold_*.safetensors"), *stored_files(path, "router/fold_*.safetensors")]
     if path.is_file():
         return [path]
     if not paths:
@@ -142,8 +147,7 @@ def _expert_vectors(stored: Sequence[StoredRouter], bags: Bags) -> dict[Path, np
     models = []
     for path, fingerprint in wanted.items():
         model = load_model(path, device=device)
-        card = read_card(path)
-        if card is None or card["fingerprint"] != fingerprint:
+        if source_card(path).fingerprint != fingerprint:
             raise CheckpointError(f"{path}: was trained again since the router was; run scripts/tune_router.py again")
         models.append(model)
     found = predict(models, bags).representation

@@ -5,7 +5,6 @@ the test patients, though for other vectors.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,17 +12,16 @@ import pandas as pd
 from cropkt.data.bags import read_bags
 from cropkt.data.study import Study
 from cropkt.errors import CheckpointError
-from cropkt.models.checkpoint import read_card
-from cropkt.models.mil import Architecture
 from cropkt.models.precision import torch_dtype
+from cropkt.routing.cards import read_router_card
 from cropkt.routing.methods import RoutingSettings, fit_method, recipe_of
 from cropkt.routing.nested import expert_vectors, left_out_parts, outer_fold, own_vectors
 from cropkt.routing.store import RoutingFolder, read_source_vectors
 from cropkt.survival.concordance import score_folds
-from cropkt.training.config import TrainingConfig
+from cropkt.training.cards import read_null_card
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.pair import TargetCohort, hold_target
-from cropkt.transfer.store import ResultsFolder, read_json
+from cropkt.transfer.store import ResultsFolder
 
 
 def refit_on_folds(study: Study, results: ResultsFolder, target: str, source_folds: Sequence[int]) -> dict[str, float]:
@@ -38,14 +36,15 @@ def refit_on_folds(study: Study, results: ResultsFolder, target: str, source_fol
     folder = RoutingFolder(results, target)
     risk = {name: np.full((1, len(held.bags)), np.nan) for name in ("stored", "refitted")}
     for fold in range(len(cohort.folds)):
-        record = read_json(folder.record_path(fold))
-        card = read_card(folder.router_path(fold))
+        record = folder.record(fold)
+        card = read_router_card(folder.router_path(fold))
         if record is None or card is None:
             raise CheckpointError(f"{folder.path}: fold {fold} has no router; run scripts/tune_router.py first")
-        settings = RoutingSettings(training=plan.training)
-        settings = replace(settings, **{name: record[name] for name in ("inner_parts", "cross_fitted")})
+        settings = RoutingSettings(
+            training=plan.training, inner_parts=record.inner_parts, cross_fitted=record.cross_fitted
+        )
         outer = outer_fold(held, fold, settings.inner_parts, plan.seed)
-        sources = [expert["cohort"] for expert in card["experts"][1:]]
+        sources = [expert.cohort for expert in card.experts[1:]]
         vectors = expert_vectors(
             own_vectors(plan, held, outer, left_out_parts(outer, cross_fitted=settings.cross_fitted, searched=False)),
             read_source_vectors(results, target, held.bags.patients, sources, source_folds),
@@ -53,7 +52,7 @@ def refit_on_folds(study: Study, results: ResultsFolder, target: str, source_fol
             None,
             cross_fitted=settings.cross_fitted,
         )
-        recipe = recipe_of("router", record["chosen"].get("router", {}), settings, plan)
+        recipe = recipe_of("router", dict(record.chosen.get("router", {})), settings, plan)
         _, found = fit_method("roupkt", recipe, plan, held, outer, vectors)
         risk["refitted"][0, outer.test] = found.risk
         risk["stored"][0, outer.test] = _stored_risk(folder, fold, held, outer.test)
@@ -61,11 +60,10 @@ def refit_on_folds(study: Study, results: ResultsFolder, target: str, source_fol
 
 
 def _stored_plan(results: ResultsFolder) -> SourcePlan:
-    card = read_card(results.models / "null.safetensors")
+    card = read_null_card(results.models.null)
     if card is None:
-        raise CheckpointError(f"{results.models}: no source models here")
-    architecture, training = Architecture(**card["architecture"]), TrainingConfig(**card["training"])
-    return SourcePlan(results.models, architecture, training, card["seed"], card["precision"])
+        raise CheckpointError(f"{results.models.path}: no source models here")
+    return SourcePlan(results.models.path, card.architecture, card.training, card.seed, card.precision)
 
 
 def _stored_risk(folder: RoutingFolder, fold: int, held: TargetCohort, test: np.ndarray) -> np.ndarray:

@@ -4,25 +4,26 @@ As with pairs, a fold's record is written last and carries the fingerprint of wh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError
-from cropkt.files import atomic_path, digest, write_json
+from cropkt.files import atomic_path, content_digest, digest, read_json, write_json
 from cropkt.routing.methods import METHOD_LABELS, FittedFold
-from cropkt.transfer.assemble import read_predictions
+from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
+from cropkt.transfer.columns import read_table
 from cropkt.transfer.protocol import mode_of
-from cropkt.transfer.significance import TargetPredictions
+from cropkt.transfer.rows import GATES, ROUTING, Kind
 from cropkt.transfer.source_choice import method_rows, source_choices
-from cropkt.transfer.store import ResultsFolder, read_json, read_record, read_records, read_representations
+from cropkt.transfer.store import ResultsFolder, is_file_as_written
 
 FROM_SWEEP = {
     "self": "own model",
@@ -34,22 +35,28 @@ FROM_SWEEP = {
 TUNED = {"fusion_tuned": "fusion, tuned", "own_tuned": "own model, tuned"}
 NAMES = {**FROM_SWEEP, **METHOD_LABELS, **TUNED}
 """What methods are called in tables that people read."""
-TABLE_COLUMNS = [
-    "target",
-    "encoder",
-    "architecture",
-    "method",
-    "c_index_mean",
-    "c_index_pooled",
-    "standard_error",
-    "interval_lower",
-    "interval_upper",
-    "n_events",
-    "difference_self",
-    "p_self",
-    "folds",
-    "tuned",
-]
+_FILES = ("router", "gates", "predictions")
+
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """That an outer fold is fitted, and with which settings.
+
+    chosen: by kind of search, the values it chose ({}: the default). tuned: methods whose settings a search chose.
+    chosen_source: the best single source on the fold's training patients, None without one. files: content digests
+    (files.content_digest) of its router, gates and predictions.
+    """
+
+    fingerprint: str
+    target: str
+    fold: int
+    chosen: Mapping[str, Mapping[str, Any]]
+    tuned: tuple[str, ...]
+    inner_parts: int
+    cross_fitted: bool
+    chosen_source: str | None
+    seconds: float
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,34 @@ class RoutingFolder:
         """The fold's router."""
         return self.path / "router" / f"fold_{fold}.safetensors"
 
+    def _files(self, fold: int) -> dict[str, Path]:
+        paths = (self.router_path(fold), self.gates_path(fold), self.predictions_path(fold))
+        return dict(zip(_FILES, paths, strict=True))
+
+    def record(self, fold: int) -> FoldRecord | None:
+        """The record of a fold, or None when it is missing or damaged, or one of the files it promises is."""
+        content = read_json(self.record_path(fold)) or {}
+        try:
+            record = FoldRecord(**{**content, "tuned": tuple(content["tuned"])})
+            paths = self._files(fold)
+            whole = (
+                isinstance(record.files, dict)
+                and set(record.files) == set(_FILES)
+                and all(is_file_as_written(paths[kind], known) for kind, known in record.files.items())
+            )
+        except (KeyError, TypeError):
+            return None
+        return record if whole and record.fold == fold and record.target == self.target else None
+
+    def records(self, folds: int) -> dict[int, FoldRecord]:
+        """Whole records by fold, of the first `folds` folds."""
+        return {fold: record for fold in range(folds) if (record := self.record(fold)) is not None}
+
+    def store_record(self, record: FoldRecord) -> None:
+        """Write a fold's record, with the digests of the files that are there; it comes last."""
+        files = {kind: content_digest(path) for kind, path in self._files(record.fold).items()}
+        write_json(self.record_path(record.fold), vars(replace(record, files=files)))
+
 
 def expert_sources(cohorts: Mapping[str, Cohort], target: str, sources: Sequence[str]) -> list[str]:
     """Those of `sources` that can be experts for `target`: another cohort that shares no patient with it."""
@@ -104,27 +139,25 @@ def read_source_vectors(
     """
     vectors = []
     for source in sources:
-        record = read_record(results, source, target)
-        measured = sorted({row["source_fold"] for row in record["folds"]}) if record else []
+        found = results.representations(source, target)
         path = results.representations_path(source, target)
-        if not path.exists() or not set(folds) <= set(measured):
+        if found is None or not set(folds) <= set(found.source_folds):
             raise CheckpointError(
                 f"{path}: no vectors of {source}'s folds {', '.join(map(str, folds))} for {target}; "
                 "run scripts/sweep_transfer.py for this pair with these --folds"
             )
-        representation, known = read_representations(results, source, target)
-        where = {patient: index for index, patient in enumerate(known)}
+        where = {patient: index for index, patient in enumerate(found.patients)}
         if missing := [patient for patient in patients if patient not in where]:
             raise CheckpointError(f"{path}: no vector of patient {missing[0]}; delete {path} and run the sweep again")
         rows = [where[patient] for patient in patients]
-        chosen = [measured.index(fold) for fold in folds]
-        vectors.append(representation[chosen].mean(dim=0)[rows])
+        chosen = [found.source_folds.index(fold) for fold in folds]
+        vectors.append(found.vectors[chosen].mean(dim=0)[rows])
     return torch.stack(vectors, dim=1).numpy()
 
 
 def chosen_sources(results: ResultsFolder, cohort: Cohort, sources: Sequence[str]) -> list[str]:
     """For each fold that of `sources` with the best C-index on the fold's training patients (source_choice.py)."""
-    predictions = read_predictions(results, cohort.code, sources)
+    predictions = results.predictions(cohort.code, sources)
     if predictions is None:
         return []
     return source_choices(predictions, list(predictions.risk), cohort.folds)[1]["honest"]
@@ -140,16 +173,17 @@ def store_own_vectors(
 
 
 def read_own_vectors(path: Path, fingerprint: str, patients: Sequence[str]) -> dict[tuple[int, ...], np.ndarray]:
-    """What `store_own_vectors` has written; nothing when it is not there, or was decided by something else."""
-    if not path.exists():
+    """What `store_own_vectors` has written; nothing when it is missing or damaged, or was decided by something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("decided_by") != digest(fingerprint, list(patients)):
+                return {}
+            return {
+                () if name == "all" else tuple(map(int, name.split("-"))): file.get_tensor(name).numpy()
+                for name in file.keys()  # noqa: SIM118 - not a mapping
+            }
+    except (OSError, SafetensorError):
         return {}
-    with safe_open(path, framework="pt") as file:
-        if (file.metadata() or {}).get("decided_by") != digest(fingerprint, list(patients)):
-            return {}
-        return {
-            () if name == "all" else tuple(map(int, name.split("-"))): file.get_tensor(name).numpy()
-            for name in file.keys()  # noqa: SIM118 - not a mapping
-        }
 
 
 def forget_fold(folder: RoutingFolder, fold: int) -> None:
@@ -165,52 +199,51 @@ def forget_fold(folder: RoutingFolder, fold: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def store_fold(folder: RoutingFolder, fold: int, fitted: FittedFold, record: Mapping[str, Any]) -> None:
+def store_fold(folder: RoutingFolder, fitted: FittedFold, record: FoldRecord) -> None:
     """Write a fitted fold's predictions, gates and then its record; the router has been saved before."""
-    for path, table in (
-        (folder.predictions_path(fold), fitted.predictions),
-        (folder.gates_path(fold), fitted.gates),
-    ):
-        with atomic_path(path) as temporary:
-            table.to_parquet(temporary, index=False, compression="zstd")
-    write_json(folder.record_path(fold), dict(record))
+    FOLD_PREDICTIONS.write(folder.predictions_path(record.fold), fitted.predictions)
+    FOLD_GATES.write(folder.gates_path(record.fold), fitted.gates)
+    folder.store_record(record)
 
 
 def method_table(folder: RoutingFolder, cohort: Cohort, sources: Sequence[str]) -> pd.DataFrame:
-    """One row a method (TABLE_COLUMNS), fitted here or in the sweep, all on the test patients of the fitted folds."""
+    """One row per method (rows.ROUTING), fitted here or in the sweep, all on the test patients of the fitted folds."""
     results, target = folder.results, folder.target
-    measured = [
-        record["pair"]["source"]
-        for record in read_records(results.out, results.encoder, results.architecture, target)
-        if record["fingerprint"]
-    ]
-    predictions = read_predictions(results, target, [name for name in measured if name in (*sources, target)])
-    records = {fold: record for fold in range(len(cohort.folds)) if (record := read_json(folder.record_path(fold)))}
+    predictions = results.predictions(target, sorted({*sources, target}))
+    records = folder.records(len(cohort.folds))
     if predictions is None or not records:
-        return pd.DataFrame(columns=TABLE_COLUMNS)
+        return ROUTING.frame([])
     candidates = [source for source in predictions.risk if mode_of(source, target) == "transfer"]
-    risks, _ = source_choices(predictions, candidates, cohort.folds) if candidates else ({}, {})
+    risks, chosen = source_choices(predictions, candidates, cohort.folds) if candidates else ({}, {})
     fitted = pd.concat([pd.read_parquet(folder.predictions_path(fold)) for fold in records])
     for method, predicted in fitted.groupby("method", sort=False):
         risk = predicted.set_index("patient_id")["risk"].reindex(list(predictions.patients))
         risks[str(method)] = risk.to_numpy(dtype=np.float64)[None, :]
     there = np.isin(predictions.tested_in, list(records))
-    rows = method_rows(predictions, {name: np.where(there, risk, np.nan) for name, risk in risks.items()})
-    table = pd.DataFrame(rows)
-    table["encoder"], table["architecture"] = results.encoder, results.architecture
-    table["folds"] = [_folds_scored(predictions, np.where(there, risks[name], np.nan)) for name in table["method"]]
-    tuned = {method for record in records.values() for method in record["tuned"]}
-    table["tuned"] = table["method"].isin(tuned)
-    order = {name: number for number, name in enumerate(NAMES)}
-    return table.sort_values("method", key=lambda names: names.map(order), kind="stable")[TABLE_COLUMNS]
-
-
-def _folds_scored(predictions: TargetPredictions, risk: np.ndarray) -> int:
-    return len(np.unique(predictions.tested_in[np.isfinite(risk).any(axis=0)]))
+    rows = method_rows(predictions, {name: np.where(there, risk, np.nan) for name, risk in risks.items()}, chosen)
+    tuned = {method for record in records.values() for method in record.tuned}
+    order = list(NAMES)
+    rows = sorted((replace(row, tuned=row.method in tuned) for row in rows), key=lambda row: order.index(row.method))
+    kind = vars(Kind(results.encoder, results.architecture))
+    return ROUTING.frame({**kind, **vars(row)} for row in rows)
 
 
 def read_gates(folder: RoutingFolder, folds: int) -> pd.DataFrame:
-    """Gates of the test patients of those of `folds` that are fitted: patient_id, fold, expert, gate, probability."""
-    paths = [folder.gates_path(fold) for fold in range(folds) if folder.record_path(fold).exists()]
-    columns = ["patient_id", "fold", "expert", "gate", "probability"]
-    return pd.concat(map(pd.read_parquet, paths), ignore_index=True) if paths else pd.DataFrame(columns=columns)
+    """Gates (rows.GATES) of the test patients of those of `folds` that are fitted."""
+    results = folder.results
+    tables = [pd.read_parquet(folder.gates_path(fold)) for fold in folder.records(folds)]
+    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return GATES.filled(found.assign(target=folder.target, encoder=results.encoder, architecture=results.architecture))
+
+
+def write_routing(results: ResultsFolder, methods: pd.DataFrame, gates: pd.DataFrame, codes: Sequence[str]) -> None:
+    """Write routing.parquet and gates.parquet: these rows, and of earlier runs those of other targets among `codes`,
+    the cohorts of today's study, and of other encoders and architectures."""
+    routed = set(methods["target"])
+    for table, rows in ((ROUTING, methods), (GATES, gates)):
+        known = read_table(results.out / table.path)
+        earlier = table.filled(pd.DataFrame() if known is None else known)
+        replaced = results.owns(earlier) & earlier["target"].isin(routed)
+        kept = earlier[earlier["target"].isin(codes) & ~replaced]
+        parts = [part for part in (kept, rows) if len(part)]
+        table.write(results.out / table.path, pd.concat(parts, ignore_index=True) if parts else rows)

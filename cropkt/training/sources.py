@@ -1,24 +1,33 @@
 """Source models of a cohort: train the folds that are missing, keep them with a card, load them again."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import cropkt
 from cropkt.data.bags import Bags, read_bags
+from cropkt.data.persons import person_digest
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError, StudyError
 from cropkt.files import digest
-from cropkt.models.checkpoint import build_null_model, load_model, read_card, save_model
+from cropkt.models.checkpoint import ModelFolder, build_null_model, load_model
 from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.models.precision import torch_dtype
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance
 from cropkt.survival.losses import SurvivalTargets
+from cropkt.training.cards import (
+    NullCard,
+    SourceCard,
+    flat,
+    read_null_card,
+    read_source_card,
+    save_with_card,
+    source_card,
+)
 from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining, train_folds
 from cropkt.training.targets import survival_targets
@@ -49,11 +58,11 @@ class SourcePlan:
 
     def model_path(self, cohort: str, fold: int) -> Path:
         """Weights of source model (cohort, fold)."""
-        return self.folder / cohort / f"fold_{fold}.safetensors"
+        return ModelFolder(self.folder).weights(cohort, fold)
 
     def null_path(self) -> Path:
         """Weights of the common start."""
-        return self.folder / "null.safetensors"
+        return ModelFolder(self.folder).null
 
     def fingerprint(self, cohort: Cohort, fold: int) -> str:
         """Changes whenever anything changes that decides the weights of source model (cohort, fold)."""
@@ -70,7 +79,10 @@ class SourcePlan:
 
 @dataclass(frozen=True)
 class SourceModels:
-    """The fold models of one source cohort, with the patients each has seen (training and validation)."""
+    """The fold models of one source cohort.
+
+    seen: by model, digests (persons.person_digest) of the patients it has seen, training and validation.
+    """
 
     cohort: str
     folds: tuple[int, ...]
@@ -85,21 +97,15 @@ def store_null_model(plan: SourcePlan) -> None:
     Raises CheckpointError when the folder's models were made with other settings: two kinds of models in one
     transfer matrix could not be compared.
     """
-    settings = {
-        "kind": "null model",
-        "training": asdict(plan.training),
-        "seed": plan.seed,
-        "precision": plan.precision,
-    }
-    card = read_card(plan.null_path())
-    if card is None:
+    wanted = NullCard(plan.architecture, plan.training, plan.seed, plan.precision)
+    found = read_null_card(plan.null_path())
+    if found is None:
         null = build_null_model(plan.architecture, plan.seed)
         null.trained_with = plan.trained_with
-        save_model(plan.null_path(), null, settings)
+        save_with_card(plan.null_path(), null, wanted)
         return
-    wanted = _flat({**settings, "architecture": asdict(plan.architecture)})
-    found = _flat(card)
-    changed = [f"{key} was {found.get(key)}, is {value}" for key, value in wanted.items() if found.get(key) != value]
+    then, now = flat(found), flat(wanted)
+    changed = [f"{key} was {then[key]}, is {value}" for key, value in now.items() if then[key] != value]
     if changed:
         raise CheckpointError(
             f"{plan.folder}: its models were made with other settings ({'; '.join(changed)}). "
@@ -107,19 +113,12 @@ def store_null_model(plan: SourcePlan) -> None:
         )
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
-    return flat
-
-
 def missing_folds(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> list[int]:
-    """Those of `folds` whose model is absent or would be trained differently today."""
+    """Those of `folds` whose model is absent, damaged, or would be trained differently today."""
     missing = []
     for fold in folds:
-        card = read_card(plan.model_path(cohort.code, fold))
-        if card is None or card["fingerprint"] != plan.fingerprint(cohort, fold):
+        card = read_source_card(plan.model_path(cohort.code, fold))
+        if card is None or card.fingerprint != plan.fingerprint(cohort, fold):
             missing.append(fold)
     return missing
 
@@ -130,7 +129,7 @@ def train_cohort(
     folds: Sequence[int],
     *,
     report: Callable[[int], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[SourceCard]:
     """Train and store the models of `folds` of `cohort`; returns their cards.
 
     All folds learn from the same resident bags. `report(epoch)` is called after each epoch. Raises StudyError when
@@ -159,38 +158,33 @@ def train_cohort(
 
 def _store(
     plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining[MILModel]
-) -> dict[str, Any]:
+) -> SourceCard:
     split = cohort.folds[job.fold]
     test = bags.indices_of(split.test)
     own = None
     if len(test):
         risk = predict([job.model], bags.take(test)).risk[0]
         own = concordance(targets.time.cpu().numpy()[test], targets.event.cpu().numpy()[test], risk)
-    path = plan.model_path(cohort.code, job.fold)
-    card = {
-        "kind": "source model",
-        "cohort": cohort.code,
-        "fold": job.fold,
-        "encoder": cohort.encoder.name,
-        "training": asdict(plan.training),
-        "seed": plan.seed,
-        "precision": plan.precision,
-        "data_fingerprint": cohort.fingerprint,
-        "fingerprint": plan.fingerprint(cohort, job.fold),
-        "train_patients": [bags.patients[index] for index in job.train],
-        "validation_patients": list(split.validation),
-        "test_c_index": None if own is None else own.c_index,
-        "test_comparable": 0 if own is None else own.comparable,
-        "skipped_slides": [slide.slide for slide in bags.skipped],
-        "losses": job.losses,
-        "learning_rates": job.rates,
-        "versions": {
-            "cropkt": cropkt.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    save_model(path, job.model, card)
+    card = SourceCard(
+        architecture=plan.architecture,
+        training=plan.training,
+        seed=plan.seed,
+        precision=plan.precision,
+        cohort=cohort.code,
+        fold=job.fold,
+        encoder=cohort.encoder.name,
+        data_fingerprint=cohort.fingerprint,
+        fingerprint=plan.fingerprint(cohort, job.fold),
+        train_patients=tuple(person_digest(bags.patients[index]) for index in job.train),
+        validation_patients=tuple(map(person_digest, split.validation)),
+        test_c_index=None if own is None or not own.comparable else own.c_index,
+        test_comparable=0 if own is None else own.comparable,
+        skipped_slides=tuple(slide.slide for slide in bags.skipped),
+        losses=tuple(job.losses),
+        learning_rates=tuple(job.rates),
+        versions={"cropkt": cropkt.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+    save_with_card(plan.model_path(cohort.code, job.fold), job.model, card)
     return card
 
 
@@ -204,21 +198,18 @@ def load_source_models(plan: SourcePlan, cohort: str, folds: Sequence[int]) -> S
 
     Raises CheckpointError when one is missing, damaged, or of another architecture than the plan's.
     """
-    models, seen, cards = [], [], []
+    models, cards = [], []
     for fold in folds:
         path = plan.model_path(cohort, fold)
         model = load_model(path, device=plan.device)
-        card = read_card(path)
-        assert card is not None  # load_model has read it
         if model.architecture != plan.architecture:
             raise CheckpointError(f"{path}: is {model.architecture}, but {plan.architecture} is asked for")
         models.append(model)
-        cards.append(card)
-        seen.append(tuple(card["train_patients"]) + tuple(card["validation_patients"]))
+        cards.append(source_card(path))
     return SourceModels(
         cohort,
         tuple(folds),
         tuple(models),
-        tuple(seen),
-        digest([card["fingerprint"] for card in cards]),
+        tuple(card.seen for card in cards),
+        digest([card.fingerprint for card in cards]),
     )

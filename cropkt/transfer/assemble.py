@@ -1,150 +1,148 @@
-"""The tables people read, assembled from the records of all pairs: transfer, pairs, source choice, matrix."""
+"""The tables people read, assembled from the records that are true today: transfer, pairs, source choice, matrix."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from cropkt.cohorts import COHORTS
+from cropkt.cohorts import in_registry_order
 from cropkt.data.folds import Fold
-from cropkt.files import atomic_path, digest, write_json
+from cropkt.files import atomic_path, digest, read_json, write_json
 from cropkt.transfer.agreement import architecture_agreement
+from cropkt.transfer.columns import row_from_json
+from cropkt.transfer.current import (
+    NOT_REMEMBERED,
+    Current,
+    Expected,
+    all_results,
+    current_records,
+    remember,
+    remembered,
+)
 from cropkt.transfer.protocol import mode_of
-from cropkt.transfer.significance import COMPARED, TargetPredictions, collect_predictions, compare, judge
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, STALE, Kind, MethodRow, StaleRow
+from cropkt.transfer.significance import Comparison, compare, judge
 from cropkt.transfer.source_choice import choose_sources
-from cropkt.transfer.store import ResultsFolder, read_comparisons, read_json, read_records
+from cropkt.transfer.store import BETWEEN_AND_WITHIN, PairRecord, ResultsFolder
 
-CHOICE_COLUMNS = [
-    "target",
-    "encoder",
-    "architecture",
-    "method",
-    "sources",
-    "c_index_mean",
-    "c_index_pooled",
-    "standard_error",
-    "interval_lower",
-    "interval_upper",
-    "n_events",
-    "gap_to_oracle",
-    "difference_self",
-    "p_self",
-]
-COMPARISON_VERSION = 2
+COMPARISON_VERSION = 3
 """Raised when the code changes what a comparison of the same predictions says."""
-FOLD_COLUMNS = [
-    "source",
-    "target",
-    "source_fold",
-    "target_fold",
-    "encoder",
-    "architecture",
-    "mode",
-    "c_index",
-    "standard_error",
-    "n_patients",
-    "n_events",
-    "n_comparable",
-    "status",
-]
-PAIR_COLUMNS = [
-    "source",
-    "target",
-    "encoder",
-    "architecture",
-    "mode",
-    "c_index_mean",
-    "c_index_mean_standard_error",
-    "c_index_pooled",
-    "standard_error",
-    "interval_lower",
-    "interval_upper",
-    "p_chance",
-    "q_chance",
-    *(f"{kind}_{name}" for name in COMPARED for kind in ("difference", "p", "q")),
-    "verdict",
-    "n_patients",
-    "n_events",
-    "n_comparable",
-    "folds_used",
-    "skipped_slides",
-    "seconds",
-    "status",
-]
-
-_MEASURES = ("c_index", "standard_error", "interval_", "difference_", "p_", "q_")
 
 
-def fold_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class TargetComparison:
+    """What the sources of one target were found to be worth, from records with these fingerprints."""
+
+    fingerprint: str
+    pairs: tuple[Comparison, ...]
+    choice: tuple[MethodRow, ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a results folder, every encoder and architecture in them; `stale` is left out of all others."""
+
+    pairs: pd.DataFrame
+    folds: pd.DataFrame
+    choice: pd.DataFrame
+    stale: pd.DataFrame
+
+
+def fold_table(records: Iterable[PairRecord]) -> pd.DataFrame:
     """One row per source, target, source fold and target fold (transfer.parquet)."""
-    rows = [row for record in records for row in record["folds"]]
-    return _ordered(_frame(rows, FOLD_COLUMNS), ["source_fold", "target_fold"])
+    return _ordered(
+        FOLDS.frame(vars(row) for record in records for row in record.folds), ["source_fold", "target_fold"]
+    )
 
 
-def pair_table(records: Iterable[dict[str, Any]], comparisons: Iterable[dict[str, Any]] = ()) -> pd.DataFrame:
-    """One row a pair and one a baseline and target (pairs.parquet), with q-values and verdicts (significance.py).
+def pair_table(records: Iterable[PairRecord], comparisons: Mapping[Kind, Sequence[Comparison]]) -> pd.DataFrame:
+    """One row per pair and one per baseline and target (pairs.parquet), with q-values and verdicts (significance.py).
 
-    `comparisons` are the stored ones (`update_comparison`); without them only chance is compared with.
+    Where there are no `comparisons`, only chance is compared with.
     """
-    table = _frame([record["pair"] for record in records], PAIR_COLUMNS)
-    rows = [row for comparison in comparisons for row in comparison["pairs"]]
-    if rows:
-        keys = ["encoder", "architecture", "source", "target"]
-        compared = table[keys].merge(pd.DataFrame(rows), on=keys, how="left").set_index(table.index)
-        table = table.assign(**compared.drop(columns=keys))
-    return _ordered(judge(table)[PAIR_COLUMNS], [])
+    compared: dict[tuple[Kind, str, str], dict[str, float]] = {}
+    for kind, found in comparisons.items():
+        for one in found:
+            row = compared.setdefault((kind, one.source, one.target), {})
+            row |= {f"difference_{one.against}": one.difference, f"p_{one.against}": one.p_value}
+    pairs = [record.pair for record in records]
+    kinds = [Kind(pair.encoder, pair.architecture) for pair in pairs]
+    rows = [
+        {**vars(pair), **compared.get((kind, pair.source, pair.target), {})}
+        for kind, pair in zip(kinds, pairs, strict=True)
+    ]
+    return _ordered(judge(PAIRS.frame(rows))[PAIRS.names], [])
 
 
-def choice_table(comparisons: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """One row a target and way to choose sources (source_choice.parquet)."""
-    rows = [row for comparison in comparisons for row in comparison["choice"]]
-    return pd.DataFrame(rows, columns=list(CHOICE_COLUMNS))
+def choice_table(choices: Mapping[Kind, Sequence[MethodRow]]) -> pd.DataFrame:
+    """One row per target and way to choose sources (source_choice.parquet)."""
+    return CHOICE.frame({**vars(kind), **vars(row)} for kind, rows in choices.items() for row in rows)
 
 
-def read_predictions(folder: ResultsFolder, target: str, sources: Sequence[str]) -> TargetPredictions | None:
-    """What those of `sources` (and baselines) that have predictions say of `target`; None when none has."""
-    columns = ["patient_id", "time", "event", "source_fold", "target_fold", "risk"]
-    paths = {source: folder.predictions_path(source, target) for source in sources}
-    tables = {source: pd.read_parquet(path, columns=columns) for source, path in paths.items() if path.exists()}
-    return collect_predictions(target, tables) if tables else None
-
-
-def update_comparison(folder: ResultsFolder, target: str, folds: Sequence[Fold]) -> None:
-    """Compare the measured sources of `target` with its baselines and with each other, and store what comes out.
+def update_comparison(results: ResultsFolder, target: str, folds: Sequence[Fold], expected: Expected) -> None:
+    """Compare the sources of `target` that are current with its baselines and with each other, and store it.
 
     `folds` are the target's. Nothing is done when nothing has been measured since the last time.
     """
-    records = read_records(folder.out, folder.encoder, folder.architecture, target)
-    measured = {record["pair"]["source"]: record["fingerprint"] for record in records if record["fingerprint"]}
-    fingerprint = digest(COMPARISON_VERSION, measured)
-    path = folder.comparison_path(target)
-    if (read_json(path) or {}).get("fingerprint") == fingerprint:
+    measured = _measured(current_records(results, expected, target).records)
+    fingerprint = _fingerprint(measured)
+    known = read_comparison(results, target)
+    if known is not None and known.fingerprint == fingerprint:
         return
-    predictions = read_predictions(folder, target, list(measured))
+    predictions = results.predictions(target, list(measured))
     if predictions is None:
         return
     candidates = [source for source in predictions.risk if mode_of(source, target) == "transfer"]
-    which = {"encoder": folder.encoder, "architecture": folder.architecture}
     content = {
         "fingerprint": fingerprint,
-        "pairs": [{**which, **row} for row in compare(predictions)],
-        "choice": [{**which, **row} for row in choose_sources(predictions, candidates, folds)],
+        "pairs": [vars(row) for row in compare(predictions)],
+        "choice": [vars(row) for row in choose_sources(predictions, candidates, folds)],
     }
-    write_json(path, content)
+    write_json(results.comparison_path(target), content)
 
 
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Rows as a table. A measure that is null in every row, as where no patient has an event, is still a number."""
-    table = pd.DataFrame(rows, columns=list(columns))
-    return table.astype({name: float for name in columns if name.startswith(_MEASURES)})
+def read_comparison(results: ResultsFolder, target: str) -> TargetComparison | None:
+    """The stored comparison of a target, or None when it is missing or damaged: it is made again."""
+    content = read_json(results.comparison_path(target)) or {}
+    try:
+        pairs = tuple(row_from_json(Comparison, row) for row in content["pairs"])
+        choice = tuple(row_from_json(MethodRow, row) for row in content["choice"])
+        return TargetComparison(content["fingerprint"], pairs, choice)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _measured(records: Iterable[PairRecord]) -> dict[str, str]:
+    """Fingerprints by source, of the records of one target that are no failures."""
+    return {record.pair.source: record.fingerprint for record in records if record.fingerprint is not None}
+
+
+def _fingerprint(measured: Mapping[str, str]) -> str:
+    return digest(COMPARISON_VERSION, measured)
+
+
+def _current_comparisons(results: ResultsFolder, current: Current) -> list[TargetComparison]:
+    """Comparisons that were made from the current records, all of them and nothing else."""
+    of_target: dict[str, list[PairRecord]] = {}
+    for record in current.records:
+        of_target.setdefault(record.pair.target, []).append(record)
+    found = []
+    for target, records in of_target.items():
+        comparison = read_comparison(results, target)
+        if comparison is not None and comparison.fingerprint == _fingerprint(_measured(records)):
+            found.append(comparison)
+    return found
 
 
 def _ordered(table: pd.DataFrame, then: list[str]) -> pd.DataFrame:
-    rank = {code: number for number, code in enumerate(COHORTS)}
+    codes = sorted({*table["target"], *table["source"]})
+    rank = {code: number for number, code in enumerate(in_registry_order(codes))}
     keys = table.assign(
-        _target=table["target"].map(lambda code: (rank.get(code, len(rank)), code)),
-        _source=table["source"].map(lambda code: (rank.get(code, len(rank)), code)),
-        _baseline=~table["mode"].isin(["self", "transfer"]),
+        _target=table["target"].map(rank),
+        _source=table["source"].map(rank),
+        _baseline=~table["mode"].isin(BETWEEN_AND_WITHIN),
     )
     by = ["encoder", "architecture", "_target", "_baseline", "_source", *then]
     return keys.sort_values(by, kind="stable").drop(columns=["_target", "_baseline", "_source"]).reset_index(drop=True)
@@ -152,32 +150,64 @@ def _ordered(table: pd.DataFrame, then: list[str]) -> pd.DataFrame:
 
 def matrix(pairs: pd.DataFrame, value: str = "c_index_mean") -> pd.DataFrame:
     """Rows = sources, columns = targets, in registry order; NaN where a pair is unknown. Baselines are not in it."""
-    pairs = pairs[pairs["mode"].isin(["self", "transfer"])]
-    codes = sorted(set(pairs["source"]) | set(pairs["target"]), key=_registry_order)
+    pairs = pairs[pairs["mode"].isin(BETWEEN_AND_WITHIN)]
+    codes = in_registry_order(sorted({*pairs["source"], *pairs["target"]}))
     wide = pairs.pivot(index="source", columns="target", values=value)
     return wide.reindex(index=codes, columns=codes).astype(float)
 
 
-def _registry_order(code: str) -> tuple[int, str]:
-    return (list(COHORTS).index(code) if code in COHORTS else len(COHORTS), code)
+def assemble(results: ResultsFolder, expected: Expected) -> Tables:
+    """The tables of the records that are true today: `expected` says so for those of `results`, and of each other
+    encoder and architecture its last run (current.py)."""
+    records: list[PairRecord] = []
+    stale: list[StaleRow] = []
+    compared: dict[Kind, list[Comparison]] = {}
+    choices: dict[Kind, list[MethodRow]] = {}
+    for each in all_results(results.out):
+        if each == results:
+            current = current_records(each, expected)
+            remember(each, current)
+        else:
+            current = current_records(each, remembered(each), unknown=NOT_REMEMBERED)
+        records += current.records
+        stale += current.stale
+        kind = Kind(each.encoder, each.architecture)
+        comparisons = _current_comparisons(each, current)
+        compared[kind] = [row for comparison in comparisons for row in comparison.pairs]
+        choices[kind] = [row for comparison in comparisons for row in comparison.choice]
+    return Tables(
+        pair_table(records, compared),
+        fold_table(records),
+        choice_table(choices),
+        STALE.frame(vars(row) for row in stale),
+    )
 
 
-def write_tables(folder: ResultsFolder) -> pd.DataFrame:
-    """Assemble the tables in parquet, transfer_matrix.csv and architecture_agreement.csv; returns the pairs.
+def write_tables(results: ResultsFolder, expected: Expected) -> Tables:
+    """Write the tables of `assemble`, transfer_matrix.csv, architecture_agreement.csv and stale.csv; returns them.
 
     The tables hold every encoder and architecture measured, the matrix (mean C-index over folds, as published) those
-    of `folder`.
+    of `results`.
     """
-    records = read_records(folder.out)
-    comparisons = read_comparisons(folder.out)
-    pairs = pair_table(records, comparisons)
-    tables = {"transfer": fold_table(records), "pairs": pairs, "source_choice": choice_table(comparisons)}
-    for name, table in tables.items():
-        with atomic_path(folder.out / f"{name}.parquet") as temporary:
-            table.to_parquet(temporary, index=False)
-    ours = pairs[(pairs["encoder"] == folder.encoder) & (pairs["architecture"] == folder.architecture)]
-    with atomic_path(folder.out / "transfer_matrix.csv") as temporary:
-        matrix(ours).to_csv(temporary, float_format="%.6f")
-    with atomic_path(folder.out / "architecture_agreement.csv") as temporary:
-        architecture_agreement(pairs).to_csv(temporary, index=False, float_format="%.6f")
-    return pairs
+    out, tables = results.out, assemble(results, expected)
+    FOLDS.write(out / FOLDS.path, tables.folds)
+    PAIRS.write(out / PAIRS.path, tables.pairs)
+    CHOICE.write(out / CHOICE.path, tables.choice)
+    _write_csv(out / STALE.path, tables.stale)
+    _write_csv(out / "transfer_matrix.csv", matrix(results.pairs()), index=True)
+    _write_csv(out / "architecture_agreement.csv", architecture_agreement(tables.pairs))
+    return tables
+
+
+def _write_csv(path: Path, table: pd.DataFrame, *, index: bool = False) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=index, float_format="%.6f")
+
+
+def stale_message(tables: Tables) -> str:
+    """One line on the records that no table holds; "" where there is none."""
+    if tables.stale.empty:
+        return ""
+    reasons = Counter(tables.stale["why"]).most_common()
+    counted = "; ".join(f"{count}: {why}" for why, count in reasons)
+    return f"{len(tables.stale)} records are in no table ({counted}); {STALE.path} lists them"

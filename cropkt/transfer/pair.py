@@ -1,7 +1,6 @@
 """One pair: the fold models of a source cohort, or a baseline, measured on the test patients of a target cohort."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from cropkt.models.predict import predict
 from cropkt.survival.concordance import FoldScores, confidence_interval, p_value_against, score_folds
 from cropkt.training.sources import SourceModels
 from cropkt.transfer.protocol import fold_tested_in, may_score, mode_of
+from cropkt.transfer.rows import FoldRow, PairRow, Status
 
 TRANSFER_VERSION = 1
 """Raised when the code changes what a pair of the same models and patients measures."""
@@ -53,8 +53,8 @@ class PairResult:
     predictions, and representation, (M, B, E) bag vectors, are None for a baseline that has none.
     """
 
-    folds: list[dict[str, Any]]
-    pair: dict[str, Any]
+    folds: tuple[FoldRow, ...]
+    pair: PairRow
     predictions: pd.DataFrame | None
     representation: np.ndarray | None
 
@@ -99,63 +99,63 @@ def measure_pair(source: SourceModels, target: TargetCohort) -> PairResult:
 def pair_result(scored: Scored, target: TargetCohort) -> PairResult:
     """C-indices of `scored` on `target`, by fold and in summary."""
     scores = score_folds(target.time, target.event, scored.risk, target.tested_in, scored.valid)
-    identity = {
-        "source": scored.name,
-        "target": target.cohort.code,
-        "encoder": target.cohort.encoder.name,
-        "architecture": scored.architecture,
-        "mode": mode_of(scored.name, target.cohort.code),
-    }
     return PairResult(
-        _fold_rows(identity, scored, target, scores),
-        {**identity, **_summary(target, scored.valid, scores)},
+        _fold_rows(scored, target, scores),
+        _summary(scored, target, scores),
         _prediction_table(scored, target),
         scored.representation,
     )
 
 
-def _fold_rows(
-    identity: dict[str, Any], scored: Scored, target: TargetCohort, scores: FoldScores
-) -> list[dict[str, Any]]:
+def _fold_rows(scored: Scored, target: TargetCohort, scores: FoldScores) -> tuple[FoldRow, ...]:
     rows = []
     for (m, target_fold), cell in sorted(scores.cells.items()):
         patients = scored.valid[m] & (target.tested_in == target_fold)
         rows.append(
-            {
-                **identity,
-                "source_fold": scored.folds[m],
-                "target_fold": target_fold,
-                "c_index": cell.c_index,
-                "standard_error": cell.standard_error,
-                "n_patients": int(patients.sum()),
-                "n_events": int(target.event[patients].sum()),
-                "n_comparable": cell.comparable,
-                "status": "ok" if cell.comparable else cell.reason,
-            }
+            FoldRow(
+                source=scored.name,
+                target=target.cohort.code,
+                encoder=target.cohort.encoder.name,
+                architecture=scored.architecture,
+                mode=mode_of(scored.name, target.cohort.code),
+                source_fold=scored.folds[m],
+                target_fold=target_fold,
+                c_index=cell.c_index,
+                standard_error=cell.standard_error,
+                n_patients=int(patients.sum()),
+                n_events=int(target.event[patients].sum()),
+                n_comparable=cell.comparable,
+                status=Status.OK if cell.comparable else Status(cell.reason),
+            )
         )
-    return rows
+    return tuple(rows)
 
 
-def _summary(target: TargetCohort, valid: np.ndarray, scores: FoldScores) -> dict[str, Any]:
-    scored = valid.any(axis=0)
+def _summary(scored: Scored, target: TargetCohort, scores: FoldScores) -> PairRow:
+    patients = scored.valid.any(axis=0)
     pooled, mean = scores.pooled, scores.mean
-    events = int(target.event[scored].sum())
+    events = int(target.event[patients].sum())
     lower, upper = confidence_interval(pooled.c_index, pooled.standard_error, events)
-    return {
-        "c_index_mean": mean.c_index,
-        "c_index_mean_standard_error": mean.standard_error,
-        "c_index_pooled": pooled.c_index,
-        "standard_error": pooled.standard_error,
-        "interval_lower": lower,
-        "interval_upper": upper,
-        "p_chance": p_value_against(pooled.c_index, pooled.standard_error, events),
-        "n_patients": int(scored.sum()),
-        "n_events": events,
-        "n_comparable": pooled.comparable,
-        "folds_used": mean.cells_used,
-        "skipped_slides": len(target.bags.skipped),
-        "status": "ok" if pooled.comparable else "no comparable pair",
-    }
+    return PairRow(
+        source=scored.name,
+        target=target.cohort.code,
+        encoder=target.cohort.encoder.name,
+        architecture=scored.architecture,
+        mode=mode_of(scored.name, target.cohort.code),
+        c_index_mean=mean.c_index,
+        c_index_mean_standard_error=mean.standard_error,
+        c_index_pooled=pooled.c_index,
+        standard_error=pooled.standard_error,
+        interval_lower=lower,
+        interval_upper=upper,
+        p_chance=p_value_against(pooled.c_index, pooled.standard_error, events),
+        n_patients=int(patients.sum()),
+        n_events=events,
+        n_comparable=pooled.comparable,
+        folds_used=mean.cells_used,
+        skipped_slides=len(target.bags.skipped),
+        status=Status.OK if pooled.comparable else Status.NO_COMPARABLE_PAIR,
+    )
 
 
 def _prediction_table(scored: Scored, target: TargetCohort) -> pd.DataFrame:

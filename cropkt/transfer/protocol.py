@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cropkt.data.folds import Fold
-from cropkt.data.persons import person_of
+from cropkt.data.persons import person_digest
 from cropkt.transfer.baselines import BASELINES
 
 
@@ -32,16 +32,16 @@ def may_score(
 ) -> np.ndarray:
     """(M, B) bool: may the model of source fold m score patient b of the target?
 
-    `source_folds[m]` is the fold of model m and `seen[m]` the patients it has seen (training and validation);
-    `tested_in` (B,) is the target fold that tests each patient. Across cohorts every fold model scores every tested
-    patient. Within a cohort only the model of the same fold may: any other one has been trained on the patient. A
-    patient a model has seen under another cohort's name, or another of the person's ids, is left out as well.
+    `source_folds[m]` is the fold of model m; `seen[m]` are digests (persons.person_digest) of the patients it has seen,
+    training and validation; `tested_in` (B,) is the target fold that tests each patient. Across cohorts every fold
+    model scores every tested patient. Within a cohort only the model of the same fold may: any other one has been
+    trained on the patient. A patient a model has seen under another cohort's name, or another of the person's ids, is
+    left out as well.
     """
-    persons = [person_of(patient) for patient in patients]
+    persons = np.array([person_digest(patient) for patient in patients])
     valid = np.repeat(tested_in[None, :] >= 0, len(source_folds), axis=0)
     for m, fold in enumerate(source_folds):
         if source == target:
             valid[m] &= tested_in == fold
-        known = {person_of(patient) for patient in seen[m]}
-        valid[m] &= [person not in known for person in persons]
+        valid[m] &= ~np.isin(persons, np.array(list(seen[m]), dtype=str))
     return valid

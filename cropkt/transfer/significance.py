@@ -10,14 +10,14 @@ one start that was trained, is better than random only when it stands out from t
 counts in full beside the patients'.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from cropkt.errors import InputError
 from cropkt.survival.concordance import FoldScores, p_value_of_difference, score_folds, standard_error
 from cropkt.transfer.protocol import mode_of
 
@@ -29,6 +29,20 @@ FEWEST_EVENTS = 5
 FEWEST_PAIRS = 50
 """With fewer events, or fewer comparable pairs, the answer is "cannot tell", whatever the C-index."""
 LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A source against a baseline or the target's own model (`against`, one of COMPARED), on the target's patients.
+
+    difference: pooled C-index of the source minus that of the other. p_value: two-sided.
+    """
+
+    source: str
+    target: str
+    against: str
+    difference: float
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -53,9 +67,12 @@ class TargetPredictions:
 
 
 def collect_predictions(own: str, tables: Mapping[str, pd.DataFrame]) -> TargetPredictions:
-    """Put prediction tables (as stored, by source or baseline) of the target `own` side by side."""
-    patients = pd.concat([table[["patient_id", "time", "event", "target_fold"]] for table in tables.values()])
-    patients = patients.drop_duplicates("patient_id").sort_values("patient_id").set_index("patient_id")
+    """Put prediction tables (as stored, by source or baseline) of the target `own` side by side.
+
+    Raises InputError when two tables disagree on a patient's time, event or test fold: they were not measured on the
+    same study, and nothing that compares them would be true.
+    """
+    patients = _patients(own, tables)
     risk = {}
     for name, table in tables.items():
         wide = table.pivot(index="source_fold", columns="patient_id", values="risk")
@@ -70,30 +87,45 @@ def collect_predictions(own: str, tables: Mapping[str, pd.DataFrame]) -> TargetP
     )
 
 
-def compare(predictions: TargetPredictions) -> list[dict[str, Any]]:
-    """A row for each source other than the target: source, target, and difference_*, p_* for each of COMPARED there."""
+def _patients(own: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """time, event and target_fold by patient, as all tables agree."""
+    facts = ["time", "event", "target_fold"]
+    named = [table[["patient_id", *facts]].assign(name=name) for name, table in tables.items()]
+    said = pd.concat(named).drop_duplicates(["patient_id", *facts])
+    if said["patient_id"].duplicated().any():
+        patient = said.loc[said["patient_id"].duplicated(), "patient_id"].iloc[0]
+        one, other = said[said["patient_id"] == patient].head(2).to_dict("records")
+        different = [f"{fact} {one[fact]} and {other[fact]}" for fact in facts if one[fact] != other[fact]]
+        raise InputError(
+            f"target {own}: the predictions of {one['name']} and {other['name']} disagree on patient {patient} "
+            f"({', '.join(different)}); run the sweep again, it measures anew whatever is not of today's study"
+        )
+    return said.drop(columns="name").sort_values("patient_id").set_index("patient_id")
+
+
+def compare(predictions: TargetPredictions) -> list[Comparison]:
+    """Every source other than the target against each of COMPARED that has predictions."""
     held = {name: predictions.own if name == "self" else name for name in COMPARED}
     held = {name: key for name, key in held.items() if key in predictions.risk}
     baselines = {name: predictions.scores(key) for name, key in held.items()}
     return [
-        _compared(predictions, source, baselines)
+        comparison
         for source in predictions.risk
         if mode_of(source, predictions.own) == "transfer"
+        for comparison in _compared(predictions, source, baselines)
     ]
 
 
-def _compared(predictions: TargetPredictions, source: str, baselines: Mapping[str, FoldScores]) -> dict[str, Any]:
+def _compared(predictions: TargetPredictions, source: str, baselines: Mapping[str, FoldScores]) -> Iterator[Comparison]:
     ours = predictions.scores(source).pooled
     events = int(predictions.event[np.isfinite(predictions.risk[source]).any(axis=0)].sum())
-    row: dict[str, Any] = {"source": source, "target": predictions.own}
     for name, scores in baselines.items():
         theirs = scores.pooled
         error = standard_error(ours.influence - theirs.influence)
         if name == "random":
             error = float(np.hypot(error, _spread(scores)))
-        row[f"difference_{name}"] = ours.c_index - theirs.c_index
-        row[f"p_{name}"] = p_value_of_difference(ours.c_index - theirs.c_index, error, events)
-    return row
+        difference = ours.c_index - theirs.c_index
+        yield Comparison(source, predictions.own, name, difference, p_value_of_difference(difference, error, events))
 
 
 def _spread(scores: FoldScores) -> float:
@@ -123,10 +155,20 @@ def judge(pairs: pd.DataFrame) -> pd.DataFrame:
         p, q = f"p_{question}", f"q_{question}"
         pairs[p] = pairs[p].astype(float).where(~too_few)
         pairs[q] = np.nan
-        for _, family in pairs[transfer & pairs[p].notna()].groupby(["encoder", "architecture"]):
-            pairs.loc[family.index, q] = false_discovery_control(family[p])
+        for _, family in pairs[transfer].groupby(["encoder", "architecture"]):
+            pairs.loc[family.index, q] = q_values(family[p])
     pairs["verdict"] = _verdicts(pairs).where(transfer)
     return pairs
+
+
+def q_values(p_values: pd.Series) -> np.ndarray:
+    """Benjamini and Hochberg's q-values of one family; NaN where there is no p-value, which does not count."""
+    p = p_values.to_numpy(dtype=float)
+    q = np.full(len(p), np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known])
+    return q
 
 
 def _verdicts(pairs: pd.DataFrame) -> pd.Series:

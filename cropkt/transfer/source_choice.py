@@ -8,8 +8,8 @@
 The target's own model is no candidate: it has been trained on the patients it would be chosen on.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,25 +22,17 @@ from cropkt.survival.concordance import (
     score_folds,
     standard_error,
 )
+from cropkt.survival.percentile import risk_percentile
+from cropkt.transfer.rows import MethodRow
 from cropkt.transfer.significance import TargetPredictions
 
 
-def choose_sources(
-    predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]
-) -> list[dict[str, Any]]:
-    """A row a method (`method_rows`), with its sources (one a fold, where chosen) and the oracle's pooled C-index minus
-    this one's (gap_to_oracle).
-
-    `sources` are the candidates, other cohorts than the target. Empty without candidates.
-    """
+def choose_sources(predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]) -> list[MethodRow]:
+    """A row per method. `sources` are the candidates, other cohorts than the target; empty without candidates."""
     if not sources:
         return []
     risks, chosen = source_choices(predictions, sources, folds)
-    rows = method_rows(predictions, risks)
-    best = next(row["c_index_pooled"] for row in rows if row["method"] == "oracle")
-    return [
-        {**row, "sources": chosen.get(row["method"], []), "gap_to_oracle": best - row["c_index_pooled"]} for row in rows
-    ]
+    return method_rows(predictions, risks, chosen)
 
 
 def source_choices(
@@ -55,14 +47,16 @@ def source_choices(
         **own,
         "honest": _chosen_risk(predictions, honest),
         "oracle": predictions.risk[oracle],
-        "rank_average": _ensemble(predictions, sources, trained, _percentile),
+        "rank_average": _ensemble(predictions, sources, trained, risk_percentile),
         "majority_vote": _ensemble(predictions, sources, trained, _above_median),
     }
     return risks, {"honest": honest, "oracle": [oracle] * len(folds)}
 
 
-def method_rows(predictions: TargetPredictions, risks: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """A row a method: target, method, mean and pooled C-index, error, interval, difference to the method "self" with p.
+def method_rows(
+    predictions: TargetPredictions, risks: Mapping[str, np.ndarray], chosen: Mapping[str, Sequence[str]]
+) -> list[MethodRow]:
+    """A row per method of `risks`, with the sources it has `chosen`.
 
     `risks` by method are (M, B), NaN where a model does not score a patient of `predictions`. The own model is held
     against a method on the patients whom the method scores.
@@ -73,35 +67,39 @@ def method_rows(predictions: TargetPredictions, risks: Mapping[str, np.ndarray])
         own = None
         if "self" in risks and name != "self":
             own = _scores(predictions, np.where(scored, risks["self"], np.nan)).pooled
-        events = int(predictions.event[scored].sum())
-        rows.append(_row(predictions.own, name, _scores(predictions, risk), own, events))
-    return rows
+        row = _row(predictions, name, _scores(predictions, risk), own, scored)
+        rows.append(replace(row, sources=tuple(chosen.get(name, ()))))
+    best = next((row.c_index_pooled for row in rows if row.method == "oracle"), np.nan)
+    return [replace(row, gap_to_oracle=best - row.c_index_pooled) for row in rows]
 
 
 def _scores(predictions: TargetPredictions, risk: np.ndarray) -> FoldScores:
     return score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk))
 
 
-def _row(target: str, name: str, scores: FoldScores, own: CombinedConcordance | None, events: int) -> dict[str, Any]:
+def _row(
+    predictions: TargetPredictions, name: str, scores: FoldScores, own: CombinedConcordance | None, scored: np.ndarray
+) -> MethodRow:
     found = scores.pooled
+    events = int(predictions.event[scored].sum())
     lower, upper = confidence_interval(found.c_index, found.standard_error, events)
-    row = {
-        "target": target,
-        "method": name,
-        "c_index_mean": scores.mean.c_index,
-        "c_index_pooled": found.c_index,
-        "standard_error": found.standard_error,
-        "interval_lower": lower,
-        "interval_upper": upper,
-        "n_events": events,
-        "difference_self": np.nan,
-        "p_self": np.nan,
-    }
-    if own is not None:
-        error = standard_error(found.influence - own.influence)
-        row["difference_self"] = found.c_index - own.c_index
-        row["p_self"] = p_value_of_difference(found.c_index - own.c_index, error, events)
-    return row
+    row = MethodRow(
+        target=predictions.own,
+        method=name,
+        sources=(),
+        c_index_mean=scores.mean.c_index,
+        c_index_pooled=found.c_index,
+        standard_error=found.standard_error,
+        interval_lower=lower,
+        interval_upper=upper,
+        n_events=events,
+        folds=len(np.unique(predictions.tested_in[scored])),
+    )
+    if own is None:
+        return row
+    difference = found.c_index - own.c_index
+    error = standard_error(found.influence - own.influence)
+    return replace(row, difference_self=difference, p_self=p_value_of_difference(difference, error, events))
 
 
 def _best(predictions: TargetPredictions, sources: Sequence[str], among: np.ndarray) -> str:
@@ -127,7 +125,10 @@ def _chosen_risk(predictions: TargetPredictions, chosen: Sequence[str]) -> np.nd
 
 
 def _ensemble(
-    predictions: TargetPredictions, sources: Sequence[str], trained: list[np.ndarray], value: Any
+    predictions: TargetPredictions,
+    sources: Sequence[str],
+    trained: list[np.ndarray],
+    value: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """(1, B): in each fold the mean over all models of `value(risk, risks of the fold's training patients)`."""
     risk = np.full((1, len(predictions.patients)), np.nan)
@@ -137,12 +138,6 @@ def _ensemble(
         votes = [value(model[tested], model[in_training & np.isfinite(model)]) for model in models]
         risk[0, tested] = np.nanmean(votes, axis=0) if tested.any() else []
     return risk
-
-
-def _percentile(risk: np.ndarray, training: np.ndarray) -> np.ndarray:
-    ordered = np.sort(training)
-    below, up_to = np.searchsorted(ordered, risk, "left"), np.searchsorted(ordered, risk, "right")
-    return np.where(np.isfinite(risk), (below + up_to) / (2 * max(1, len(ordered))), np.nan)
 
 
 def _above_median(risk: np.ndarray, training: np.ndarray) -> np.ndarray:

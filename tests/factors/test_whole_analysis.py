@@ -37,7 +37,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> FactorsConfig:
     results = ResultsFolder((root / "out").resolve(), study.encoder.name, "abmil")
     architecture = Architecture(features=16, embedding=16, attention=8)
     training = TrainingConfig(epochs=4, learning_rate=1e-2)
-    plan = SourcePlan(results.models, architecture, training, seed=0)
+    plan = SourcePlan(results.models.path, architecture, training, seed=0)
     store_null_model(plan)
     for cohort in study.cohorts.values():
         train_cohort(plan, cohort, FOLDS)
@@ -49,7 +49,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> FactorsConfig:
                 continue
             pair = measure_pair(load_source_models(plan, source, FOLDS), held)
             store_pair(results, pair, fingerprint="now", patients=held.bags.patients, seconds=0.1)
-    write_tables(results)
+    write_tables(results, lambda *_: "now")
     facts = FactConfig(patches=64, components=8, attention_patients=4, attention_patches=8)
     return FactorsConfig(
         StudyConfig(root / "study", out=results.out),

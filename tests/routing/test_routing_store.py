@@ -1,6 +1,5 @@
 """Routing on disk: who may be an expert, whose vectors are read, and the table of methods."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 from small_studies import write_study
 
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError
-from cropkt.files import write_json
+from cropkt.routing.methods import FittedFold
+from cropkt.routing.rows import FOLD_PREDICTIONS
 from cropkt.routing.store import (
+    FoldRecord,
     RoutingFolder,
     chosen_sources,
     expert_sources,
@@ -23,9 +23,12 @@ from cropkt.routing.store import (
     read_gates,
     read_own_vectors,
     read_source_vectors,
+    store_fold,
     store_own_vectors,
 )
-from cropkt.transfer.store import ResultsFolder
+from cropkt.transfer.pair import PairResult
+from cropkt.transfer.rows import PREDICTIONS, FoldRow, PairRow, Status
+from cropkt.transfer.store import ResultsFolder, store_pair
 
 
 @pytest.fixture
@@ -35,11 +38,10 @@ def results(tmp_path: Path) -> ResultsFolder:
 
 def store_vectors(results: ResultsFolder, source: str, patients: list[str], vectors: torch.Tensor) -> None:
     """A measured pair of `source` and acc: vectors (folds, patients, width)."""
-    path = results.representations_path(source, "acc")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"representation": vectors}, path, metadata={"patients": json.dumps(patients)})
-    folds = [{"source_fold": fold} for fold in range(len(vectors))]
-    write_json(results.record_path(source, "acc"), {"fingerprint": "x", "pair": {"source": source}, "folds": folds})
+    identity = (source, "acc", "uni2-h", "abmil", "transfer")
+    folds = tuple(FoldRow(*identity, fold, 0, 0.5, 0.1, 2, 1, 1, Status.OK) for fold in range(len(vectors)))
+    result = PairResult(folds, PairRow(*identity), None, vectors.float().numpy())
+    store_pair(results, result, fingerprint="x", patients=patients, seconds=0.1)
 
 
 def test_a_cohort_that_shares_a_patient_with_the_target_is_no_expert(small_study: Callable) -> None:
@@ -100,10 +102,9 @@ def acc(results: ResultsFolder, tmp_path: Path) -> Cohort:
         table = table.assign(
             event=cohort.labels.loc[table["patient_id"], "event"].to_numpy(), risk=sign * table["time"]
         )
-        path = results.predictions_path(source, "acc")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(path)
-        write_json(results.record_path(source, "acc"), {"fingerprint": "x", "pair": {"source": source}, "folds": []})
+        mode = "self" if source == "acc" else "transfer"
+        result = PairResult((), PairRow(source, "acc", "uni2-h", "abmil", mode), PREDICTIONS.filled(table), None)
+        store_pair(results, result, fingerprint="x", patients=list(tested), seconds=0.1)
     return cohort
 
 
@@ -118,10 +119,10 @@ def fit(folder: RoutingFolder, cohort: Cohort, fold: int, methods: tuple[str, ..
     patients = list(cohort.folds[fold].test)
     rows = pd.concat([pd.DataFrame({"method": m, "patient_id": patients, "fold": fold, "risk": 0.0}) for m in methods])
     gates = pd.DataFrame({"patient_id": patients, "fold": fold, "expert": "uvm", "gate": 1.0, "probability": 1.0})
-    for path, table in ((folder.predictions_path(fold), rows), (folder.gates_path(fold), gates)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(path)
-    write_json(folder.record_path(fold), {"tuned": ["roupkt"]})
+    folder.router_path(fold).parent.mkdir(parents=True, exist_ok=True)
+    folder.router_path(fold).write_bytes(b"weights")
+    record = FoldRecord("x", "acc", fold, {}, ("roupkt",), 3, True, None, 0.1)
+    store_fold(folder, FittedFold(FOLD_PREDICTIONS.filled(rows), gates, None), record)
 
 
 def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: ResultsFolder, acc: Cohort) -> None:

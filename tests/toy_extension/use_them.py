@@ -33,14 +33,14 @@ architecture = Architecture(DIM, "toy_first", embedding=8, intervals=LOSSES["toy
 toy = SourcePlan(toy.folder, architecture, toy.training, seed=7)
 store_null_model(toy)
 cards = train_cohort(toy, acc, [0, 1, 2])
-assert all(np.mean(card["losses"][-3:]) < np.mean(card["losses"][:3]) for card in cards), "it learns"
+assert all(np.mean(card.losses[-3:]) < np.mean(card.losses[:3]) for card in cards), "it learns"
 models = load_source_models(toy, "acc", [0, 1, 2])
 assert {model.reading().loss for model in models.models} == {"toy_exponential"}
 held = hold_target(uvm, read_bags(uvm))
 pair = measure_pair(models, held).pair
-assert (pair["architecture"], pair["status"]) == ("toy_first", "ok"), pair
+assert (pair.architecture, pair.status) == ("toy_first", "ok"), pair
 row = measure_baseline("toy_few_patches", held, toy).pair
-assert (row["mode"], row["status"]) == ("toy_few_patches", "ok"), row
+assert (row.mode, row.status) == ("toy_few_patches", "ok"), row
 
 from cropkt.routing.methods import RoutingSettings, default_recipe, fit_method
 from cropkt.routing.nested import outer_fold
@@ -64,7 +64,7 @@ assert label_of("toy_means_patches") == "distance of means, toy, patches"
 points = CohortPoints((np.zeros((6, 2)), np.eye(6, 2) + 4), (np.arange(6),) * 2, seed=0, components=2)
 assert DISTANCES["toy_means"].measure(points).value[0, 1] > 20
 
-from made_up_results import ARCHITECTURE, ENCODER, write_results
+from made_up_results import write_results
 
 from cropkt.report.page import write_report
 from cropkt.report.payload import build_payload
@@ -72,11 +72,11 @@ from cropkt.report.read import read_tables
 from cropkt.report.sections.store import store_section
 
 results = write_results(folder / "out", ["acc", "uvm"], patients=20)
-payload = build_payload(read_tables(results.out, ENCODER, ARCHITECTURE), results)
+payload = build_payload(read_tables(results), results)
 assert payload["labels"]["toy_few_patches"] == "few patches, toy"
 assert "toy_few_patches" in payload["baselines"]["acc"]
 store_section(results, "toy", "A toy analysis", "<p>Nothing was found.</p>")
-page = write_report(results.out, ENCODER, ARCHITECTURE, study="made up", settings={}).read_text()
+page = write_report(results, study="made up", settings={}).read_text()
 assert '<section id="toy"' in page
 assert '<a href="#toy">A toy analysis</a>' in page
 assert "Few patches, toy</em> (trained on nothing): fewer patches are worse" in page

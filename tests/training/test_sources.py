@@ -1,21 +1,24 @@
 """Source models of a cohort on disk: what is missing, what is whose, and that no test patient has a part in them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_studies import DIM, HEADER, small_plan
 
 from cropkt.data.bags import read_bags
+from cropkt.data.persons import person_digest
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError, StudyError
-from cropkt.models.checkpoint import card_path, load_model, read_card
+from cropkt.models.checkpoint import card_path, load_model
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance
+from cropkt.training.cards import read_source_card
 from cropkt.training.sources import (
     SourcePlan,
     load_source_models,
@@ -44,6 +47,10 @@ def weights(plan: SourcePlan, fold: int) -> dict[str, torch.Tensor]:
     return load_model(plan.model_path("acc", fold)).state_dict()
 
 
+def digests(patients: Iterable[str]) -> set[str]:
+    return {person_digest(patient) for patient in patients}
+
+
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -52,18 +59,18 @@ def test_models_are_stored_with_cards_that_say_what_they_are(plan: SourcePlan, c
     cards = train_cohort(plan, cohort, FOLDS)
     bags = read_bags(cohort)
     for fold, card in zip(FOLDS, cards, strict=True):
-        stored = read_card(plan.model_path("acc", fold))
-        assert stored is not None
-        assert (stored["cohort"], stored["fold"], stored["encoder"]) == ("acc", fold, "uni2-h")
-        assert set(stored["train_patients"]) == set(cohort.folds[fold].train)
-        assert not set(stored["train_patients"]) & set(cohort.folds[fold].test)
-        assert len(stored["losses"]) == 3 * 3, "3 epochs of 8 patients, 3 an update, the partial one kept"
+        stored = read_source_card(plan.model_path("acc", fold))
+        assert stored == card
+        assert (stored.cohort, stored.fold, stored.encoder) == ("acc", fold, "uni2-h")
+        assert set(stored.train_patients) == digests(cohort.folds[fold].train)
+        assert not set(stored.train_patients) & digests(cohort.folds[fold].test)
+        assert len(stored.losses) == 3 * 3, "3 epochs of 8 patients, 3 an update, the partial one kept"
         test = [bags.patients.index(patient) for patient in cohort.folds[fold].test]
         risk = predict([load_model(plan.model_path("acc", fold))], bags.take(test)).risk[0]
         labels = cohort.labels.loc[list(cohort.folds[fold].test)]
         own = concordance(labels["time"], labels["event"], risk)
-        assert stored["test_c_index"] == pytest.approx(own.c_index) == card["test_c_index"]
-        assert stored["test_comparable"] == own.comparable > 0
+        assert stored.test_c_index == pytest.approx(own.c_index)
+        assert stored.test_comparable == own.comparable > 0
 
 
 def test_training_twice_gives_the_same_files_and_one_fold_alone_too(
@@ -165,7 +172,7 @@ def test_loaded_models_know_the_patients_they_have_seen(plan: SourcePlan, cohort
     loaded = load_source_models(plan, "acc", [2, 0])
     assert (loaded.cohort, loaded.folds) == ("acc", (2, 0))
     for fold, seen, model in zip(loaded.folds, loaded.seen, loaded.models, strict=True):
-        assert set(seen) == set(cohort.folds[fold].train) | set(cohort.folds[fold].validation)
+        assert set(seen) == digests((*cohort.folds[fold].train, *cohort.folds[fold].validation))
         assert equal(model.state_dict(), weights(plan, fold))
         assert not model.training
     assert loaded.fingerprint == source_fingerprint(plan, cohort, [2, 0])
@@ -182,8 +189,8 @@ def test_validation_patients_do_not_train_but_count_as_seen(plan: SourcePlan, sm
         lines.append(f"{patient},{test},{held[number] if number < 2 else ''}")
     study.split("acc", 0).write_text("\n".join(lines) + "\n")
     (card,) = train_cohort(plan, open_study(study.folder).cohorts["acc"], [0])
-    assert set(card["train_patients"]) == set(kept)
-    assert set(load_source_models(plan, "acc", [0]).seen[0]) == set(kept) | set(held)
+    assert set(card.train_patients) == digests(kept)
+    assert set(load_source_models(plan, "acc", [0]).seen[0]) == digests((*kept, *held))
 
 
 def test_a_model_of_another_architecture_or_a_missing_one_is_refused(plan: SourcePlan, cohort: Cohort) -> None:
@@ -217,8 +224,9 @@ def test_a_slide_left_out_is_on_the_card(plan: SourcePlan, small_study: Callable
     cohort = open_study(study.folder).cohorts["acc"]
     with pytest.warns(UserWarning, match=slide):
         cards = train_cohort(plan, cohort, FOLDS)
-    assert all(card["skipped_slides"] == [slide] for card in cards)
-    assert all(patient in card["train_patients"] or patient in cohort.folds[card["fold"]].test for card in cards)
+    assert all(card.skipped_slides == (slide,) for card in cards)
+    digest = person_digest(patient)
+    assert all(digest in card.train_patients or patient in cohort.folds[card.fold].test for card in cards)
     with pytest.raises(StudyError, match=slide):
         train_cohort(replace(plan, strict=True), cohort, FOLDS)
 
@@ -228,3 +236,36 @@ def test_cards_are_plain_json(plan: SourcePlan, cohort: Cohort) -> None:
     card = json.loads(card_path(plan.model_path("acc", 0)).read_text())
     assert card["architecture"]["features"] == DIM
     assert set(card["versions"]) >= {"cropkt", "torch", "python"}
+    text = card_path(plan.model_path("acc", 0)).read_text()
+    assert not any(patient in text for patient in cohort.labels.index), "a card may be shared: it names no patient"
+
+
+@pytest.mark.parametrize("damage", ["zeros", "cut", "empty", "card []", "card {}", "card cut", "card of another"])
+def test_a_damaged_model_is_trained_again(plan: SourcePlan, cohort: Cohort, damage: str) -> None:
+    """Zeros keep the file's size and leave it a valid safetensors file: only the digest tells."""
+    train_cohort(plan, cohort, [0, 1])
+    path = plan.model_path("acc", 0)
+    whole, card = path.read_bytes(), card_path(path).read_bytes()
+    if damage == "zeros":
+        header = 8 + int.from_bytes(whole[:8], "little")
+        path.write_bytes(whole[:header] + bytes(len(whole) - header))
+        load_file(path)
+    elif damage in ("cut", "empty"):
+        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
+    elif damage == "card of another":
+        card_path(path).write_bytes(card_path(plan.model_path("acc", 1)).read_bytes())
+    else:
+        card_path(path).write_bytes({"card []": b"[]", "card {}": b"{}", "card cut": card[:100]}[damage])
+    assert missing_folds(plan, cohort, [0, 1]) == [0]
+    with pytest.raises(CheckpointError, match=str(path)):
+        load_source_models(plan, "acc", [0])
+    train_cohort(plan, cohort, [0])
+    assert path.read_bytes() == whole
+    assert missing_folds(plan, cohort, [0, 1]) == []
+
+
+def test_a_damaged_common_start_is_made_again(plan: SourcePlan) -> None:
+    whole = plan.null_path().read_bytes()
+    plan.null_path().write_bytes(bytes(len(whole)))
+    store_null_model(plan)
+    assert plan.null_path().read_bytes() == whole

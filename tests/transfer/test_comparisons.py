@@ -18,6 +18,11 @@ from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 PLAN = SourcePlan(Path("unused"), Architecture(WIDTH, embedding=16, attention=8), TrainingConfig(), seed=0)
 
 
+def today(source: str, target: str) -> str:  # noqa: ARG001
+    """The fingerprint of today's study: that of all records here."""
+    return "f"
+
+
 def source(name: str, target: TargetCohort, risk: np.ndarray) -> PairResult:
     """A source whose five models say `risk` (B,) with noise of their own; the target's own model in matched folds."""
     random = np.random.default_rng(len(name))
@@ -34,8 +39,8 @@ def test_a_target_without_results_has_nothing_to_compare(tmp_path: Path) -> None
     folder = ResultsFolder(tmp_path, "simulated", "abmil")
     store_failure(folder, "brca", "acc", "its worker died")
     target, _ = simulated_target(40)
-    update_comparison(folder, "acc", target.cohort.folds)
-    assert write_tables(folder)["verdict"].tolist() == ["cannot tell"]
+    update_comparison(folder, "acc", target.cohort.folds, today)
+    assert write_tables(folder, today).pairs["verdict"].tolist() == ["cannot tell"]
 
 
 def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
@@ -46,8 +51,8 @@ def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
         store(folder, source(name, target, risk), patients)
     for name in BASELINES:
         store(folder, measure_baseline(name, target, PLAN), patients)
-    update_comparison(folder, "acc", target.cohort.folds)
-    pairs = write_tables(folder).set_index("source")
+    update_comparison(folder, "acc", target.cohort.folds, today)
+    pairs = write_tables(folder, today).pairs.set_index("source")
     verdicts = pairs["verdict"]
     assert verdicts[["brca", "kipan", "lung"]].tolist() == ["transfers", "worse than chance", "not shown"]
     assert verdicts[[*BASELINES, "acc"]].isna().all()
@@ -58,8 +63,12 @@ def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
 
     stored = folder.comparison_path("acc")
     before = stored.stat().st_mtime_ns
-    update_comparison(folder, "acc", target.cohort.folds)
+    update_comparison(folder, "acc", target.cohort.folds, today)
     assert stored.stat().st_mtime_ns == before
     store(folder, source("brca", target, -log_risk), patients, "other models")
-    update_comparison(folder, "acc", target.cohort.folds)
-    assert write_tables(folder).set_index("source")["verdict"]["brca"] == "worse than chance"
+
+    def other_models(source: str, target: str) -> str:  # noqa: ARG001
+        return "other models" if source == "brca" else "f"
+
+    update_comparison(folder, "acc", target.cohort.folds, other_models)
+    assert write_tables(folder, other_models).pairs.set_index("source")["verdict"]["brca"] == "worse than chance"

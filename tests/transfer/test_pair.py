@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from small_studies import SmallStudy, small_plan
 
 from cropkt.data.bags import read_bags
+from cropkt.data.persons import person_digest
 from cropkt.data.study import Study, open_study
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance, confidence_interval, p_value_against
 from cropkt.training.sources import SourceModels, SourcePlan, load_source_models, store_null_model, train_cohort
-from cropkt.transfer.assemble import FOLD_COLUMNS, PAIR_COLUMNS
 from cropkt.transfer.pair import PairResult, TargetCohort, hold_target, measure_pair, pair_fingerprint
+from cropkt.transfer.rows import FOLDS as FOLDS_TABLE
 
 FOLDS = (0, 1, 2)
 
@@ -59,36 +59,32 @@ def test_across_cohorts_every_model_scores_every_test_fold(plan: SourcePlan, stu
     result = measure_pair(models, held)
     everyone = set(held.cohort.labels.index)
     assert scored(result) == dict.fromkeys(FOLDS, everyone)
-    assert [(row["source_fold"], row["target_fold"]) for row in result.folds] == [(m, f) for m in FOLDS for f in FOLDS]
-    assert result.pair["mode"] == "transfer"
-    assert (result.pair["n_patients"], result.pair["n_events"]) == (15, 10)
+    assert [(row.source_fold, row.target_fold) for row in result.folds] == [(m, f) for m in FOLDS for f in FOLDS]
+    assert result.pair.mode == "transfer"
+    assert (result.pair.n_patients, result.pair.n_events) == (15, 10)
     risk = predict(models.models, held.bags).risk
     for row in result.folds:
-        members = held.tested_in == row["target_fold"]
-        own = concordance(held.time[members], held.event[members], risk[row["source_fold"], members])
-        assert row["c_index"] == pytest.approx(own.c_index, abs=1e-12)
-        assert row["standard_error"] == pytest.approx(own.standard_error, abs=1e-12)
-        assert row["n_comparable"] == own.comparable
-        assert (row["n_patients"], row["n_events"]) == (members.sum(), held.event[members].sum())
-        assert row["status"] == "ok"
+        members = held.tested_in == row.target_fold
+        own = concordance(held.time[members], held.event[members], risk[row.source_fold, members])
+        assert row.c_index == pytest.approx(own.c_index, abs=1e-12)
+        assert row.standard_error == pytest.approx(own.standard_error, abs=1e-12)
+        assert row.n_comparable == own.comparable
+        assert (row.n_patients, row.n_events) == (members.sum(), held.event[members].sum())
+        assert row.status == "ok"
 
 
 def test_the_summary_is_made_of_the_rows(plan: SourcePlan, study: SmallStudy) -> None:
     opened = open_study(study.folder)
     result = measure_pair(source(plan, opened, "acc"), target(opened, "uvm"))
-    rows, pair = pd.DataFrame(result.folds), result.pair
-    assert set(rows.columns) == set(FOLD_COLUMNS)
-    assert set(pair) <= set(PAIR_COLUMNS)
-    assert pair["c_index_mean"] == pytest.approx(rows["c_index"].mean())
-    assert pair["c_index_pooled"] == pytest.approx(np.average(rows["c_index"], weights=rows["n_comparable"]))
-    assert pair["n_comparable"] == rows.drop_duplicates("target_fold")["n_comparable"].sum()
-    assert pair["folds_used"] == 9
-    settings = (pair["c_index_pooled"], pair["standard_error"], pair["n_events"])
-    assert (pair["interval_lower"], pair["interval_upper"]) == confidence_interval(*settings)
-    assert pair["p_chance"] == p_value_against(*settings)
-    assert (
-        pair["standard_error"] > 0.4 * np.sqrt((rows.drop_duplicates("target_fold")["standard_error"] ** 2).sum()) / 3
-    )
+    rows, pair = FOLDS_TABLE.frame(map(vars, result.folds)), result.pair
+    assert pair.c_index_mean == pytest.approx(rows["c_index"].mean())
+    assert pair.c_index_pooled == pytest.approx(np.average(rows["c_index"], weights=rows["n_comparable"]))
+    assert pair.n_comparable == rows.drop_duplicates("target_fold")["n_comparable"].sum()
+    assert pair.folds_used == 9
+    settings = (pair.c_index_pooled, pair.standard_error, pair.n_events)
+    assert (pair.interval_lower, pair.interval_upper) == confidence_interval(*settings)
+    assert pair.p_chance == p_value_against(*settings)
+    assert pair.standard_error > 0.4 * np.sqrt((rows.drop_duplicates("target_fold")["standard_error"] ** 2).sum()) / 3
 
 
 def test_predictions_are_the_patients_own(plan: SourcePlan, study: SmallStudy) -> None:
@@ -109,11 +105,11 @@ def test_predictions_are_the_patients_own(plan: SourcePlan, study: SmallStudy) -
 def test_a_self_pair_uses_matched_folds_only(plan: SourcePlan, study: SmallStudy) -> None:
     opened = open_study(study.folder)
     result = measure_pair(source(plan, opened, "acc"), target(opened, "acc"))
-    assert result.pair["mode"] == "self"
-    assert [(row["source_fold"], row["target_fold"]) for row in result.folds] == [(f, f) for f in FOLDS]
+    assert result.pair.mode == "self"
+    assert [(row.source_fold, row.target_fold) for row in result.folds] == [(f, f) for f in FOLDS]
     assert scored(result) == {fold: set(opened.cohorts["acc"].folds[fold].test) for fold in FOLDS}
     assert len(result.predictions) == 15
-    assert result.pair["folds_used"] == 3
+    assert result.pair.folds_used == 3
 
 
 def test_a_self_pair_leaves_unmatched_folds_out_even_where_nothing_was_seen(
@@ -132,7 +128,8 @@ def test_a_self_pair_leaves_unmatched_folds_out_even_where_nothing_was_seen(
         study.split("acc", fold).write_text("\n".join(kept) + "\n")
     reopened = open_study(study.folder)
     models = source(plan, reopened, "acc")
-    assert not any({first, second} & set(seen) for seen in models.seen)
+    digests = {person_digest(first), person_digest(second)}
+    assert not any(digests & set(seen) for seen in models.seen)
     result = measure_pair(models, target(reopened, "acc"))
     assert scored(result) == {fold: set(reopened.cohorts["acc"].folds[fold].test) for fold in FOLDS}
 
@@ -141,7 +138,7 @@ def test_a_self_pair_of_some_folds_scores_their_patients_only(plan: SourcePlan, 
     opened = open_study(study.folder)
     result = measure_pair(source(plan, opened, "acc", [2]), target(opened, "acc"))
     assert scored(result) == {2: set(opened.cohorts["acc"].folds[2].test)}
-    assert result.pair["n_patients"] == len(opened.cohorts["acc"].folds[2].test)
+    assert result.pair.n_patients == len(opened.cohorts["acc"].folds[2].test)
 
 
 def test_the_c_index_of_a_pair_does_not_know_the_other_folds(plan: SourcePlan, study: SmallStudy) -> None:
@@ -154,7 +151,7 @@ def test_the_c_index_of_a_pair_does_not_know_the_other_folds(plan: SourcePlan, s
     for _, part in table.groupby(["source_fold", "target_fold"]):
         own = concordance(part["time"], part["event"], part["risk"].to_numpy(dtype=float))
         counts += [own.concordant + own.tied_risk / 2, own.comparable]
-    assert result.pair["c_index_pooled"] == pytest.approx(counts[0] / counts[1], abs=1e-12)
+    assert result.pair.c_index_pooled == pytest.approx(counts[0] / counts[1], abs=1e-12)
 
 
 def test_a_target_without_events_is_said_not_scored(plan: SourcePlan, study: SmallStudy) -> None:
@@ -162,12 +159,12 @@ def test_a_target_without_events_is_said_not_scored(plan: SourcePlan, study: Sma
         study.set_cell("uvm", line, "e", "0")
     opened = open_study(study.folder)
     result = measure_pair(source(plan, opened, "acc"), target(opened, "uvm"))
-    assert result.pair["status"] == "no comparable pair"
+    assert result.pair.status == "no comparable pair"
     assert np.isnan(
-        [result.pair[key] for key in ("c_index_mean", "c_index_pooled", "standard_error", "p_chance")]
+        [getattr(result.pair, key) for key in ("c_index_mean", "c_index_pooled", "standard_error", "p_chance")]
     ).all()
-    assert result.pair["folds_used"] == result.pair["n_comparable"] == 0
-    assert {row["status"] for row in result.folds} == {"no event"}
+    assert result.pair.folds_used == result.pair.n_comparable == 0
+    assert {row.status for row in result.folds} == {"no event"}
     assert len(result.predictions) == 45, "risks are kept: they may be looked at without a C-index"
 
 
@@ -179,7 +176,7 @@ def test_a_patient_whose_slide_is_bad_is_not_scored_and_is_counted(plan: SourceP
         held = target(opened, "uvm")
     result = measure_pair(source(plan, opened, "acc"), held)
     assert patient not in set(result.predictions["patient_id"])
-    assert (result.pair["n_patients"], result.pair["skipped_slides"]) == (14, 1)
+    assert (result.pair.n_patients, result.pair.skipped_slides) == (14, 1)
 
 
 def test_the_fingerprint_follows_models_target_and_precision(study: SmallStudy) -> None:

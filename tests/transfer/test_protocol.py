@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cropkt.data.folds import Fold
+from cropkt.data.persons import person_digest
 from cropkt.transfer.protocol import fold_tested_in, may_score
 
 PATIENTS = ("a", "b", "c", "d", "e")
@@ -11,7 +12,7 @@ FOLDS = (
     Fold(train=("c", "d"), test=("a", "b"), validation=("e",)),
     Fold(train=("a", "b"), test=("c", "d"), validation=()),
 )
-SEEN = [(*fold.train, *fold.validation) for fold in FOLDS]
+SEEN = [tuple(map(person_digest, (*fold.train, *fold.validation))) for fold in FOLDS]
 TESTED_IN = fold_tested_in(PATIENTS, FOLDS)
 
 
@@ -35,7 +36,8 @@ def test_across_cohorts_every_fold_model_scores_every_tested_patient() -> None:
 
 
 def test_a_patient_shared_by_two_cohorts_is_not_scored_by_the_model_that_saw_it() -> None:
-    valid = may_score("brca", [0, 1], [("x", "a"), ("y",)], "acc", PATIENTS, TESTED_IN)
+    seen = [tuple(map(person_digest, "xa")), tuple(map(person_digest, "y"))]
+    valid = may_score("brca", [0, 1], seen, "acc", PATIENTS, TESTED_IN)
     assert valid[0].tolist() == [False, True, True, True, False]
     assert valid[1].tolist() == [True, True, True, True, False]
 
@@ -55,7 +57,8 @@ def test_no_valid_cell_ever_names_a_patient_the_model_has_seen(seed: int) -> Non
     )
     seen = [(*fold.train, *fold.validation) for fold in folds]
     chosen = [3, 0, 4]
-    valid = may_score("acc", chosen, [seen[f] for f in chosen], "acc", patients, fold_tested_in(patients, folds))
+    digests = [tuple(map(person_digest, seen[fold])) for fold in chosen]
+    valid = may_score("acc", chosen, digests, "acc", patients, fold_tested_in(patients, folds))
     for m, fold in enumerate(chosen):
         scored = {p for p, allowed in zip(patients, valid[m], strict=True) if allowed}
         assert scored == set(folds[fold].test)
@@ -65,5 +68,6 @@ def test_no_valid_cell_ever_names_a_patient_the_model_has_seen(seed: int) -> Non
 @pytest.mark.parametrize("seen", ["TCGA-OR-A5J1-01A", "tcga-or-a5j1", "TCGA-OR-A5J1-06A"])
 def test_a_person_seen_under_another_id_is_not_scored(seen: str) -> None:
     patients = ("TCGA-OR-A5J1", "TCGA-OR-A5J2", "glasgow-7")
-    valid = may_score("skcm", [0], [(seen, "GLASGOW-7")], "acc", patients, np.array([0, 0, 1]))
+    known = (person_digest(seen), person_digest("GLASGOW-7"))
+    valid = may_score("skcm", [0], [known], "acc", patients, np.array([0, 0, 1]))
     assert valid.tolist() == [[False, True, False]]

@@ -25,7 +25,11 @@ def predictions(seed: int = 0, **risk: np.ndarray) -> TargetPredictions:
 
 
 def rows(found: TargetPredictions) -> dict[str, dict]:
-    return {row["source"]: row for row in compare(found)}
+    rows: dict[str, dict] = {}
+    for row in compare(found):
+        values = {f"difference_{row.against}": row.difference, f"p_{row.against}": row.p_value}
+        rows.setdefault(row.source, {"target": row.target}).update(values)
+    return rows
 
 
 def test_a_good_source_beats_random_weights_and_a_bad_one_does_not() -> None:
@@ -36,7 +40,7 @@ def test_a_good_source_beats_random_weights_and_a_bad_one_does_not() -> None:
     assert found["bad"]["p_random"] > 0.05
     assert found["bad"]["difference_self"] < -0.1
     assert found["bad"]["p_self"] < 0.01
-    assert found["good"] == {**found["copy"], "source": "good"}
+    assert found["good"] == found["copy"]
     assert "difference_mean_cox" not in found["good"]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cropkt.data.folds import Fold
+from cropkt.transfer.rows import MethodRow
 from cropkt.transfer.significance import TargetPredictions
 from cropkt.transfer.source_choice import choose_sources
 
@@ -33,18 +34,18 @@ def predictions(seed: int = 0) -> TargetPredictions:
     return TargetPredictions("acc", NAMES, random.exponential(np.exp(-truth)), event, TESTED_IN, {**risk, "acc": own})
 
 
-def chosen(found: TargetPredictions) -> dict[str, dict]:
-    return {row["method"]: row for row in choose_sources(found, ["a", "b", "c"], FOLDS)}
+def chosen(found: TargetPredictions) -> dict[str, MethodRow]:
+    return {row.method: row for row in choose_sources(found, ["a", "b", "c"], FOLDS)}
 
 
 def test_the_honest_choice_finds_the_better_source() -> None:
     rows = chosen(predictions())
-    assert rows["honest"]["sources"] == ["b"] * 5
-    assert rows["oracle"]["sources"] == ["b"] * 5
-    assert rows["honest"]["gap_to_oracle"] == 0
+    assert rows["honest"].sources == ("b",) * 5
+    assert rows["oracle"].sources == ("b",) * 5
+    assert rows["honest"].gap_to_oracle == 0
     assert set(rows) == {"self", "honest", "oracle", "rank_average", "majority_vote"}
-    assert rows["honest"]["interval_lower"] > 0.6
-    assert np.isnan(rows["self"]["p_self"])
+    assert rows["honest"].interval_lower > 0.6
+    assert np.isnan(rows["self"].p_self)
 
 
 @pytest.mark.parametrize("fold", range(5))
@@ -57,22 +58,22 @@ def test_no_test_label_reaches_the_choice(fold: int) -> None:
         time=np.where(tested, np.argsort(np.argsort(base.risk["c"].mean(axis=0))), base.time),
         event=np.where(tested, 1, base.event),
     )
-    assert chosen(turned)["honest"]["sources"][fold] == chosen(base)["honest"]["sources"][fold]
+    assert chosen(turned)["honest"].sources[fold] == chosen(base)["honest"].sources[fold]
 
 
 def test_the_oracle_is_never_worse_than_a_single_source_chosen_for_all_folds() -> None:
     for seed in range(5):
         rows = chosen(predictions(seed))
-        if len(set(rows["honest"]["sources"])) == 1:
-            assert rows["honest"]["gap_to_oracle"] >= 0
+        if len(set(rows["honest"].sources)) == 1:
+            assert rows["honest"].gap_to_oracle >= 0
 
 
 def test_ensembles_use_all_sources_and_beat_a_useless_one() -> None:
     base = predictions()
     good = {name: base.risk["b"] + np.random.default_rng(i).normal(size=(5, PATIENTS)) for i, name in enumerate("abc")}
     rows = chosen(replace(base, risk={**base.risk, **good}))
-    assert rows["rank_average"]["c_index_pooled"] >= rows["oracle"]["c_index_pooled"] - 0.02
-    assert 0.6 < rows["majority_vote"]["c_index_pooled"] <= rows["rank_average"]["c_index_pooled"] + 0.05
+    assert rows["rank_average"].c_index_pooled >= rows["oracle"].c_index_pooled - 0.02
+    assert 0.6 < rows["majority_vote"].c_index_pooled <= rows["rank_average"].c_index_pooled + 0.05
 
 
 def test_without_candidates_there_is_nothing_to_choose() -> None:

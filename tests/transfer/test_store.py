@@ -6,19 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from cropkt.cohorts import COHORTS
-from cropkt.transfer.assemble import FOLD_COLUMNS, PAIR_COLUMNS, fold_table, matrix, pair_table, write_tables
+from cropkt.transfer.assemble import fold_table, matrix, pair_table, write_tables
 from cropkt.transfer.pair import PairResult
-from cropkt.transfer.store import (
-    ResultsFolder,
-    read_record,
-    read_records,
-    read_representations,
-    store_failure,
-    store_pair,
-)
+from cropkt.transfer.rows import FOLDS, PAIRS, PREDICTIONS, FoldRow, PairRow, Status
+from cropkt.transfer.store import PairRecord, ResultsFolder, store_failure, store_pair
 
 
 @pytest.fixture
@@ -29,28 +24,21 @@ def folder(tmp_path: Path) -> ResultsFolder:
 def measured(
     source: str, target: str, c_index: float = 0.6, p: float = 0.04, *, encoder: str = "uni2-h", folds: int = 2
 ) -> PairResult:
-    identity = {
-        "source": source,
-        "target": target,
-        "encoder": encoder,
-        "architecture": "abmil",
-        "mode": "self" if source == target else "transfer",
-    }
+    identity = (source, target, encoder, "abmil", "self" if source == target else "transfer")
     measures = ("c_index_mean", "c_index_mean_standard_error", "c_index_pooled", "standard_error")
-    numbers = dict.fromkeys((*measures, "interval_lower", "interval_upper"), c_index) | {
-        "p_chance": p,
-        "n_patients": 40,
-        "n_events": 20,
-    }
-    pair = identity | numbers | {"n_comparable": 200, "folds_used": folds, "skipped_slides": 0, "status": "ok"}
+    numbers = dict.fromkeys((*measures, "interval_lower", "interval_upper"), c_index) | {"p_chance": p}
+    counts = {"n_patients": 40, "n_events": 20, "n_comparable": 200, "folds_used": folds, "skipped_slides": 0}
     cells = [(m, f) for m in range(folds) for f in range(folds) if source != target or m == f]
-    rows = [
-        {**identity, "source_fold": m, "target_fold": f, "c_index": c_index, "standard_error": 0.1, "n_patients": 2}
-        | {"n_events": 1, "n_comparable": 1, "status": "ok"}
-        for m, f in cells
-    ]
-    predictions = pd.DataFrame({"patient_id": ["p", "q"], "risk": [0.5, -0.5], "hazard": [[0.1, 0.2], [0.3, 0.4]]})
-    return PairResult(rows, pair, predictions, np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8)
+    rows = tuple(FoldRow(*identity, m, f, c_index, 0.1, 2, 1, 1, Status.OK) for m, f in cells)
+    said = {"patient_id": ["p", "q"], "risk": [0.5, -0.5], "hazard": [[0.1, 0.2], [0.3, 0.4]]}
+    predictions = PREDICTIONS.filled(pd.DataFrame(said)).assign(source=source, target=target)
+    vectors = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8
+    return PairResult(rows, PairRow(*identity, **numbers, **counts), predictions, vectors)
+
+
+def today(source: str, target: str) -> str:  # noqa: ARG001
+    """The fingerprint of today's study: that of all records here."""
+    return "today"
 
 
 def store(folder: ResultsFolder, *results: PairResult, patients: Sequence[str] = ("p", "q", "r")) -> None:
@@ -60,7 +48,7 @@ def store(folder: ResultsFolder, *results: PairResult, patients: Sequence[str] =
 
 def tables(folder: ResultsFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
     """transfer.parquet and pairs.parquet as they are on disk."""
-    returned = write_tables(folder)
+    returned = write_tables(folder, today).pairs
     pairs = pd.read_parquet(folder.out / "pairs.parquet")
     pd.testing.assert_frame_equal(pairs, returned, check_dtype=False)
     return pd.read_parquet(folder.out / "transfer.parquet"), pairs
@@ -69,38 +57,40 @@ def tables(folder: ResultsFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_a_stored_pair_comes_back_whole(folder: ResultsFolder) -> None:
     result = measured("acc", "uvm")
     record = store_pair(folder, result, fingerprint="today", patients=["p", "q", "r"], seconds=1.5)
-    assert read_record(folder, "acc", "uvm") == record
-    assert record["fingerprint"] == "today"
-    assert record["pair"]["seconds"] == 1.5
-    vectors, patients = read_representations(folder, "acc", "uvm")
-    assert patients == ["p", "q", "r"]
-    np.testing.assert_array_equal(vectors.numpy(), result.representation)  # eighths are whole in float16
+    assert folder.record("acc", "uvm") == record
+    assert record.fingerprint == "today"
+    assert record.pair.seconds == 1.5
+    found = folder.representations("acc", "uvm")
+    assert found.patients == ("p", "q", "r")
+    assert found.source_folds == (0, 1)
+    np.testing.assert_array_equal(found.vectors.numpy(), result.representation)  # eighths are whole in float16
     stored = pd.read_parquet(folder.predictions_path("acc", "uvm"))
-    pd.testing.assert_frame_equal(stored[["patient_id", "risk"]], result.predictions[["patient_id", "risk"]])
-    assert [list(hazard) for hazard in stored["hazard"]] == [[0.1, 0.2], [0.3, 0.4]]
+    pd.testing.assert_frame_equal(
+        stored[["patient_id", "risk"]], result.predictions[["patient_id", "risk"]], check_dtype=False
+    )
+    assert [hazard.tolist() for hazard in stored["hazard"]] == np.float32([[0.1, 0.2], [0.3, 0.4]]).tolist()
 
 
 def test_representations_beyond_float16_stay_finite(folder: ResultsFolder) -> None:
     result = measured("acc", "uvm")
     result.representation[0, 0, 0] = 1e6
     store(folder, result)
-    vectors, _ = read_representations(folder, "acc", "uvm")
-    assert np.isfinite(vectors.numpy()).all()
+    assert np.isfinite(folder.representations("acc", "uvm").vectors.numpy()).all()
 
 
 def test_a_pair_not_measured_or_of_another_folder_is_not_done(folder: ResultsFolder) -> None:
     store(folder, measured("acc", "uvm"))
-    assert read_record(folder, "uvm", "acc") is None
-    assert read_record(ResultsFolder(folder.out, "uni2-h", "mean"), "acc", "uvm") is None
-    assert read_record(ResultsFolder(folder.out, "other", "abmil"), "acc", "uvm") is None
+    assert folder.record("uvm", "acc") is None
+    assert ResultsFolder(folder.out, "uni2-h", "mean").record("acc", "uvm") is None
+    assert ResultsFolder(folder.out, "other", "abmil").record("acc", "uvm") is None
 
 
 @pytest.mark.parametrize("content", [b"", b'{"fingerprint": "today", "pair": {', b"\xff\xfe\x00", b"\x00" * 40])
 def test_a_damaged_record_is_not_done_and_in_no_table(folder: ResultsFolder, content: bytes) -> None:
     store(folder, measured("acc", "uvm"), measured("uvm", "acc"))
     folder.record_path("acc", "uvm").write_bytes(content)
-    assert read_record(folder, "acc", "uvm") is None
-    assert [record["pair"]["source"] for record in read_records(folder.out)] == ["uvm"]
+    assert folder.record("acc", "uvm") is None
+    assert [record.pair.source for record in folder.records()] == ["uvm"]
     folds, pairs = tables(folder)
     assert pairs[["source", "target"]].to_numpy().tolist() == [["uvm", "acc"]]
     assert len(folds) == 4
@@ -112,28 +102,28 @@ def test_the_record_is_written_last(folder: ResultsFolder, monkeypatch: pytest.M
     broken = PairResult(result.folds, result.pair, result.predictions, np.array(["no numbers"], dtype=object))
     with pytest.raises(TypeError):
         store(folder, broken)
-    assert read_record(folder, "acc", "uvm") is None
-    assert list(folder.out.rglob(".*")) == []
+    assert folder.record("acc", "uvm") is None
+    assert [path.name for path in folder.out.rglob("*") if path.name.startswith(".") or ".tmp-" in path.name] == []
 
     def fails(*_args: object, **_settings: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", fails)
+    monkeypatch.setattr(pq, "write_table", fails)
     with pytest.raises(OSError, match="disk full"):
         store(folder, result)
-    assert read_record(folder, "acc", "uvm") is None
-    assert list(folder.out.rglob(".*")) == []
+    assert folder.record("acc", "uvm") is None
+    assert [path.name for path in folder.out.rglob("*") if path.name.startswith(".") or ".tmp-" in path.name] == []
 
 
 def test_a_failure_is_told_in_the_table_and_not_done(folder: ResultsFolder) -> None:
     store(folder, measured("acc", "uvm"))
     store_failure(folder, "uvm", "acc", "the worker died")
-    record = read_record(folder, "uvm", "acc")
+    record = folder.record("uvm", "acc")
     assert record is not None
-    assert record["fingerprint"] is None, "never equal to today's, so the next run tries again"
+    assert record.fingerprint is None, "never equal to today's, so the next run tries again"
     folds, pairs = tables(folder)
     failed = pairs.set_index("source").loc["uvm"]
-    assert failed["status"] == "failed: the worker died"
+    assert (failed["status"], failed["reason"]) == ("failed", "the worker died")
     assert failed[["c_index_mean", "p_chance", "q_chance"]].isna().all()
     assert set(folds["source"]) == {"acc"}
     store(folder, measured("uvm", "acc"))
@@ -143,8 +133,8 @@ def test_a_failure_is_told_in_the_table_and_not_done(folder: ResultsFolder) -> N
 def test_nothing_measured_gives_empty_tables(folder: ResultsFolder) -> None:
     folds, pairs = tables(folder)
     assert (len(folds), len(pairs)) == (0, 0)
-    assert list(folds.columns) == FOLD_COLUMNS
-    assert list(pairs.columns) == PAIR_COLUMNS
+    assert list(folds.columns) == FOLDS.names
+    assert list(pairs.columns) == PAIRS.names
 
 
 def test_q_values_are_benjamini_and_hochbergs_over_pairs_between_cohorts(folder: ResultsFolder) -> None:
@@ -163,6 +153,7 @@ def test_q_values_of_one_encoder_do_not_know_another(folder: ResultsFolder) -> N
     store(folder, measured("acc", "uvm", p=0.02), measured("uvm", "acc", p=0.04))
     other = ResultsFolder(folder.out, "other", "abmil")
     store(other, measured("acc", "uvm", p=0.5, encoder="other"))
+    write_tables(other, today)
     _, pairs = tables(folder)
     q = pairs.set_index(["encoder", "source"])["q_chance"]
     assert (q["uni2-h", "acc"], q["uni2-h", "uvm"], q["other", "acc"]) == pytest.approx((0.04, 0.04, 0.5))
@@ -192,15 +183,14 @@ def test_the_order_in_which_pairs_were_measured_does_not_show() -> None:
     results = [
         measured(s, t, 0.5 + 0.01 * n) for n, (s, t) in enumerate([("acc", "uvm"), ("uvm", "acc"), ("acc", "acc")])
     ]
-    records = [{"pair": {**result.pair, "seconds": 1.0}, "folds": result.folds} for result in results]
-    for table in (pair_table, fold_table):
-        pd.testing.assert_frame_equal(table(records), table(records[::-1]))
+    records = [PairRecord("today", result.pair, result.folds) for result in results]
+    pd.testing.assert_frame_equal(pair_table(records, {}), pair_table(records[::-1], {}))
+    pd.testing.assert_frame_equal(fold_table(records), fold_table(records[::-1]))
 
 
 def test_records_are_chosen_by_target(folder: ResultsFolder) -> None:
     store(folder, measured("acc", "uvm"), measured("uvm", "acc"), measured("blca", "acc"))
-    found = read_records(folder.out, "uni2-h", "abmil", "acc")
-    assert [record["pair"]["source"] for record in found] == ["blca", "uvm"]
+    assert [record.pair.source for record in folder.records("acc")] == ["blca", "uvm"]
 
 
 def test_undefined_numbers_are_null_on_disk_and_nan_in_tables(folder: ResultsFolder) -> None:

@@ -17,8 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         from cropkt.report.page import remake_report
+        from cropkt.report.read import choose_results
 
-        print(remake_report(chosen.out, chosen.encoder, chosen.architecture))
+        print(remake_report(choose_results(chosen.out, chosen.encoder, chosen.architecture)))
         return DONE
 
     return run_command(command)

@@ -26,7 +26,7 @@ def conclude(config: RoutingConfig, outcome: RoutingOutcome, spaces: Mapping[str
     if outcome.methods.empty:
         return
     results = outcome.job.run.results
-    pairs = _pairs(results)
+    pairs = results.pairs()
     targets = list(outcome.methods["target"].unique())
     for target in targets:
         _draw(outcome, target, pairs, spaces)
@@ -54,12 +54,6 @@ def print_table(methods: pd.DataFrame) -> None:
             print("* settings chosen on inner splits of each fold's training patients")
 
 
-def _pairs(results: ResultsFolder) -> pd.DataFrame:
-    pairs = pd.read_parquet(results.out / "pairs.parquet")
-    ours = (pairs["encoder"] == results.encoder) & (pairs["architecture"] == results.architecture)
-    return pairs[ours & pairs["mode"].isin(["self", "transfer"])]
-
-
 def _of(table: pd.DataFrame, target: str) -> pd.DataFrame:
     return table[table["target"] == target]
 
@@ -84,17 +78,14 @@ def _trials(outcome: RoutingOutcome, kind: str, target: str) -> dict[int, list[d
 
 def _report(results: ResultsFolder, pairs: pd.DataFrame) -> Path:
     """The section covers every target that has been routed, today or earlier."""
-    methods, gates = (
-        table[(table["encoder"] == results.encoder) & (table["architecture"] == results.architecture)]
-        for table in (pd.read_parquet(results.out / name) for name in ("routing.parquet", "gates.parquet"))
-    )
+    methods, gates = results.routing(), results.gates()
     pictures = {}
     for target in methods["target"].unique():
         path = RoutingFolder(results, target).path / "routing.png"
         if path.exists():
             pictures[target] = path
     store_section(results, "routing", "Routing", section_body(methods, gates, pairs, pictures))
-    return remake_report(results.out, results.encoder, results.architecture)
+    return remake_report(results)
 
 
 def _log(

@@ -17,15 +17,18 @@ from cropkt.experiments.routing.space import SearchSpace, read_space
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
-from cropkt.files import atomic_path, digest
+from cropkt.files import digest
 from cropkt.routing.store import (
     chosen_sources,
     expert_sources,
     forget_fold,
     method_table,
     read_gates,
+    write_routing,
 )
-from cropkt.transfer.store import read_json, read_record
+from cropkt.transfer.columns import Table
+from cropkt.transfer.current import claim
+from cropkt.transfer.rows import GATES, ROUTING, Status
 
 Chosen = dict[tuple[str, int], dict[str, dict[str, Any]]]
 """Settings that searches have chosen: by target and outer fold, then by kind."""
@@ -45,6 +48,7 @@ def tune_router(config: RoutingConfig) -> int:
         run = prepare(config, cluster)
         _check(run, search.source_folds)
         with workspace(run.results) as scratch:
+            claim(run.results.out, run.study)
             sweep_if_needed(_with_experts(run), cluster, scratch)
             outcome = _route(run, config, spaces, cluster, scratch)
             print_table(outcome.methods)
@@ -100,8 +104,8 @@ def _experts(run: Run) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """Sources that are experts, by target; and which targets and pairs failed, with the reason."""
 
     def measured(source: str, target: str) -> bool:
-        record = read_record(run.results, source, target)
-        return record is not None and not record["pair"]["status"].startswith("failed")
+        record = run.results.record(source, target)
+        return record is not None and record.pair.status is not Status.FAILED
 
     experts: dict[str, tuple[str, ...]] = {}
     failed: dict[str, str] = {}
@@ -162,8 +166,8 @@ def _unfitted(job: RoutingJob, chosen: Chosen) -> list[dict[str, Any]]:
         source = best[target][fold] if best[target] else None
         unit = {"target": target, "fold": fold, "chosen": dict(values), "source": source}
         unit["fingerprint"] = digest(job.fingerprint(target), values, source)
-        record = read_json(job.folder(target).record_path(fold)) if job.run.config.resume else None
-        if record is None or record["fingerprint"] != unit["fingerprint"]:
+        record = job.folder(target).record(fold) if job.run.config.resume else None
+        if record is None or record.fingerprint != unit["fingerprint"]:
             forget_fold(job.folder(target), fold)
             todo.append(unit)
     return todo
@@ -172,23 +176,16 @@ def _unfitted(job: RoutingJob, chosen: Chosen) -> list[dict[str, Any]]:
 def _tables(job: RoutingJob, targets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The methods' table and the gates of `targets`; and OUT/routing.parquet and gates.parquet, which keep the rows of
     other targets."""
-    identity = {"encoder": job.run.results.encoder, "architecture": job.run.results.architecture}
     methods, gates = [], []
     for target in targets:
         folder, cohort = job.folder(target), job.run.cohorts[target]
         methods.append(method_table(folder, cohort, job.sources[target]))
-        gates.append(read_gates(folder, len(cohort.folds)).assign(target=target, **identity))
-    found = []
-    for name, parts in (("routing", methods), ("gates", gates)):
-        path = job.run.results.out / f"{name}.parquet"
-        parts = [part for part in parts if len(part)]
-        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["target", "method"])
-        found.append(table)
-        if path.exists():
-            known = pd.read_parquet(path)
-            ours = (known[list(identity)] == pd.Series(identity)).all(axis=1)
-            parts = [part for part in (known[~(ours & known["target"].isin(targets))], *parts) if len(part)]
-        if parts:
-            with atomic_path(path) as temporary:
-                pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
-    return found[0], found[1]
+        gates.append(read_gates(folder, len(cohort.folds)))
+    routed = _joined(methods, ROUTING), _joined(gates, GATES)
+    write_routing(job.run.results, *routed, codes=list(job.run.cohorts))
+    return routed
+
+
+def _joined(parts: Sequence[pd.DataFrame], table: Table) -> pd.DataFrame:
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else table.frame([])

@@ -23,10 +23,9 @@ from cropkt.experiments.routing.job import RoutingJob
 from cropkt.experiments.routing.space import Dimension, SearchSpace
 from cropkt.experiments.routing.trial import REPORTS, SearchTrial
 from cropkt.experiments.tune import WORKER_DIED, InOrder, run_trials
-from cropkt.files import digest, write_json
+from cropkt.files import digest, read_json, write_json
 from cropkt.routing.methods import recipe_of
 from cropkt.seeds import named_seed
-from cropkt.transfer.store import read_json
 
 Unit = tuple[str, str, int]
 """What one search is for: kind (router, fusion, abmil), target, outer fold."""

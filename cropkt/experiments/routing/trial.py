@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cropkt.data.persons import person_digest
 from cropkt.experiments.routing.job import RoutingJob
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.models.checkpoint import save_model
+from cropkt.routing.cards import ExpertCard, RouterCard, RouterShape
 from cropkt.routing.methods import fit_fold, recipe_of, tuned_methods
 from cropkt.routing.nested import (
     InnerTraining,
@@ -24,6 +26,7 @@ from cropkt.routing.nested import (
     own_vectors,
 )
 from cropkt.routing.store import (
+    FoldRecord,
     read_own_vectors,
     read_source_vectors,
     store_fold,
@@ -156,47 +159,46 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
     fitted = fit_fold(plan, target, fold.outer, fold.final, experts, unit["source"], job.settings, tuned)
     folder = job.folder(code)
     recipe = tuned.get("roupkt")
-    card = {
-        "kind": "router",
-        "target": code,
-        "fold": number,
-        "encoder": job.run.results.encoder,
-        "sources_architecture": job.run.results.architecture,
-        "experts": _expert_cards(job, code, number),
-        "router": asdict(fitted.router.settings),
-        "shape": {
-            "features": target.bags.features.shape[1],
-            "vector": fold.final.shape[2],
-            "intervals": fitted.router.pred_head.out_features,
-        },
-        "training": asdict(recipe.training if recipe else job.settings.training),
-        "seed": plan.seed,
-        "precision": plan.precision,
-        "train_patients": [target.bags.patients[index] for index in fold.outer.train],
-        "fingerprint": unit["fingerprint"],
-        "torch": torch.__version__,
-    }
-    save_model(folder.router_path(number), fitted.router, card)
-    record = {
-        "fingerprint": unit["fingerprint"],
-        "target": code,
-        "fold": number,
-        "chosen": unit["chosen"],
-        "tuned": tuned_methods(tuned),
-        "inner_parts": job.settings.inner_parts,
-        "cross_fitted": job.settings.cross_fitted,
-        "chosen_source": unit["source"],
-        "seconds": time.perf_counter() - started,
-    }
-    store_fold(folder, number, fitted, record)
+    card = RouterCard(
+        target=code,
+        fold=number,
+        encoder=job.run.results.encoder,
+        sources_architecture=job.run.results.architecture,
+        experts=_expert_cards(job, code, number),
+        router=fitted.router.settings,
+        shape=RouterShape(
+            features=target.bags.features.shape[1],
+            vector=fold.final.shape[2],
+            intervals=fitted.router.pred_head.out_features,
+        ),
+        training=recipe.training if recipe else job.settings.training,
+        seed=plan.seed,
+        precision=plan.precision,
+        train_patients=tuple(person_digest(target.bags.patients[index]) for index in fold.outer.train),
+        fingerprint=unit["fingerprint"],
+        torch=torch.__version__,
+    )
+    save_model(folder.router_path(number), fitted.router, asdict(card))
+    record = FoldRecord(
+        fingerprint=unit["fingerprint"],
+        target=code,
+        fold=number,
+        chosen=unit["chosen"],
+        tuned=tuple(tuned_methods(tuned)),
+        inner_parts=job.settings.inner_parts,
+        cross_fitted=job.settings.cross_fitted,
+        chosen_source=unit["source"],
+        seconds=time.perf_counter() - started,
+    )
+    store_fold(folder, fitted, record)
 
 
-def _expert_cards(job: RoutingJob, target: str, fold: int) -> list[dict[str, Any]]:
+def _expert_cards(job: RoutingJob, target: str, fold: int) -> tuple[ExpertCard, ...]:
     """Which stored models the experts are: the target's own of the fold, then the sources'."""
-    folder = job.run.plan.folder
-    cards: list[dict[str, Any]] = []
+    plan = job.run.plan
+    cards = []
     for code, folds in [(target, (fold,)), *((source, job.settings.source_folds) for source in job.sources[target])]:
-        paths = [job.run.plan.model_path(code, number).relative_to(folder) for number in folds]
-        fingerprints = [job.run.plan.fingerprint(job.run.cohorts[code], number) for number in folds]
-        cards.append({"cohort": code, "models": [str(path) for path in paths], "fingerprints": fingerprints})
-    return cards
+        paths = [plan.model_path(code, number).relative_to(plan.folder) for number in folds]
+        fingerprints = [plan.fingerprint(job.run.cohorts[code], number) for number in folds]
+        cards.append(ExpertCard(code, tuple(str(path) for path in paths), tuple(fingerprints)))
+    return tuple(cards)

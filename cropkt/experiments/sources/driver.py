@@ -27,9 +27,11 @@ from cropkt.experiments.sources.worker import (
 )
 from cropkt.experiments.tracking.sweep import tracking
 from cropkt.experiments.workspace import workspace
-from cropkt.models.checkpoint import card_path, read_card
+from cropkt.files import read_json
+from cropkt.models.checkpoint import card_path
+from cropkt.training.cards import read_source_card
 from cropkt.training.sources import SourcePlan, missing_folds, store_null_model
-from cropkt.transfer.store import read_json
+from cropkt.transfer.current import claim
 
 
 def train_sources(config: RunConfig) -> int:
@@ -37,6 +39,7 @@ def train_sources(config: RunConfig) -> int:
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         with workspace(run.results) as scratch:
+            claim(run.results.out, run.study)
             failures = train_missing_sources(run, cluster, scratch)
             with tracking(run.results, run.experiment, config.tracking) as tracker:
                 if tracker is not None:
@@ -50,8 +53,8 @@ def train_sources(config: RunConfig) -> int:
 def _print_own_c_indices(run: Run) -> None:
     print(f"{'cohort':10s} {'models':>6s}  C-index on the matching test fold: mean (folds)")
     for code in run.sources:
-        cards = [read_card(run.plan.model_path(code, fold)) for fold in run.folds]
-        values = [card["test_c_index"] for card in cards if card is not None]
+        cards = [read_source_card(run.plan.model_path(code, fold)) for fold in run.folds]
+        values = [card.test_c_index for card in cards if card is not None]
         known = [value for value in values if value is not None]
         mean = f"{sum(known) / len(known):.3f}" if known else "none"
         print(f"{code:10s} {len(values):6d}  {mean} ({' '.join('-' if v is None else f'{v:.2f}' for v in values)})")
@@ -76,11 +79,11 @@ def train_missing_sources(run: Run, cluster: Cluster, scratch: Path) -> dict[str
     for job in jobs:
         if missing_folds(plan, job.cohort, job.folds):
             failure = read_json(failure_path(plan, job))
-            failures[job.cohort.code] = failure["reason"] if failure else "its worker died"
+            failures[job.cohort.code] = str((failure or {}).get("reason", "its worker died"))
         else:
-            card = read_card(plan.model_path(job.cohort.code, job.folds[0]))
-            if card is not None and card["skipped_slides"]:
-                print(f"warning: source {job.cohort.code}: slides left out: {', '.join(card['skipped_slides'])}")
+            card = read_source_card(plan.model_path(job.cohort.code, job.folds[0]))
+            if card is not None and card.skipped_slides:
+                print(f"warning: source {job.cohort.code}: slides left out: {', '.join(card.skipped_slides)}")
     return failures
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cropkt.data.study import Cohort
-from cropkt.files import write_json
+from cropkt.files import read_json, write_json
 from cropkt.training.sources import SourcePlan, missing_folds, train_cohort
-from cropkt.transfer.store import read_json
 
 ATTEMPTS = 3
 """How often a cohort whose worker dies is begun."""
@@ -77,7 +76,7 @@ def train_rounds(config: dict[str, Any]) -> None:
 def train_job(plan: SourcePlan, job: CohortJob) -> dict[int, float]:
     """Train a cohort's missing folds; returns their last losses. What goes wrong is written down and stops no other."""
     attempts = attempts_path(plan, job)
-    begun = (read_json(attempts) or {"begun": 0})["begun"]
+    begun = int((read_json(attempts) or {}).get("begun", 0))
     if begun >= ATTEMPTS:
         reason = f"its worker died {begun} times (out of memory?)"
         write_json(failure_path(plan, job), {"reason": reason})
@@ -92,7 +91,7 @@ def train_job(plan: SourcePlan, job: CohortJob) -> dict[int, float]:
             write_json(failure_path(plan, job), {"reason": "; ".join([f"{type(error).__name__}: {error}", *seen])})
             cards = []
     attempts.unlink()
-    return {card["fold"]: card["losses"][-1] for card in cards}
+    return {card.fold: card.losses[-1] for card in cards}
 
 
 def failure_path(plan: SourcePlan, job: CohortJob) -> Path:

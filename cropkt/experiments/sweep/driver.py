@@ -18,9 +18,10 @@ from cropkt.experiments.config import RunConfig
 from cropkt.experiments.progress import Stage, stage
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.workspace import workspace
-from cropkt.transfer.assemble import matrix, update_comparison, write_tables
-from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.store import read_record, store_failure
+from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
+from cropkt.transfer.current import claim
+from cropkt.transfer.rows import Status
+from cropkt.transfer.store import check_record, store_failure
 
 if TYPE_CHECKING:
     from cropkt.experiments.tracking.sweep import Tracker
@@ -41,20 +42,21 @@ def sweep_transfer(config: RunConfig) -> int:
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         with workspace(run.results) as scratch:
-            pairs = _sweep(run, cluster, scratch)
-    return _conclude(run, pairs)
+            claim(run.results.out, run.study)
+            _sweep(run, cluster, scratch)
+    return _conclude(run)
 
 
 def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> None:
     """Measure those of the run's pairs that are missing. Nothing is started when nothing is missing."""
     if run.untrained() or _todo(run, {}):
-        _conclude(run, _sweep(run, cluster, scratch))
+        _sweep(run, cluster, scratch)
+        _conclude(run)
     else:  # a run that was killed when all pairs were measured has left no tables
-        _compare(run)
-        write_tables(run.results)
+        _write_tables(run)
 
 
-def _sweep(run: Run, cluster: Cluster, scratch: Path) -> pd.DataFrame:
+def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
     from cropkt.experiments.sources.driver import train_missing_sources
     from cropkt.experiments.tracking.sweep import tracking
 
@@ -66,18 +68,19 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> pd.DataFrame:
             if todo:
                 _measure(run, todo, cluster, scratch / f"round_{number}", tracker)
             todo = [pair for pair in todo if _worker_died(run, *pair)]
-        _compare(run)
-        pairs = write_tables(run.results)
-        _draw(run, pairs, settings)
+        _write_tables(run)
+        _draw(run, settings)
         if tracker is not None:
             tracker.log_sweep()
             tracker.log_sources()
-    return pairs
 
 
-def _compare(run: Run) -> None:
-    for target in run.targets:
-        update_comparison(run.results, target, run.cohorts[target].folds)
+def _write_tables(run: Run) -> None:
+    for target, cohort in run.cohorts.items():
+        update_comparison(run.results, target, cohort.folds, run.fingerprint)
+    tables = write_tables(run.results, run.fingerprint)
+    if message := stale_message(tables):
+        print(f"warning: {message}")
 
 
 def _todo(run: Run, untrained: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -85,22 +88,26 @@ def _todo(run: Run, untrained: Mapping[str, str]) -> list[tuple[str, str]]:
 
     A pair whose source is untrained is recorded as failed.
     """
-    todo = []
+    todo, damaged = [], []
     for source, target in run.pairs():
         if source in untrained:
             store_failure(run.results, source, target, f"source {source} could not be trained: {untrained[source]}")
             continue
-        record = read_record(run.results, source, target) if run.config.resume else None
-        if record is None or record["fingerprint"] != run.fingerprint(source, target):
+        record, why = check_record(run.results, source, target)
+        if record is None and run.results.record_path(source, target).exists():
+            damaged.append(f"{source} on {target} ({why})")
+        if not run.config.resume or record is None or record.fingerprint != run.fingerprint(source, target):
             todo.append((source, target))
+    if damaged:
+        print(f"warning: {len(damaged)} damaged results are measured again: {', '.join(damaged[:6])}")
     return todo
 
 
 def _worker_died(run: Run, source: str, target: str) -> bool:
     from cropkt.experiments.tune import WORKER_DIED
 
-    record = read_record(run.results, source, target)
-    return record is None or record["pair"]["status"].endswith(WORKER_DIED)
+    record = run.results.record(source, target)
+    return record is None or record.pair.reason == WORKER_DIED
 
 
 def _measure(
@@ -139,40 +146,36 @@ class _Follow:
             self._complete(target)
 
     def _complete(self, target: str) -> None:
-        update_comparison(self._run.results, target, self._run.cohorts[target].folds)
+        run = self._run
+        update_comparison(run.results, target, run.cohorts[target].folds, run.fingerprint)
         if time.monotonic() - self._written > TABLES_EVERY:
-            write_tables(self._run.results)
+            write_tables(run.results, run.fingerprint)
             self._written = time.monotonic()
         if self._tracker is not None:
             self._tracker.log_target(target)
 
 
-def _draw(run: Run, pairs: pd.DataFrame, settings: dict[str, str]) -> None:
+def _draw(run: Run, settings: dict[str, str]) -> None:
     from cropkt.report.matrix import draw_matrix
     from cropkt.report.page import write_report
 
     results, study = run.results, run.study.name
-    ours = pairs[(pairs["encoder"] == results.encoder) & (pairs["architecture"] == results.architecture)]
     draw_matrix(
-        matrix(ours),
+        matrix(results.pairs()),
         results.out / "transfer_matrix.png",
         title="Transfer of prognostic knowledge between cancers",
         subtitle=f"study {study} · {results.encoder} · {results.architecture} · mean over fold pairs",
     )
-    write_report(results.out, results.encoder, results.architecture, study=study, settings=settings)
+    write_report(results, study=study, settings=settings)
 
 
-def _conclude(run: Run, pairs: pd.DataFrame) -> int:
-    ours = pairs[
-        (pairs["encoder"] == run.results.encoder)
-        & (pairs["architecture"] == run.results.architecture)
-        & pairs["source"].isin([*run.sources, *BASELINES])
-        & pairs["target"].isin(run.targets)
-    ]
-    failed = ours[ours["status"].str.startswith("failed")]
-    measured = ours[~ours["source"].isin(BASELINES)]
-    undefined = int((measured["status"] == "no comparable pair").sum())
-    lost = int(measured["status"].str.startswith("failed").sum())
+def _conclude(run: Run) -> int:
+    pairs, baselines = run.results.pairs(), run.results.baselines()
+    measured = pairs[pairs["source"].isin(run.sources) & pairs["target"].isin(run.targets)]
+    everything = pd.concat([measured, baselines[baselines["target"].isin(run.targets)]])
+    failed = everything[everything["status"] == Status.FAILED]
+    undefined = int((measured["status"] == Status.NO_COMPARABLE_PAIR).sum())
+    lost = int((measured["status"] == Status.FAILED).sum())
     means = measured.groupby("mode")["c_index_mean"].mean()
     where = {"self": "within cohorts", "transfer": "between them"}
     print(
@@ -188,7 +191,7 @@ def _conclude(run: Run, pairs: pd.DataFrame) -> int:
     if failed.empty:
         return DONE
     print(f"{len(failed)} pairs failed; the same command tries them again:")
-    for reason, group in failed.groupby("status"):
+    for reason, group in failed.groupby("reason"):
         names = [f"{row.source} on {row.target}" for row in group.itertuples()]
-        print(f"  {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}: {reason}")
+        print(f"  {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}: failed: {reason}")
     return SOME_FAILED

@@ -33,18 +33,20 @@ class PairTrial(Trial):
         try:
             held = self._hold(target)
             result = _measure(run, source, held)
+            fingerprint = run.fingerprint(source, target)
+            assert fingerprint is not None  # trials are of the study's cohorts
             pair = store_pair(
                 run.results,
                 result,
-                fingerprint=run.fingerprint(source, target),
+                fingerprint=fingerprint,
                 patients=held.bags.patients,
                 seconds=time.perf_counter() - started,
-            )["pair"]
+            ).pair
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             store_failure(run.results, source, target, reason)
             return {"done": True, "failed": reason, "left_out": []}
-        measures = {name: pair[name] for name in ("c_index_mean", "c_index_pooled", "n_events", "seconds")}
+        measures = {name: getattr(pair, name) for name in ("c_index_mean", "c_index_pooled", "n_events", "seconds")}
         left_out = [f"{slide.slide} ({slide.reason})" for slide in held.bags.skipped]
         return {"done": True, "failed": "", "left_out": left_out, **measures}
 

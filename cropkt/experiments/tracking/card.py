@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cropkt.files import write_json
-from cropkt.transfer.store import ResultsFolder, read_json
+from cropkt.files import read_json, write_json
+from cropkt.transfer.store import ResultsFolder
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from cropkt.experiments.tracking.card import Card, keep_card, read_tracking_card
 from cropkt.experiments.tracking.store import Entry, Store, is_number, reason, tracking_uri
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
-from cropkt.models.checkpoint import card_path, read_card
+from cropkt.models.checkpoint import card_path
+from cropkt.training.cards import SourceCard, read_source_card
+from cropkt.transfer.assemble import read_comparison
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.store import ResultsFolder, read_json, read_records
+from cropkt.transfer.rows import Status
+from cropkt.transfer.store import PairRecord, ResultsFolder
 
 PAIR_METRICS = (
     "c_index_mean",
@@ -152,25 +156,34 @@ class Tracker:
             logged.setdefault((run.data.tags["cropkt.source"], run.data.tags["cropkt.target"]), []).append(run)
         compared: dict[tuple[str, str], dict[str, Any]] = {}
         for record in self._records(target):
-            pair = record["pair"]
-            key = (pair["source"], pair["target"])
+            pair = record.pair
+            key = (pair.source, pair.target)
             if key not in compared:
-                compared |= self._comparisons(pair["target"])
-            fingerprint = digest(record["fingerprint"], pair["status"], compared.get(key))
+                compared |= self._comparisons(pair.target)
+            fingerprint = digest(record.fingerprint, pair.status, pair.reason, compared.get(key))
             known = logged.get(key, [])
             if any(run.data.tags["cropkt.fingerprint"] == fingerprint for run in known):
                 continue
             self._store.delete(known)
-            self._store.log(experiment_id, self._entry({**compared.get(key, {}), **pair}, parent_id, fingerprint))
+            self._store.log(experiment_id, self._entry({**compared.get(key, {}), **vars(pair)}, parent_id, fingerprint))
 
-    def _records(self, target: str | None = None) -> list[dict[str, Any]]:
-        """Records of pairs; baselines are rows of the tables, and each pair's comparisons with them are its metrics."""
-        records = read_records(self._results.out, self._results.encoder, self._results.architecture, target)
-        return [record for record in records if record["pair"]["source"] not in BASELINES]
+    def _records(self, target: str | None = None) -> list[PairRecord]:
+        """Records of pairs that are in no list of stale ones; baselines are rows of the tables, and each pair's
+        comparisons with them are its metrics."""
+        stale = self._results.stale()
+        return [
+            record
+            for record in self._results.records(target)
+            if record.pair.source not in BASELINES and (record.pair.source, record.pair.target) not in stale
+        ]
 
     def _comparisons(self, target: str) -> dict[tuple[str, str], dict[str, Any]]:
-        rows = (read_json(self._results.comparison_path(target)) or {"pairs": []})["pairs"]
-        return {(row["source"], row["target"]): row for row in rows}
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        comparison = read_comparison(self._results, target)
+        for row in comparison.pairs if comparison else ():
+            measures = {f"difference_{row.against}": row.difference, f"p_{row.against}": row.p_value}
+            found.setdefault((row.source, row.target), {}).update(measures)
+        return found
 
     def _entry(self, pair: Mapping[str, Any], parent_id: str, fingerprint: str) -> Entry:
         predictions = self._results.predictions_path(pair["source"], pair["target"])
@@ -183,12 +196,12 @@ class Tracker:
                 "cropkt.source": pair["source"],
                 "cropkt.target": pair["target"],
                 "cropkt.fingerprint": fingerprint,
-                "cropkt.status": str(pair["status"]),
+                "cropkt.status": f"failed: {pair['reason']}" if pair["reason"] else str(pair["status"]),
             },
             {name: pair[name] for name in PAIR_PARAMETERS},
             {name: pair.get(name) for name in (*PAIR_METRICS, *compared)},
             files=[(predictions, None)] if predictions.exists() else [],
-            failed=pair["status"].startswith("failed"),
+            failed=pair["status"] == Status.FAILED,
         )
 
     def _log_sources(self) -> None:
@@ -196,10 +209,11 @@ class Tracker:
         experiment_id = self._store.experiment(f"{self._card.experiment} sources")
         known = self._store.delete_halves(self._store.runs(experiment_id, {"cropkt.results": self._card.id}))
         logged = {run.data.tags["cropkt.fingerprint"] for run in known}
-        for folder in sorted(path for path in self._results.models.glob("*") if path.is_dir()):
-            paths = sorted(folder.glob("fold_*.safetensors"))
-            cards = [card for card in map(read_card, paths) if card is not None]
-            fingerprint = " ".join(card["fingerprint"] for card in cards)
+        for cohort in self._results.models.cohorts():
+            of_path = {path: read_source_card(path) for path in self._results.models.of(cohort)}
+            paths = [path for path, card in of_path.items() if card is not None]
+            cards = [card for card in of_path.values() if card is not None]
+            fingerprint = " ".join(card.fingerprint for card in cards)
             if cards and fingerprint not in logged:
                 tags = {
                     "cropkt.kind": "source",
@@ -218,26 +232,26 @@ class Tracker:
         records, now = self._records(), int(time.time() * 1000)
         metrics = [Metric("pairs", float(len(records)), now, 0)]
         for mode in ("self", "transfer"):
-            pairs = [record["pair"] for record in records if record["pair"]["mode"] == mode]
-            values = [pair["c_index_mean"] for pair in pairs if is_number(pair.get("c_index_mean"))]
+            values = [record.pair.c_index_mean for record in records if record.pair.mode == mode]
+            values = [value for value in values if is_number(value)]
             if values:
                 metrics.append(Metric(f"mean_c_index_{mode}", sum(values) / len(values), now, 0))
         client.log_batch(parent_id, metrics)
         client.set_terminated(parent_id)
 
 
-def _source_entry(cards: Sequence[Mapping[str, Any]], paths: Sequence[Path], tags: Mapping[str, str]) -> Entry:
+def _source_entry(cards: Sequence[SourceCard], paths: Sequence[Path], tags: Mapping[str, str]) -> Entry:
     first = cards[0]
-    settings = {"cohort": first["cohort"], "encoder": first["encoder"], **first["training"]}
-    settings |= {"architecture": first["architecture"]["name"], "seed": first["seed"]}
+    settings = {"cohort": first.cohort, "encoder": first.encoder, **asdict(first.training)}
+    settings |= {"architecture": first.architecture.name, "seed": first.seed}
     files = [(file, "checkpoints") for path in paths for file in (path, card_path(path))]
-    metrics = {f"test_c_index_fold_{card['fold']}": card["test_c_index"] for card in cards}
-    histories = {f"loss_fold_{card['fold']}": _losses_by_epoch(card) for card in cards}
-    return Entry(f"source {first['cohort']}", tags, settings, metrics, histories, files)
+    metrics = {f"test_c_index_fold_{card.fold}": card.test_c_index for card in cards}
+    histories = {f"loss_fold_{card.fold}": _losses_by_epoch(card) for card in cards}
+    return Entry(f"source {first.cohort}", tags, settings, metrics, histories, files)
 
 
-def _losses_by_epoch(card: Mapping[str, Any]) -> list[float]:
-    epochs, losses = card["training"]["epochs"], card["losses"]
+def _losses_by_epoch(card: SourceCard) -> list[float]:
+    epochs, losses = card.training.epochs, card.losses
     updates = max(1, len(losses) // epochs)
     parts = [losses[epoch * updates : (epoch + 1) * updates] for epoch in range(epochs)]
     return [sum(part) / len(part) for part in parts]

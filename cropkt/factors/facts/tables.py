@@ -15,34 +15,26 @@ from cropkt.factors.facts.logme import log_evidence
 from cropkt.factors.facts.models import attend, attention_overlap, few_bags, kernel_alignment, weight_cosines
 from cropkt.factors.facts.points import CohortPoints
 from cropkt.factors.facts.sample import FeatureSample, sample_cohort
-from cropkt.models.checkpoint import load_model
+from cropkt.models.checkpoint import load_model, why_no_model
 from cropkt.models.mil import MILModel
 from cropkt.survival.restricted_mean import HORIZON, HORIZONS, pseudo_observations
-from cropkt.transfer.significance import collect_predictions
-from cropkt.transfer.store import ResultsFolder, read_representations
-
-NEEDED = ("source", "target", "encoder", "architecture", "mode", "c_index_pooled", "c_index_mean", "standard_error")
+from cropkt.transfer.rows import PAIRS
+from cropkt.transfer.store import Representations, ResultsFolder
 
 FEWEST_COHORTS = 6
-PREDICTED = ("patient_id", "time", "event", "source_fold", "target_fold", "risk")
 
 
-def read_pairs(folder: ResultsFolder) -> pd.DataFrame:
+def read_pairs(results: ResultsFolder) -> pd.DataFrame:
     """The sweep's pairs between and within cohorts of this encoder and architecture. Raises ConfigError without any."""
-    path = folder.out / "pairs.parquet"
+    path = results.out / PAIRS.path
     if not path.is_file():
         raise ConfigError(
-            f"--out {folder.out}: no pairs.parquet here; run scripts/sweep_transfer.py with this --out first"
+            f"--out {results.out}: no {PAIRS.path} here; run scripts/sweep_transfer.py with this --out first"
         )
-    table = pd.read_parquet(path)
-    missing = [name for name in NEEDED if name not in table]
-    if missing:
-        raise ConfigError(f"{path}: no column {', '.join(missing)}; run scripts/sweep_transfer.py again")
-    ours = table[(table["encoder"] == folder.encoder) & (table["architecture"] == folder.architecture)]
-    ours = ours[ours["mode"].isin(["self", "transfer"])].reset_index(drop=True)
-    if not (ours["mode"] == "transfer").any():
-        raise ConfigError(f"{path}: no pair of encoder {folder.encoder} and architecture {folder.architecture}")
-    return ours
+    pairs = results.pairs()
+    if not (pairs["mode"] == "transfer").any():
+        raise ConfigError(f"{path}: no pair of encoder {results.encoder} and architecture {results.architecture}")
+    return pairs
 
 
 def cohorts_of(study: Study, pairs: pd.DataFrame) -> list[str]:
@@ -116,7 +108,7 @@ def pair_table(
     say("distances between patients")
     means = [sample.means for sample in samples.values()]
     columns |= _distance_columns(means, [np.arange(len(of)) for of in means], "patients", config)
-    columns |= _model_columns(study, folder, codes, config, say)
+    columns |= _model_columns(study, folder, codes, pairs, config, say)
     source, target = np.nonzero(~np.eye(len(codes), dtype=bool))
     table = pd.DataFrame({"source": np.array(codes)[source], "target": np.array(codes)[target]})
     table = table.assign(**{name: matrix[source, target] for name, matrix in columns.items()})
@@ -157,7 +149,12 @@ def _distance_columns(
 
 
 def _model_columns(
-    study: Study, folder: ResultsFolder, codes: Sequence[str], config: FactConfig, say: Callable[[str], None]
+    study: Study,
+    folder: ResultsFolder,
+    codes: Sequence[str],
+    pairs: pd.DataFrame,
+    config: FactConfig,
+    say: Callable[[str], None],
 ) -> dict[str, np.ndarray]:
     folds = range(len(next(iter(study.cohorts.values())).folds))
     cosine, overlap = (np.full((len(folds), len(codes), len(codes)), np.nan) for _ in range(2))
@@ -172,16 +169,15 @@ def _model_columns(
             continue
         where = np.array([codes.index(code) for code in models])
         block = np.ix_(np.array([fold]), where, where)
-        null = folder.models / "null.safetensors"
-        if null.is_file():
-            cosine[block] = weight_cosines(list(models.values()), load_model(null))
+        if not why_no_model(folder.models.null):
+            cosine[block] = weight_cosines(list(models.values()), load_model(folder.models.null))
         for target in models:
             features, offsets, _ = bags[target]
             attention = attend(list(models.values()), features, offsets)
             column = attention_overlap(attention, offsets.numpy())[:, list(models).index(target)]
             overlap[fold, where, codes.index(target)] = column
     say("bag vectors")
-    alignment, evidence = _vector_columns(study, folder, codes, config)
+    alignment, evidence = _vector_columns(study, folder, codes, pairs, config)
     return {
         "weight_cosine": _mean_over_folds(cosine),
         "attention_overlap": _mean_over_folds(overlap),
@@ -191,44 +187,41 @@ def _model_columns(
 
 
 def load_fold(folder: ResultsFolder, codes: Sequence[str], fold: int) -> dict[str, MILModel]:
-    """The models of one fold that are there, by source."""
-    paths = {code: folder.models / code / f"fold_{fold}.safetensors" for code in codes}
-    return {code: load_model(path) for code, path in paths.items() if path.is_file()}
+    """The whole models of one fold, by source."""
+    paths = {code: folder.models.weights(code, fold) for code in codes}
+    return {code: load_model(path) for code, path in paths.items() if not why_no_model(path)}
 
 
 def _vector_columns(
-    study: Study, folder: ResultsFolder, codes: Sequence[str], config: FactConfig
+    study: Study, folder: ResultsFolder, codes: Sequence[str], pairs: pd.DataFrame, config: FactConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """CKA with the target's own model, and LogME, (C, C) each, from the stored bag vectors."""
+    """CKA with the target's own model, and LogME, (C, C) each, from the stored bag vectors of measured `pairs`."""
     alignment, evidence = (np.full((len(codes), len(codes)), np.nan) for _ in range(2))
+    known = set(zip(pairs["source"], pairs["target"], strict=True))
+
+    def vectors(source: str, target: str) -> Representations | None:
+        return folder.representations(source, target) if (source, target) in known else None
+
     for t, target in enumerate(codes):
-        own = _vectors(folder, target, target)
+        own = vectors(target, target)
         for s, source in enumerate(codes):
-            found = _vectors(folder, source, target) if s != t else None
+            found = vectors(source, target) if s != t else None
             if found is None:
                 continue
-            vectors, patients = found
-            evidence[s, t] = _evidence(vectors, patients, study.cohorts[target])
-            if own is not None and own[1] == patients and len(own[0]) == len(vectors):
-                step = max(1, len(patients) // config.most_patients)
-                folds = zip(vectors[:, ::step], own[0][:, ::step], strict=True)
+            evidence[s, t] = _evidence(found, study.cohorts[target])
+            if own is not None and own.patients == found.patients and own.source_folds == found.source_folds:
+                step = max(1, len(found.patients) // config.most_patients)
+                folds = zip(found.vectors.numpy()[:, ::step], own.vectors.numpy()[:, ::step], strict=True)
                 alignment[s, t] = np.nanmean([kernel_alignment(one, other) for one, other in folds])
     return alignment, evidence
 
 
-def _vectors(folder: ResultsFolder, source: str, target: str) -> tuple[np.ndarray, list[str]] | None:
-    if not folder.representations_path(source, target).is_file():
-        return None
-    vectors, patients = read_representations(folder, source, target)
-    return vectors.numpy(), patients
-
-
-def _evidence(vectors: np.ndarray, patients: Sequence[str], cohort: Cohort) -> float:
+def _evidence(found: Representations, cohort: Cohort) -> float:
     """Mean over folds of LogME: source model f, training patients of the target's fold f, never its test ones."""
-    where = {patient: row for row, patient in enumerate(patients)}
+    where = {patient: row for row, patient in enumerate(found.patients)}
     values = []
-    for fold, of_model in zip(cohort.folds, vectors, strict=False):
-        train = [patient for patient in fold.train if patient in where]
+    for number, of_model in zip(found.source_folds, found.vectors.numpy(), strict=True):
+        train = [patient for patient in cohort.folds[number].train if patient in where]
         labels = cohort.labels.loc[train]
         outcome = pseudo_observations(labels["time"].to_numpy(), labels["event"].to_numpy(), HORIZON)
         values.append(log_evidence(of_model[[where[patient] for patient in train]], outcome))
@@ -259,13 +252,11 @@ def error_covariances(folder: ResultsFolder, pairs: pd.DataFrame) -> dict[str, p
         known = errors[np.isfinite(errors) & (errors > 0)]
         filled = errors.where(errors.index.isin(known.index), known.max() if len(known) else 0.0)
         covariance = pd.DataFrame(np.diag(filled.to_numpy() ** 2), index=errors.index, columns=errors.index)
-        paths = {source: folder.predictions_path(source, str(target)) for source in known.index}
-        paths = {source: path for source, path in paths.items() if path.is_file()}
-        if len(paths) > 1:
-            tables = {source: pd.read_parquet(path, columns=list(PREDICTED)) for source, path in paths.items()}
-            predictions = collect_predictions(str(target), tables)
-            influence = np.array([predictions.scores(source).pooled.influence for source in tables])
-            covariance.loc[list(tables), list(tables)] = influence @ influence.T
+        predictions = folder.predictions(str(target), list(known.index))
+        if predictions is not None and len(predictions.risk) > 1:
+            sources = list(predictions.risk)
+            influence = np.array([predictions.scores(source).pooled.influence for source in sources])
+            covariance.loc[sources, sources] = influence @ influence.T
         covariances[str(target)] = covariance
     return covariances
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from cropkt.factors.catalogue import COHORT_FACTORS, JOINT, JOINT_WITH_MODELS, PAIR_FACTORS, label_of
 from cropkt.factors.facts.tables import matrix_of
@@ -26,6 +25,7 @@ from cropkt.factors.statistics.regression import (
     with_cohort_facts,
 )
 from cropkt.seeds import generator
+from cropkt.transfer.significance import q_values
 
 OUTCOME = "c_index_pooled"
 IRRELEVANT = ("irrelevant_pair", "irrelevant_cohort")
@@ -192,13 +192,3 @@ def _row(name: str, level: str, needs: str, fits: dict[str, pd.DataFrame], found
 def family_q_values(table: pd.DataFrame) -> np.ndarray:
     """q over the rows of `table` (columns p_value, uses_target_outcomes) that do not use the target's outcomes."""
     return q_values(table["p_value"].where(~table["uses_target_outcomes"].astype(bool)))
-
-
-def q_values(p_values: pd.Series) -> np.ndarray:
-    """Benjamini and Hochberg's, NaN where there is no p-value."""
-    p = p_values.to_numpy(dtype=float)
-    q = np.full(len(p), np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        q[known] = false_discovery_control(p[known])
-    return q

@@ -46,7 +46,7 @@ def store_section(folder: ResultsFolder, name: str, title: str, body: str, *, li
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in TAKEN:
         raise ConfigError(f"a section cannot be called {name!r}; use small letters, and none of {', '.join(TAKEN)}")
-    made_from = _measured(read_tables(folder.out, folder.encoder, folder.architecture))
+    made_from = _measured(read_tables(folder))
     path = section_path(folder, name)
     with atomic_path(path) as temporary:
         temporary.write_text(

@@ -1,5 +1,7 @@
 """How far from 0.5 a random ranking lands in this target."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from cropkt.seeds import generator
@@ -18,13 +20,20 @@ def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
     tested = np.broadcast_to(target.tested_in >= 0, rankings.shape)
     by_lot = score_folds(target.time, target.event, rankings, target.tested_in, tested)
     row = pair_result(Scored("chance", plan.architecture.name, (0,), rankings[:1], tested[:1]), target).pair
-    if row["n_comparable"]:
+    if row.n_comparable:
         pooled, mean = _each_ranking(by_lot)
         lower, upper = np.quantile(pooled, [0.025, 0.975])
-        row |= {"c_index_mean": 0.5, "c_index_mean_standard_error": float(mean.std()), "c_index_pooled": 0.5}
-        row |= {"standard_error": float(pooled.std()), "interval_lower": float(lower), "interval_upper": float(upper)}
-        row["p_chance"] = np.nan
-    return PairResult([], row, None, None)
+        row = replace(
+            row,
+            c_index_mean=0.5,
+            c_index_mean_standard_error=float(mean.std()),
+            c_index_pooled=0.5,
+            standard_error=float(pooled.std()),
+            interval_lower=float(lower),
+            interval_upper=float(upper),
+            p_chance=np.nan,
+        )
+    return PairResult((), row, None, None)
 
 
 def _each_ranking(by_lot: FoldScores) -> tuple[np.ndarray, np.ndarray]:

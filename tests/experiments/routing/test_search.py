@@ -35,7 +35,7 @@ UNIT = ("router", "acc", 0)
 def job(tmp_path: Path) -> RoutingJob:
     study = open_study(write_study(tmp_path / "study", "acc", "uvm").folder)
     results = ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
-    run = Run(RunConfig(), study, ("uvm",), ("acc",), (0, 1, 2), small_plan(results.models), results)
+    run = Run(RunConfig(), study, ("uvm",), ("acc",), (0, 1, 2), small_plan(results.models.path), results)
     return RoutingJob(run, {"acc": ("uvm",)}, RoutingSettings(inner_parts=2))
 
 

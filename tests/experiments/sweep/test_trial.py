@@ -16,7 +16,7 @@ from cropkt.experiments.sweep.trial import PairTrial
 from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import load_source_models, store_null_model, train_cohort
 from cropkt.transfer.pair import hold_target, measure_pair
-from cropkt.transfer.store import read_record
+from cropkt.transfer.rows import Status
 
 
 @pytest.fixture
@@ -46,12 +46,12 @@ def test_a_trial_gets_one_run_and_measures_what_it_says(run: Run) -> None:
     assert isinstance(worker.job, Run)
     result = worker.step()
     assert (result["done"], result["failed"]) == (True, "")
-    record = read_record(run.results, "acc", "uvm")
+    record = run.results.record("acc", "uvm")
     assert record is not None
-    assert record["fingerprint"] == run.fingerprint("acc", "uvm")
+    assert record.fingerprint == run.fingerprint("acc", "uvm")
     held = hold_target(run.cohorts["uvm"], read_bags(run.cohorts["uvm"]))
     expected = measure_pair(load_source_models(run.plan, "acc", run.folds), held).pair
-    assert record["pair"]["c_index_pooled"] == expected["c_index_pooled"] == result["c_index_pooled"]
+    assert record.pair.c_index_pooled == expected.c_index_pooled == result["c_index_pooled"]
 
 
 def test_the_worker_holds_its_target_and_goes_on_to_the_next_pair(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,9 @@ def test_the_worker_holds_its_target_and_goes_on_to_the_next_pair(run: Run, monk
     for pair in (("chance", "uvm"), ("acc", "acc"), ("size", "acc")):
         assert worker.reset_config({"point": pair})
         assert worker.step()["failed"] == ""
-        assert read_record(run.results, *pair)["fingerprint"] == run.fingerprint(*pair)  # type: ignore[index]
+        record = run.results.record(*pair)
+        assert record is not None
+        assert record.fingerprint == run.fingerprint(*pair)
     assert read == ["uvm", "acc"]
 
 
@@ -75,8 +77,8 @@ def test_a_pair_that_cannot_be_measured_is_recorded_and_stops_no_other(run: Run)
     worker = trial(run, ("uvm", "acc"))
     result = worker.step()
     assert "CheckpointError" in result["failed"]
-    record = read_record(run.results, "uvm", "acc")
+    record = run.results.record("uvm", "acc")
     assert record is not None
-    assert record["pair"]["status"] == f"failed: {result['failed']}"
+    assert (record.pair.status, record.pair.reason) == (Status.FAILED, result["failed"])
     worker.reset_config({"point": ("acc", "acc")})
     assert worker.step()["failed"] == ""

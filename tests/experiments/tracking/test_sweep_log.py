@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -27,6 +26,7 @@ from cropkt.files import write_json
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
 from cropkt.transfer.protocol import mode_of
+from cropkt.transfer.rows import PREDICTIONS, PairRow
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 SEARCH = 'params.target = "acc"'
@@ -52,23 +52,23 @@ def store(empty_store: Path, tmp_path: Path) -> str:
 def results(tmp_path: Path) -> ResultsFolder:
     """Three sources on two targets and a baseline, with C-indices 0.50, 0.51, ...; one pair has failed."""
     folder = ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
-    folder.models.mkdir(parents=True)
+    folder.models.path.mkdir(parents=True)
     sources = ("acc", "uvm", "kipan", "random")
     pairs = [(source, target) for target in ("acc", "uvm") for source in sources]
     for number, (source, target) in enumerate(pairs):
         measured(folder, source, target, 0.5 + number / 100)
     store_failure(folder, "kipan", "uvm", "its worker died")
-    comparison = {"source": "uvm", "target": "acc", "difference_random": 0.03, "p_random": 0.2, "p_size": None}
-    write_json(folder.comparison_path("acc"), {"pairs": [comparison], "choice": []})
+    comparison = {"source": "uvm", "target": "acc", "against": "random", "difference": 0.03, "p_value": 0.2}
+    write_json(folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], "choice": []})
     return folder
 
 
 def measured(folder: ResultsFolder, source: str, target: str, c_index: float, fingerprint: str = "today's") -> None:
-    pair = {"source": source, "target": target, "encoder": folder.encoder, "architecture": folder.architecture}
-    pair |= {"mode": mode_of(source, target), "c_index_mean": c_index, "c_index_pooled": c_index, "status": "ok"}
-    pair |= {"n_patients": 12, "n_events": 6, "n_comparable": 30, "standard_error": np.nan, "skipped_slides": 0}
-    predictions = pd.DataFrame({"patient_id": ["a"], "risk": [1.0]})
-    result = PairResult([], pair, predictions, None)
+    numbers = {"c_index_mean": c_index, "c_index_pooled": c_index, "n_patients": 12, "n_events": 6, "n_comparable": 30}
+    mode = mode_of(source, target)
+    pair = PairRow(source, target, folder.encoder, folder.architecture, mode, **numbers, skipped_slides=0)
+    predictions = PREDICTIONS.filled(pd.DataFrame({"patient_id": ["a"], "risk": [1.0]}))
+    result = PairResult((), pair, predictions, None)
     store_pair(folder, result, fingerprint=fingerprint, patients=["a"], seconds=0.5)
 
 
@@ -180,7 +180,7 @@ def test_sources_are_logged_with_loss_curves_and_checkpoints(
 ) -> None:
     cohort = open_study(small_study("acc").folder).cohorts["acc"]
     results = ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
-    plan = small_plan(results.models)
+    plan = small_plan(results.models.path)
     store_null_model(plan)
     train_cohort(plan, cohort, [0, 2])
     for _ in range(2):
@@ -262,7 +262,7 @@ def test_a_source_or_an_analysis_that_is_half_logged_is_logged_again(results: Re
     experiment_id = client.get_experiment_by_name("study").experiment_id
     tags = {"cropkt.kind": "routing", "cropkt.results": card.id}
     halves = [client.create_run(experiment_id, tags=tags, run_name=name) for name in ("router for acc", "another")]
-    entry = Analysis("routing", "router for acc", {"target": "acc"}, {"c_index": 0.6, "unknown": np.nan})
+    entry = Analysis("routing", "router for acc", {"target": "acc"}, {"c_index": 0.6, "unknown": float("nan")})
     assert log_analysis(results, "study", TrackingConfig(uri=store), entry) == ""
     found = runs(store, "tags.`cropkt.kind` = 'routing'")
     assert {run.info.run_name for run in found} == {"router for acc", "another"}

@@ -6,13 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from cropkt.factors.size_and_power import PLANTED, UNPLANTED, power_table, tables_of
-from cropkt.factors.statistics.effects import (
-    OUTCOME,
-    factor_table,
-    irrelevant_factors,
-    q_values,
-    variance_table,
-)
+from cropkt.factors.statistics.effects import OUTCOME, factor_table, irrelevant_factors, variance_table
 from cropkt.factors.statistics.prediction import (
     METHODS,
     predict_left_out,
@@ -21,6 +15,7 @@ from cropkt.factors.statistics.prediction import (
     verdict,
 )
 from cropkt.simulation.matrix import MatrixDesign, simulate_matrix
+from cropkt.transfer.significance import q_values
 
 
 def test_planted_factors_are_found_and_irrelevant_ones_are_not() -> None:

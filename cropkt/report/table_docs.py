@@ -1,0 +1,52 @@
+"""docs/tables.md: every column of every stored table, with unit and meaning, from the rows' own declarations.
+
+`python -m cropkt.report.table_docs` writes it.
+"""
+
+from pathlib import Path
+
+from cropkt.factors.catalogue import COHORT_FACTORS, PAIR_FACTORS
+from cropkt.files import atomic_path
+from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
+from cropkt.transfer.columns import Table
+from cropkt.transfer.rows import CHOICE, FOLDS, GATES, PAIRS, PREDICTIONS, ROUTING, STALE
+
+TABLES = (PAIRS, FOLDS, CHOICE, STALE, PREDICTIONS, ROUTING, GATES, FOLD_PREDICTIONS, FOLD_GATES)
+PATH = Path("docs") / "tables.md"
+_HEAD = """# Tables
+
+Made by `python -m cropkt.report.table_docs`; do not edit. Paths are relative to the results folder. The Parquet files
+say the same of each column: `pyarrow.parquet.read_schema(path).field(name).metadata`. An empty unit is a text, a count
+or a pure number. A value that is unknown is null (NaN).
+"""
+
+
+def tables_page() -> str:
+    """The text of docs/tables.md."""
+    return "\n".join([_HEAD, *(_section(table) for table in TABLES), _factors()])
+
+
+def _section(table: Table) -> str:
+    lines = [f"## {table.path}", "", f"One row per {table.row}.", "", "| column | type | unit | meaning |"]
+    lines.append("|---|---|---|---|")
+    for column in table.columns:
+        lines.append(f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _factors() -> str:
+    lines = [
+        "## factors_cohort.parquet, factors_pair.parquet",
+        "",
+        "One row per cohort, and per ordered pair of cohorts.",
+    ]
+    lines += ["These are the columns that are tested as factors (docs/factors.md has the others).", ""]
+    lines += ["| column | table | needs | meaning |", "|---|---|---|---|"]
+    for factor in (*COHORT_FACTORS, *PAIR_FACTORS):
+        lines.append(f"| `{factor.name}` | {factor.level} | {factor.needs} | {factor.label} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    with atomic_path(PATH) as temporary:
+        temporary.write_text(tables_page(), encoding="utf-8")
