@@ -21,7 +21,7 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
 from cropkt.report.curves import risk_groups
-from cropkt.report.html import figure
+from cropkt.report.html import WIDEST, figure
 from cropkt.report.page import write_report
 from cropkt.report.sections.store import store_section
 from cropkt.report.style import new_figure, save_figure
@@ -275,7 +275,7 @@ def test_the_section_of_an_analysis_is_reached_and_its_picture_shown(page: Any) 
     press(page, "\ue007")  # Enter
     top = "return document.getElementById('factors-title').getBoundingClientRect().top"
     until(lambda: 0 <= page.execute_script(top) < 200)
-    assert page.execute_script("return document.querySelector('#factors img').naturalWidth") == 9 * 130
+    assert page.execute_script("return document.querySelector('#factors img').naturalWidth") == WIDEST
 
 
 def test_a_narrow_screen_moves_pictures_not_the_page(page: Any, folder: ResultsFolder) -> None:
