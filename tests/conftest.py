@@ -7,11 +7,28 @@ Where CROPKT_REQUIRE_DATA=1 their absence is an error; elsewhere it is a skip th
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from small_studies import SmallStudy, write_study
+from jaxtyping import install_import_hook
+
+CHECKED = (
+    "cropkt.data.bags",
+    "cropkt.models.architectures",
+    "cropkt.models.mil",
+    "cropkt.survival.concordance",
+    "cropkt.survival.cox",
+    *(f"cropkt.survival.losses.{loss}" for loss in ("cox_nll", "discrete_nll", "incidence_nll")),
+    "cropkt.survival.likelihood",
+    "cropkt.survival.risk",
+)
+"""Modules whose annotations, shapes included, are checked at every call while tests run."""
+if find_spec("beartype"):
+    install_import_hook(list(CHECKED), "beartype.beartype")
+
+from small_studies import SmallStudy, write_study  # noqa: E402 - the hook comes before the first import of cropkt
 
 ROOT = Path(__file__).resolve().parent.parent
 
