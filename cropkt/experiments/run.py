@@ -75,8 +75,8 @@ class Run:
 def prepare(config: RunConfig, cluster: Cluster) -> Run:
     """Open and check the study, and settle what `config` asks of it. Simulates the demo study on first use.
 
-    Prints the short form of `cropkt check`. Raises StudyError with everything that is wrong with the study, ConfigError for
-    selections it cannot meet.
+    Prints the short form of `cropkt check`. Raises StudyError with everything that is wrong with the study,
+    ConfigError for selections it cannot meet.
     """
     study = _opened(config)
     training = replace(config.training, drop_partial_update=config.protocol == "paper")

@@ -60,8 +60,10 @@ def divided(table: InputTable, chooser: Chooser) -> DividedTable | None:
             return DividedTable(table, column, ordered)
         if given:
             some = ", ".join(_values(table.content, column)[:5])
-            raise StudyError(f"{table.path}: column {column} names cohorts that are not of TCGA ({some}); give each "
-                             "cohort a table of its own")
+            raise StudyError(
+                f"{table.path}: column {column} names cohorts that are not of TCGA ({some}); give each "
+                "cohort a table of its own"
+            )
     return None
 
 

@@ -177,8 +177,10 @@ def in_short(study: Study) -> list[str]:
     cohorts = study.cohorts.values()
     patients, events = (sum(n(cohort) for cohort in cohorts) for n in (_patients, _events))
     slides, patches = (sum(n(cohort) for cohort in cohorts) for n in (_slides, _patches))
-    held = f"{len(study.cohorts)} cohorts, {patients:,} patients, {events:,} events, {slides:,} slides, {patches:,} patches"
-    lines = [f"study {study.name}: {held}; encoder {study.encoder.name}, {study.encoder.dim} wide"]
+    people = f"{len(study.cohorts)} cohorts, {patients:,} patients, {events:,} events"
+    lines = [
+        f"study {study.name}: {people}, {slides:,} slides, {patches:,} patches; encoder {study.encoder.name}, {study.encoder.dim} wide"
+    ]
     lines += [f"warning: {warning}" for warning in study.warnings]
     return lines + [f"suspicion: {line}" for line in suspicions_by_kind(suspicions(study))]
 
@@ -207,9 +209,9 @@ def suspicions_by_kind(found: Iterable[Suspicion]) -> list[str]:
     lines = []
     for kind, alike in kinds.items():
         first = alike[0]
-        others = [suspicion.where for suspicion in alike[1:]]
+        others = [os.path.basename(suspicion.where) for suspicion in alike[1:]]
         more = f"; so too {', '.join(others[:SHOWN_PLACES])}{', ...' if len(others) > SHOWN_PLACES else ''}"
-        lines.append(f"{kind}: {first.where}: {first.message}{more if others else ''}; if it is wrong, {first.remedy}")
+        lines.append(f"{kind}: {first.where}: {first.message}{more if others else ''}; if so, {first.remedy}")
     return lines
 
 
@@ -220,7 +222,10 @@ def told(check: StudyCheck) -> list[str]:
     lines += [header + "  test patients/events by fold", " " * 27 + "  years    years"]
     lines += [_cohort_line(cohort) for cohort in check.cohorts]
     if bad := [line for cohort in check.cohorts for line in _unreadable_lines(cohort)]:
-        lines += ["", "slides that cannot be used" + ("" if check.deep else " by their headers (--deep reads them all)")]
+        lines += [
+            "",
+            "slides that cannot be used" + ("" if check.deep else " by their headers (--deep reads them all)"),
+        ]
         lines += bad
     if others := [line for line in check.warnings if " left out, " not in line]:
         lines += ["", "told when it was opened", *(f"  {line}" for line in others)]

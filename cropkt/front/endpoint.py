@@ -148,8 +148,10 @@ def _column(table: Table, name: str, flag: str) -> str:
         return name
     from cropkt.errors import suggestion
 
-    raise StudyError(f"--{flag} {name}: there is no such column; {suggestion(name, table.columns)}it has "
-                     f"{', '.join(table.columns[:20])}")
+    raise StudyError(
+        f"--{flag} {name}: there is no such column; {suggestion(name, table.columns)}it has "
+        f"{', '.join(table.columns[:20])}"
+    )
 
 
 def _is_time(name: str, cells: Sequence[str]) -> bool:
@@ -211,7 +213,9 @@ def _coding(name: str, cells: Sequence[str], chooser: Chooser) -> Reading:
     codings = _codings(name, cells)
     if not codings:
         some = ", ".join(values[:8])
-        raise StudyError(f"{name} holds {some}; say which mean an event: --event-value VALUE (more than once if need be)")
+        raise StudyError(
+            f"{name} holds {some}; say which mean an event: --event-value VALUE (more than once if need be)"
+        )
     if len(codings) > 1:
         readings = [Reading(one.value, ", ".join(one.value.event), one.evidence) for one in codings]
         return chooser.choose(f"the value of {name} that means an event", "event-value", readings)

@@ -78,8 +78,8 @@ def _nothing_fits(labels: StudyLabels, names: SlideNames) -> str:
     patients = next(match.patients_without for match in labels.matches.values())
     return (
         f"no slide is any patient's by its name. Slides: {', '.join(names.slides[:3])}; patients: "
-        f"{', '.join(patients[:3])}. Name the columns (--patient, --slide), give a table of patients and slides too, or "
-        'say which part of an id is the patient: --patient-rule "first 8"'
+        f"{', '.join(patients[:3])}. Name the columns (--patient, --slide), give a table of patients and slides too, "
+        'or say which part of an id is the patient: --patient-rule "first 8"'
     )
 
 

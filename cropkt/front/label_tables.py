@@ -100,7 +100,7 @@ def _divided_in_place(read: _Read, table: DividedTable, names: SlideNames) -> St
     for row in read.table.content.rows:
         if (code := known_cohort(row.cells[table.column])) is not None:
             rows[code].append(row.cells)
-    matches, incomplete = _matches(rows, {code: columns for code in rows}, names)
+    matches, incomplete = _matches(rows, dict.fromkeys(rows, columns), names)
     cohorts = {code: (code,) for code in table.codes}
     lines = [f"{read.table.path.name}: {len(rows)} cohorts, divided by column {table.column}"]
     pattern = _literal(read.table.path)
@@ -116,18 +116,21 @@ def _in_place(
         rows.setdefault(table.code, []).extend(row.cells for row in read.table.content.rows)
         written = table.written if len(tables) > 1 else table.code
         cohorts[table.code] = tuple(dict.fromkeys((*cohorts.get(table.code, ()), written)))
-    matches, incomplete = _matches(rows, {code: columns for code in rows}, names)
+    matches, incomplete = _matches(rows, dict.fromkeys(rows, columns), names)
     patterns = [table.pattern for table in tables] if len(tables) > 1 else [_literal(tables[0].table.path)]
     lines = _table_lines(tables)
     ordered = {code: cohorts[code] for code in in_registry_order(cohorts)}
-    evidence = reads[0].reading.evidence
+    best = max(range(len(reads)), key=lambda n: matches[tables[n].code].with_slides)
+    evidence = reads[best].reading.evidence
     return StudyLabels(tuple(dict.fromkeys(patterns)), columns, ordered, matches, incomplete, evidence, tuple(lines))
 
 
 def _table_lines(tables: Sequence[CohortTable]) -> list[str]:
     first = tables[0]
     if len(tables) == 1:
-        return [f"{first.table.path.name}: {len(first.table.content.rows)} rows, cohort {first.code} ({first.evidence})"]
+        return [
+            f"{first.table.path.name}: {len(first.table.content.rows)} rows, cohort {first.code} ({first.evidence})"
+        ]
     codes = in_registry_order([table.code for table in tables])
     lines = [f"{len(tables)} tables of {len(codes)} cohorts, e.g. {first.table.path.name}: {first.evidence}"]
     of_code: dict[str, list[str]] = {}
@@ -191,7 +194,7 @@ def _written(
 
 
 def _rows(read: _Read, divided_by: str | None, code: str) -> tuple[list[LabelRow], int]:
-    faults = Faults(f"tables for the study")
+    faults = Faults("tables for the study")
     columns = replace(read.reading.columns, cohort=divided_by)
     members = frozenset({code, *(project.lower() for project in _projects(code))})
     source = LabelSource(read.table.path, str(read.table.path), _project_of(code), members)
@@ -215,7 +218,10 @@ def _listed_slides(tables: Sequence[InputTable], names: SlideNames, chooser: Cho
     """By person, the slides that tables of slides list."""
     listed: dict[str, list[str]] = {}
     for table in tables:
-        patient, slide = patient_column(table.content, names, chooser).value, slide_column(table.content, names, chooser)
+        patient, slide = (
+            patient_column(table.content, names, chooser).value,
+            slide_column(table.content, names, chooser),
+        )
         assert slide is not None
         for row in table.content.rows:
             listed.setdefault(person_of(patient_id(row.cells[patient], names.rule)), []).append(row.cells[slide.value])

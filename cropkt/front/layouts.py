@@ -40,7 +40,9 @@ def _layout(name: str, label: str, folder: str, *, of_slides: bool = False) -> L
 _GRID = r"/(?P<grid>[\d.]+x_\d+px_\d+px_overlap)"
 LAYOUTS = (
     _layout("trident", "TRIDENT", rf"{_GRID}/features_(?P<encoder>[^/]+)$"),
-    _layout("trident_slides", "TRIDENT (slide encoder)", rf"{_GRID}/slide_features_(?P<encoder>[^/]+)$", of_slides=True),
+    _layout(
+        "trident_slides", "TRIDENT (slide encoder)", rf"{_GRID}/slide_features_(?P<encoder>[^/]+)$", of_slides=True
+    ),
     _layout("clam", "CLAM", r"/(?:h5|pt)_files$"),
     _layout("gdc", "a folder per slide, as GDC's client downloads", rf"/{_UUID}$"),
     _layout("stamp", "STAMP", r"/(?P<encoder>[^/]+)-[0-9a-f]{8}$"),

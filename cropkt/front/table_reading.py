@@ -76,7 +76,11 @@ def read_columns_of(table: InputTable, names: SlideNames, chooser: Chooser) -> T
     except StudyError as error:
         raise StudyError(f"{table.path}: {error}") from error
     slide = _slide(content, names, chooser)
-    if slide is not None and chooser.flag("slide") is None and _names_too_few(content, slide.value, patient.value, names):
+    if (
+        slide is not None
+        and chooser.flag("slide") is None
+        and _names_too_few(content, slide.value, patient.value, names)
+    ):
         slide = None
     project = next((name for name in _named(content, PROJECT_NAMES) if _is_project(content, name)), None)
     site = next(iter(_named(content, SITE_NAMES)), None)
@@ -170,8 +174,9 @@ def _clinical(table: Table, chooser: Chooser) -> tuple[str, ...]:
 def _evidence(patient: Reading, slide: Reading | None, endpoint: Endpoint) -> dict[str, str]:
     return {
         "patient": patient.evidence,
-        "slide": slide.evidence if slide else "no column names their slides: a slide is the patient's whose "
-        "id its name begins with",
+        "slide": slide.evidence
+        if slide
+        else "no column names their slides: a slide is the patient's whose id its name begins with",
         "endpoint": endpoint.why_pair,
         "time": endpoint.why_unit,
         "event": endpoint.why_coding,

@@ -51,8 +51,10 @@ def write_vectors(folder: Path, out: Path) -> WrittenVectors:
             continue
         frames.append(frame.assign(**{"slide of row": frame[column].astype(str).map(slide_id), "table": path.name}))
     if not frames:
-        raise StudyError(f"{folder}: no table has a column of slides ({', '.join(SLIDE_NAMES[:4])}, ...) and none of the "
-                         "files is a slide's features")
+        raise StudyError(
+            f"{folder}: no table has a column of slides ({', '.join(SLIDE_NAMES[:4])}, ...) and none of the "
+            "files is a slide's features"
+        )
     features = [name for name in frames[0].select_dtypes("number") if all(name in frame for frame in frames)]
     rows = pd.concat(frames, ignore_index=True)
     _check(folder, rows, features)

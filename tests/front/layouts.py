@@ -43,7 +43,9 @@ def values(patches: int = 3, seed: int = 0, width: int = WIDTH) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(patches, width)).astype(np.float32)
 
 
-def write_h5(path: Path, features: np.ndarray, *, name: str = "features", coords: bool = True, **attributes: Any) -> None:
+def write_h5(
+    path: Path, features: np.ndarray, *, name: str = "features", coords: bool = True, **attributes: Any
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         dataset = file.create_dataset(name, data=features)
@@ -74,10 +76,10 @@ def months(days: int) -> str:
 def cbioportal(path: Path, persons: Sequence[Person], *, samples: bool = False, dss: bool = False) -> Path:
     """data_clinical_patient.txt of cBioPortal, with its comment lines; `samples`: a row a sample, by sample barcode."""
     header = ["SAMPLE_ID" if samples else "PATIENT_ID", "AGE", "SEX", "OS_STATUS", "OS_MONTHS"]
+    status = ("0:LIVING", "1:DECEASED")
     rows = [
-        [person.patient + ("-01" if samples else ""), person.age, "Female"]
-        + ["1:DECEASED" if person.event else "0:LIVING", months(person.days)]
-        for person in persons
+        [one.patient + ("-01" if samples else ""), one.age, "Female", status[one.event], months(one.days)]
+        for one in persons
     ]
     if dss:
         header += ["DSS_STATUS", "DSS_MONTHS"]
@@ -111,11 +113,20 @@ def clam(folder: Path, persons: Sequence[Person]) -> Path:
 
 def mcat(path: Path, persons: Sequence[Person]) -> Path:
     """A table of MCAT and SurvPath: months, 1 for censored, slides with .svs, and columns of genes."""
-    header = ["", "case_id", "slide_id", "site", "is_female", "oncotree_code", "age", "survival_months", "censorship"]
+    header = ["", "case_id", "slide_id", "site", "is_female", "age", "survival_months", "censorship"]
     rows = [
-        [n, person.patient, f"{person.slide}.svs", "ZX", 1.0, "IDC", person.age, round(person.days / DAYS_A_MONTH, 2)]
-        + [float(1 - person.event), 0.5]
-        for n, person in enumerate(persons)
+        [
+            n,
+            one.patient,
+            f"{one.slide}.svs",
+            "ZX",
+            1.0,
+            one.age,
+            round(one.days / DAYS_A_MONTH, 2),
+            1.0 - one.event,
+            0.5,
+        ]
+        for n, one in enumerate(persons)
     ]
     return write_table(path, [*header, "TP53_cnv"], rows)
 
@@ -134,7 +145,9 @@ def uni2h_archive(folder: Path, persons: Sequence[Person], broken: int = 10) -> 
 def gdc(folder: Path, persons: Sequence[Person]) -> Path:
     """A folder per slide, named by a UUID, as GDC's client downloads slides."""
     for number, person in enumerate(persons):
-        write_h5(folder / str(uuid.uuid5(uuid.NAMESPACE_URL, person.patient)) / f"{person.slide}.h5", values(seed=number))
+        write_h5(
+            folder / str(uuid.uuid5(uuid.NAMESPACE_URL, person.patient)) / f"{person.slide}.h5", values(seed=number)
+        )
     return folder
 
 
