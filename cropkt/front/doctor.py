@@ -178,9 +178,8 @@ def in_short(study: Study) -> list[str]:
     patients, events = (sum(n(cohort) for cohort in cohorts) for n in (_patients, _events))
     slides, patches = (sum(n(cohort) for cohort in cohorts) for n in (_slides, _patches))
     people = f"{len(study.cohorts)} cohorts, {patients:,} patients, {events:,} events"
-    lines = [
-        f"study {study.name}: {people}, {slides:,} slides, {patches:,} patches; encoder {study.encoder.name}, {study.encoder.dim} wide"
-    ]
+    held = f"{slides:,} slides, {patches:,} patches; encoder {study.encoder.name}, {study.encoder.dim} wide"
+    lines = [f"study {study.name}: {people}, {held}"]
     lines += [f"warning: {warning}" for warning in study.warnings]
     return lines + [f"suspicion: {line}" for line in suspicions_by_kind(suspicions(study))]
 
