@@ -25,6 +25,7 @@ from cropkt.front.table_reading import (
 )
 
 FOLDER = "labels"
+SHOWN_TABLES = 4
 
 
 @dataclass(frozen=True)
@@ -187,10 +188,18 @@ def _written(
         matches[code] = match((person for person, _ in people), people, fitting)
         _write(out / FOLDER / f"{code}.csv", with_slides)
     lines = [*_table_lines(of_cohorts)] if of_cohorts else []
+    lines += [f"{read.table.path.name}: {_read_as(read.reading)}" for read in reads[:SHOWN_TABLES]]
     lines.append(f"the tables differ, or list slides apart: written anew as {FOLDER}/{{cohort}}.csv, in days")
     cohorts = {code: (code,) for code in in_registry_order(rows)}
     evidence = {key: f"{read.table.path.name}: {why}" for read in reads for key, why in read.reading.evidence.items()}
     return StudyLabels((FOLDER + "/{cohort}.csv",), None, cohorts, matches, incomplete, evidence, tuple(lines))
+
+
+def _read_as(reading: TableReading) -> str:
+    columns, why = reading.columns, reading.evidence
+    time = f"{columns.time.column} in {columns.time.unit} ({why['time']})"
+    event = f"{columns.event.column}, event {' or '.join(columns.event.event)} ({why['event']})"
+    return f"patient {columns.patient}; time {time}; {event}"
 
 
 def _rows(read: _Read, divided_by: str | None, code: str) -> tuple[list[LabelRow], int]:
