@@ -17,6 +17,7 @@ FLOORS = {
     "models": 1,
     "simulation": 1,
     "borrowing": 1,
+    "front": 1,
     "survival": 0,
     "data": 0,
 }

@@ -10,6 +10,9 @@ from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.config import Parser
 
 COMMANDS = {
+    "init": "init",
+    "check": "check",
+    "plan": "plan",
     "sweep": "sweep",
     "train": "train",
     "route": "route",
