@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cropkt.cohorts import COHORTS, RESERVED
-from cropkt.data.columns import is_missing
-from cropkt.data.schema import NAME
-from cropkt.data.tables import Table
+from cropkt.data.patients.tables import Table
+from cropkt.data.study_yaml.columns import is_missing
+from cropkt.data.study_yaml.schema import NAME
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser
 from cropkt.front.endpoint import words_of

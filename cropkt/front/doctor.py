@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cropkt.data.features import FeatureFileError, read_features
-from cropkt.data.slide_faults import SkippedSlide, SlideFault
+from cropkt.data.slide_files.features import FeatureFileError, read_features
+from cropkt.data.slide_files.slide_faults import SkippedSlide, SlideFault
 from cropkt.data.study import Cohort, Study
 from cropkt.data.suspicions import Suspicion, suspicions
 from cropkt.front.sampling import SAMPLED, look_into, same_encoder

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cropkt.data.features import FeatureFileError, header
-from cropkt.data.schema import NAME_IN_WORDS
+from cropkt.data.slide_files.features import FeatureFileError, header
+from cropkt.data.study_yaml.schema import NAME_IN_WORDS
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading
 from cropkt.front.layouts import FeatureSource, FoundFeatures

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cropkt.data.columns import DAYS, EventColumn, TimeColumn, as_number, is_missing, normal_value
-from cropkt.data.tables import Table
+from cropkt.data.patients.tables import Table
+from cropkt.data.study_yaml.columns import DAYS, EventColumn, TimeColumn, as_number, is_missing, normal_value
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cropkt.data.persons import TCGA, is_rule
-from cropkt.data.schema import STUDY_FILE
+from cropkt.data.study_yaml.schema import STUDY_FILE
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser
 from cropkt.front.cohort_tables import tables_in

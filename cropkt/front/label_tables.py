@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cropkt.data.columns import Columns, is_missing
 from cropkt.data.faults import Faults
-from cropkt.data.labels import LabelRow, LabelSource, read_cohort_labels
+from cropkt.data.patients.labels import LabelRow, LabelSource, read_cohort_labels
 from cropkt.data.persons import patient_id, person_of
-from cropkt.data.settings import in_registry_order
+from cropkt.data.study_yaml.columns import Columns, is_missing
+from cropkt.data.study_yaml.settings import in_registry_order
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
 from cropkt.front.choosing import Chooser

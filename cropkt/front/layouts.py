@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cropkt.data.features import SUFFIXES
-from cropkt.data.slide_names import slide_id
+from cropkt.data.slide_files.features import SUFFIXES
+from cropkt.data.slide_files.slide_names import slide_id
 from cropkt.errors import StudyError
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cropkt.data.persons import TCGA, patient_id, person_of
-from cropkt.data.slide_names import patient_keys, slide_id
+from cropkt.data.slide_files.slide_names import patient_keys, slide_id
 
 EXAMPLES = 3
 

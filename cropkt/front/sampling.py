@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cropkt.data.features import FeatureFileError, encoder_named_in, header
+from cropkt.data.slide_files.features import FeatureFileError, encoder_named_in, header
 
 SAMPLED = 40
 """Files looked into, spread over all: enough to see a second width or encoder that a tenth of the files has."""

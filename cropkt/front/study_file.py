@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from cropkt.data.columns import Columns, EventColumn
-from cropkt.data.schema import STUDY_FILE
+from cropkt.data.study_yaml.columns import Columns, EventColumn
+from cropkt.data.study_yaml.schema import STUDY_FILE
 from cropkt.files import atomic_path
 
 WIDE = 10_000

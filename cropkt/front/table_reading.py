@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cropkt.data.columns import Columns, is_missing
+from cropkt.data.patients.tables import Table, read_table
 from cropkt.data.persons import patient_id, person_of
-from cropkt.data.slide_names import is_plain_name
-from cropkt.data.tables import Table, read_table
+from cropkt.data.slide_files.slide_names import is_plain_name
+from cropkt.data.study_yaml.columns import Columns, is_missing
 from cropkt.data.text_files import TextFileError
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cropkt.data.features import write_h5
-from cropkt.data.slide_names import is_plain_name, slide_id
+from cropkt.data.slide_files.features import write_h5
+from cropkt.data.slide_files.slide_names import is_plain_name, slide_id
 from cropkt.data.tcga import FeatureSet, scaled
 from cropkt.errors import StudyError
 from cropkt.front.endpoint import words_of

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cropkt.data.bags import Bags
-from cropkt.data.features import FeatureFileError, read_features
+from cropkt.data.slide_files.features import FeatureFileError, read_features
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.precision import torch_dtype
 from cropkt.models.predict import predict
