@@ -6,6 +6,7 @@ models. The title says how concentrated it is.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,8 +27,12 @@ BOTH = "#1a1a1a"
 MOST_COLUMNS = 3
 ROUND_LENGTHS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """Millimetres that a scale bar may have."""
-MARGIN = 1.5
-"""Patches around the tissue."""
+MARGIN = 0.02
+"""Around the tissue, in its width; below it four times as much, for the scale bar."""
+HEADING = 0.35
+"""Inches for the title of a map, and of the figure."""
+HIGHEST = 5.0
+"""Inches of a map."""
 
 
 def patch_colours(percentile: np.ndarray) -> np.ndarray:
@@ -41,7 +46,7 @@ def draw_attention(
 ) -> Path:
     """One map for each source, after the slide itself where there is an image. scale: micrometres per unit of the
     patches' coordinates, where known."""
-    figure, axes = _panels(len(found.sources) + (image is not None), patches)
+    figure, axes = _panels(len(found.sources) + (image is not None), patches, below=0.1)
     if image is not None:
         _show_slide(axes[0], image, "slide", veil=0)
     for axis, source, rank, held in zip(
@@ -54,11 +59,13 @@ def draw_attention(
         _fill(axis, patches, colours, seams=image is None)
         _title(axis, source.upper(), f"top {TOP:.0%} of patches hold {held:.0%} of attention")
     _scale_bar(axes[0], patches, scale)
-    bar = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=axes, shrink=0.5, aspect=18, pad=0.02, ticks=[0, 0.5, 1])
-    bar.ax.set_yticklabels(["least", "median", "most"])
-    bar.set_label("attention, rank among the slide's patches")
+    bar = figure.colorbar(
+        ScalarMappable(cmap=COLOURS), ax=axes, location="bottom", shrink=0.35, aspect=30, pad=0.01, ticks=[0, 0.5, 1]
+    )
+    bar.ax.set_xticklabels(["least", "median patch of the slide", "most attention"])
+    bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)
-    figure.suptitle(found.slide)
+    figure.suptitle(found.slide, y=0.99)
     return save_figure(path, figure)
 
 
@@ -67,7 +74,7 @@ def draw_overlap(
     path: Path, found: Look, patches: Patches, overlaps: Sequence[Overlap], scale: float | None = None
 ) -> Path:
     """Where two sources look most, and where both do: a map for every two sources of `overlaps`."""
-    figure, axes = _panels(len(overlaps), patches)
+    figure, axes = _panels(len(overlaps), patches, below=0.35)
     top = dict(zip(found.sources, found.top, strict=True))
     for axis, overlap in zip(axes, overlaps, strict=True):
         one, other = top[overlap.one], top[overlap.other]
@@ -77,27 +84,27 @@ def draw_overlap(
         _fill(axis, patches, colours, seams=True)
         shared = f"attention shared: {overlap.overlap:.2f} (by chance {overlap.by_chance:.2f})"
         _title(axis, f"{overlap.one.upper()} and {overlap.other.upper()}", shared)
-        names = (f"{overlap.one.upper()} alone", f"{overlap.other.upper()} alone", f"both ({overlap.shared_top:.0%})")
+        alone = [f"{name.upper()} alone" for name in (overlap.one, overlap.other)]
+        names = (*alone, f"both: {overlap.shared_top:.0%} of each")
         marks = [Patch(color=colour, label=name) for colour, name in zip((HIGH, LOW, BOTH), names, strict=True)]
-        axis.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, handlelength=1)
+        axis.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, handlelength=1, borderpad=0.2)
     _scale_bar(axes[0], patches, scale)
-    figure.suptitle(f"{found.slide}: the {TOP:.0%} of patches with most attention")
+    figure.suptitle(f"{found.slide}: the {TOP:.0%} of patches with most attention", y=0.99)
     return save_figure(path, figure)
 
 
-def _panels(count: int, patches: Patches) -> tuple[Figure, list[Axes]]:
-    """Axes in rows of equal width, as high as the tissue asks."""
+def _panels(count: int, patches: Patches, below: float) -> tuple[Figure, list[Axes]]:
+    """Axes in rows of equal width, as high as the tissue asks; `below` inches are left under each row."""
     columns = min(count, MOST_COLUMNS)
     rows = -(-count // columns)
-    wide, high = _extent(patches)[1] - _extent(patches)[0], _extent(patches)[3] - _extent(patches)[2]
+    left, right, top, bottom = _extent(patches)
     width = TWO_COLUMNS if columns > 1 else TWO_COLUMNS * 0.6
-    each = float(np.clip((width - 0.8) / columns * high / wide, 0.8, 5.0)) + 0.55
-    figure = Figure(figsize=(width, rows * each + 0.3), layout="constrained")
+    each = min((width - 0.2) / columns * (bottom - top) / (right - left), HIGHEST) + HEADING + below
+    figure = Figure(figsize=(width, rows * each + HEADING), layout="constrained")
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
     for axis in axes[count:]:
         axis.remove()
     for axis in axes[:count]:
-        left, right, top, bottom = _extent(patches)
         axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     return figure, axes[:count]
@@ -106,8 +113,8 @@ def _panels(count: int, patches: Patches) -> tuple[Figure, list[Axes]]:
 def _extent(patches: Patches) -> tuple[float, float, float, float]:
     """Left, right, top and bottom of the tissue with a margin; y goes down, as on a slide."""
     (left, top), (right, bottom) = patches.corners.min(axis=0), patches.corners.max(axis=0) + patches.size
-    margin = MARGIN * patches.size
-    return left - margin, right + margin, top - margin, bottom + margin
+    margin = MARGIN * (right - left)
+    return left - margin, right + margin, top - margin, bottom + 4 * margin
 
 
 def _fill(axis: Axes, patches: Patches, colours: np.ndarray, *, seams: bool) -> None:
@@ -140,9 +147,8 @@ def _scale_bar(axis: Axes, patches: Patches, scale: float | None) -> None:
     left, right, _, bottom = _extent(patches)
     fifth = (right - left) * scale / 1000 / 5
     length = max([mm for mm in ROUND_LENGTHS if mm <= fifth], default=ROUND_LENGTHS[0])
-    end = left + length * 1000 / scale
-    axis.plot([left, end], [bottom, bottom], color=QUIET, linewidth=1.5, solid_capstyle="butt", clip_on=False)
-    axis.annotate(
-        f"{length:g} mm", ((left + end) / 2, bottom), xytext=(0, -2), textcoords="offset points",
-        ha="center", va="top", fontsize=SMALL, color=QUIET, annotation_clip=False,
-    )  # fmt: skip
+    margin = MARGIN * (right - left)
+    start, end, height = left + margin, left + margin + length * 1000 / scale, bottom - margin
+    axis.plot([start, end], [height, height], color=QUIET, linewidth=1.5, solid_capstyle="butt")
+    beside: Any = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
+    axis.annotate(f"{length:g} mm", (end, height), fontsize=SMALL, color=QUIET, **beside)

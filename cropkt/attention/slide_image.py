@@ -12,6 +12,7 @@ from cropkt.errors import InputError
 
 READERS = {"openslide": "OpenSlide", "tiffslide": "TiffSlide"}
 """Packages that read slides alike, and their class."""
+SUFFIXES = (".svs", ".ndpi", ".tif", ".tiff", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".dcm")
 LONGEST_EDGE = 3000
 """Pixels of a thumbnail: 300 dpi over two columns of a journal are 2,160."""
 
@@ -37,7 +38,7 @@ def read_slide_image(path: Path) -> SlideImage:
         thumbnail = slide.get_thumbnail((LONGEST_EDGE, LONGEST_EDGE)).convert("RGB")
         return SlideImage(np.asarray(thumbnail), width, height, _scale(slide.properties, package))
     except Exception as error:  # readers raise what they like
-        raise InputError(f"{path}: cannot be read as a slide by {package} ({error})") from error
+        raise InputError(f"the slide {path} cannot be read by {package} ({error}); leave --image out") from error
 
 
 def _scale(properties: Any, package: str) -> float | None:
@@ -52,9 +53,7 @@ def image_of(slide: str, place: Path) -> Path | None:
     if it is a file. None where there is none."""
     if place.is_file():
         return place
-    found = [path for path in sorted(place.glob(f"{slide}*")) if path.is_file() and _names(path) & {slide}]
-    return found[0] if found else None
-
-
-def _names(path: Path) -> set[str]:
-    return {path.stem, path.name.split(".", 1)[0]}
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if path.suffix.lower() in SUFFIXES and slide in (path.stem, path.name.split(".", 1)[0]):
+            return path
+    return None

@@ -4,7 +4,8 @@ A slide is the mean of its patches' features. The training cohort's slides span 
 and scatter little around them. A new slide is far when it lies far out along these directions, or far beside them: the
 larger of both distances counts, each in units of what a slide of the cohort typically has when it is left out (its
 median over patients left out in turn). So 1 is an ordinary slide. The limit is one that a slide of the cohort exceeds
-by chance with a probability of at most 1 % (conformal: Vovk et al. 2005), or 1 / (n + 1) with n < 99 slides.
+by chance with a probability of at most 1 % (conformal: Vovk et al. 2005), or 1 / (n + 1) with n < 99 slides; and no
+more of the slides it was learnt from exceed it.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,8 @@ def learn_seen(slides: np.ndarray, patients: Sequence[str], seed: int = 0) -> Se
         left_out[part == group] = _distances(_fit(slides[part != group], components), slides[part == group])
     found = _fit(slides, components)
     typical = np.maximum(np.median(left_out, axis=0), np.finfo(np.float32).tiny)
-    limit = _limit((left_out / typical).max(axis=1))
+    # The directions fit the slides they were found in, which lie farther out along them than new ones do.
+    limit = max(_limit((distances / typical).max(axis=1)) for distances in (left_out, _distances(found, slides)))
     return SeenFeatures(
         found.mean, found.directions, found.variances, found.rest, typical, limit, len(slides), len(names)
     )
