@@ -7,10 +7,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    "__main__": 7,
-    "experiments": 6,
+    "__main__": 8,
+    "experiments": 7,
+    "attention": 6,
     "report": 5,
     "factors": 4,
+    "portable": 4,
     "routing": 4,
     "transfer": 3,
     "training": 2,

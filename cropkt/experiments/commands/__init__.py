@@ -18,6 +18,8 @@ COMMANDS = {
     "route": "route",
     "factors": "factors",
     "predict": "predict",
+    "library": "library",
+    "attention": "attention",
     "report": "report",
     "log": "log",
     "simulate": "simulate",
