@@ -14,8 +14,8 @@ import pytest
 from made_library import CODES, FOLDS, Made
 from safetensors.torch import load_file
 
-from cropkt.data.slide_files.features import read_features, write_h5
 from cropkt.data.persons import person_digest
+from cropkt.data.slide_files.features import read_features, write_h5
 from cropkt.errors import CheckpointError, ConfigError, InputError
 from cropkt.experiments.commands import main
 from cropkt.models.checkpoint import load_model
