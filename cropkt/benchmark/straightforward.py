@@ -41,9 +41,9 @@ class PlainABMIL(nn.Module):
 
 
 def read_slide(path: Path, device: str) -> Tensor:
-    """The patches (N, D) of a slide, float32."""
+    """The patches (N, D) of a slide, float32; the file holds them as (1, N, D), as extracted by the published tools."""
     with h5py.File(path) as file:
-        return torch.from_numpy(file["features"][:]).to(device)
+        return torch.from_numpy(file["features"][0]).to(device)
 
 
 @torch.inference_mode()

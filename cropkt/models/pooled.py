@@ -57,7 +57,8 @@ class PooledMIL(MILModel):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         width, dropout = architecture.embedding, architecture.dropout
-        layers: list[nn.Module] = [nn.Linear(architecture.features, width), nn.ReLU()]
+        # In place, on the patch layer's product, which nobody else reads.
+        layers: list[nn.Module] = [nn.Linear(architecture.features, width), nn.ReLU(inplace=True)]
         for _ in range(architecture.projection_layers - 1):
             layers += [nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU()]
         self.feat_proj = nn.Sequential(*layers)
