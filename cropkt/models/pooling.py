@@ -9,6 +9,9 @@ differentiable, need no padding, and pool in float32.
 import torch
 from torch import Tensor
 
+BAG_BY_BAG = ("cpu",)
+"""Devices that pool one bag after the other."""
+
 
 def membership(offsets: Tensor, patches: int) -> Tensor:
     """(B, P) bool: does patch p belong to bag b? `offsets` is (B + 1,) int64; bag b owns offsets[b]:offsets[b + 1].
@@ -45,7 +48,7 @@ def attention_pool(score: Tensor, embedding: Tensor, offsets: Tensor) -> tuple[T
     Returns the representation (B, E) and the attention (P,). Both are computed in the precision of `score`:
     rounding attention or the mean to bfloat16 would cost digits that ranking patients needs.
     """
-    if embedding.device.type != "cpu":
+    if embedding.device.type not in BAG_BY_BAG:
         weight = score.masked_fill(~membership(offsets, len(score)), -torch.inf).softmax(dim=1)
         return weight @ embedding.to(score.dtype), weight.sum(dim=0)
     weights = [bag.softmax(dim=0) for bag in bags_of(score, offsets)]
