@@ -10,6 +10,7 @@ FLOORS = {
     "__main__": 8,
     "experiments": 7,
     "attention": 6,
+    "benchmark": 6,
     "report": 5,
     "factors": 4,
     "portable": 4,

@@ -24,6 +24,7 @@ COMMANDS = {
     "log": "log",
     "simulate": "simulate",
     "build-tcga": "build_tcga",
+    "benchmark": "benchmark",
     "check-significance": "checks.significance",
     "check-factors": "checks.factors",
     "check-routing": "checks.routing",
