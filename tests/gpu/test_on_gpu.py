@@ -3,6 +3,7 @@
 Needs neither Ray nor MLflow: `pytest -m gpu tests/gpu`.
 """
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -139,7 +140,9 @@ def test_an_update_never_waits_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> N
     attempt = loop._attempt
 
     def watched(*arguments: object) -> torch.Tensor:
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "a prototype feature", on every switch
+            torch.cuda.set_sync_debug_mode("error")
         try:
             return attempt(*arguments)  # type: ignore[arg-type]
         finally:
