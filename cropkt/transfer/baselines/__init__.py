@@ -5,13 +5,31 @@ One file each, with the record of that name. See docs/extending.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cropkt.registry import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from cropkt.data.study import Cohort
     from cropkt.training.sources import SourcePlan
     from cropkt.transfer.pair import PairResult, TargetCohort
+
+
+class Role(StrEnum):
+    """What a baseline is for. Pairs are compared with all but SHOWN; START and AT_HOME decide verdicts."""
+
+    SHOWN = "shown beside the others"
+    COMPARED = "compared with every pair"
+    START = "where the sources' training started; a source that is no better has transferred nothing"
+    AT_HOME = "the target can train it itself; a source that is no better is not worth borrowing"
+    CONFOUNDER = "explains a pair that it reaches alone"
+
+
+def _nothing(cohort: "Cohort") -> "pd.DataFrame | None":  # noqa: ARG001
+    return None
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,8 @@ class Baseline:
     measure: from a target held ready, and how the sources it is compared with are made, to the baseline's result. The
     source of that result is `name`, which is also its mode. It may learn from patients of a target's fold only to
     predict patients that this fold tests.
+    learns: whether it does; pairs are then compared with it within test folds only. reads: columns beyond times,
+    events, folds and features that it learns from, so that it is measured again when they change.
     """
 
     name: str
@@ -28,6 +48,10 @@ class Baseline:
     trained_on: str
     meaning: str
     measure: "Callable[[TargetCohort, SourcePlan], PairResult]"
+    role: Role = Role.SHOWN
+    learns: bool = True
+    reads: "Callable[[Cohort], pd.DataFrame | None]" = _nothing
 
 
 BASELINES: Table[Baseline] = Table("baseline", "cropkt.transfer.baselines")
+"""How baselines are found by name."""
