@@ -34,7 +34,9 @@ def store(results: ResultsFolder, name: str, target: TargetCohort, risk: np.ndar
     models = risk + np.random.default_rng(len(name)).normal(scale=0.3, size=(5, len(risk)))
     valid = np.ones(models.shape, dtype=bool) if name != "acc" else target.tested_in == np.arange(5)[:, None]
     representation = np.repeat(models[:, :, None], 2, axis=2).astype(np.float32)
-    scored = Scored(name, "abmil", tuple(range(5)), models, valid, representation=representation)
+    scored = Scored(
+        name, "abmil", tuple(range(5)), models, valid, representation=representation, knows_target=name == "acc"
+    )
     patients = target.bags.patients
     store_pair(results, pair_result(scored, target), fingerprint=version, patients=patients, seconds=0.1)
 

@@ -14,6 +14,8 @@ class Verdict(StrEnum):
     CANNOT_TELL = "cannot tell"
 
 
+PROVEN = (Verdict.WORTH_BORROWING, Verdict.TRANSFERS)
+"""The verdicts that say that something has transferred."""
 MEANING = {
     Verdict.WORTH_BORROWING: "transfers, and is better than whatever the target can train at home: its own model and a "
     "Cox model of mean features",
