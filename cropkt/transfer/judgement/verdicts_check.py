@@ -43,7 +43,7 @@ DESIGNS = (
     Design("nothing transfers, the start is not neutral", (0.3, 0.3), start=0.3),
     Design("half of the targets null", (0.0, 0.4)),
     Design("half null, half the wrong way", (0.0, -0.4)),
-    Design("as good as at home, half better", (0.3, 0.6)),
+    Design("half as good as at home, half better", (0.3, 0.7)),
 )
 
 
@@ -117,7 +117,6 @@ def _target(code: str, events: int, design: Design, strength: float, random: np.
     patients = max(40, 3 * events)
     z = random.normal(size=patients)
     dies = random.exponential(np.exp(-z))
-    # Whoever is not among those that die first while followed is censored before; a uniform time leaves ties to nobody.
     leaves = random.uniform(0, 2 * np.quantile(dies, min(0.95, 1.6 * events / patients)), size=patients)
     time, event = np.minimum(dies, leaves), (dies <= leaves).astype(np.int64)
     tested_in = np.empty(patients, dtype=np.int64)
