@@ -20,6 +20,7 @@ from cropkt.data.listing import SlideFiles
 from cropkt.data.patients.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
 from cropkt.data.patients.label_sources import label_sources, study_cohorts
 from cropkt.data.patients.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
+from cropkt.data.patients.site_folds import make_site_splits
 from cropkt.data.patients.tables import read_table
 from cropkt.data.persons import person_of
 from cropkt.data.slide_files.digests import digest_cache, known_headers, slide_digests
@@ -297,7 +298,7 @@ class _Opening:
         labels = self._kept_labels(table, slides)
         clinical = table.clinical().loc[labels.index]
         if splits is None:
-            splits = make_splits(labels, self.settings.folds, self.seed, code)
+            splits = self._made_splits(code, labels, clinical["site"])
             paths = self._split_paths(code)
             try:
                 write_splits(paths, splits)
@@ -309,6 +310,20 @@ class _Opening:
         encoder, frame, info = self.encoder, slides.frame, cohort_info(code)
         identity = cohort_identity(encoder.name, encoder.dim, labels, splits, frame, contents)
         return Cohort(info, labels, frame, splits, encoder, identity.fingerprint, identity, slides.unusable, clinical)
+
+    def _made_splits(self, code: str, labels: pd.DataFrame, site: pd.Series) -> tuple[Fold, ...]:
+        """New folds, by site where study.yaml asks for it and the cohort's sites allow it."""
+        stratified = make_splits(labels, self.settings.folds, self.seed, code)
+        if not self.settings.splits_by_site:
+            return stratified
+        unknown = int((site == "").sum())
+        try:
+            if unknown:
+                raise StudyError(f"{code}: the site of {unknown} of {len(site)} patients is unknown")
+            return make_site_splits(labels, site.to_dict(), self.settings.folds, self.seed, code)
+        except StudyError as error:
+            self.warnings.append(f"{error}. Its folds are stratified by event and project, and share sites")
+            return stratified
 
     def _count_labels(self, cohorts: dict[str, Cohort]) -> None:
         owners: dict[str, int] = {}

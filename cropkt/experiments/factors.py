@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -135,7 +136,8 @@ def _metrics(analysis: Analysis) -> dict[str, float]:
     metrics = {f"variance_share_{part}": float(shares[part]) for part in ("source", "target", "pair")}
     for row in analysis.factors.to_dict("records"):
         metrics[f"coefficient/{str(row['factor']).replace(':', '/')}"] = float(row["coefficient"])
-        metrics[f"q_value/{str(row['factor']).replace(':', '/')}"] = float(row["q_value"])
+        if np.isfinite(row["q_value"]):  # circular factors have none
+            metrics[f"q_value/{str(row['factor']).replace(':', '/')}"] = float(row["q_value"])
     for row in analysis.prediction.to_dict("records"):
         name = str(row["method"]).replace("'", "").replace(" ", "_")
         metrics |= {f"regret/{name}": float(row["regret"]), f"rank_correlation/{name}": float(row["rank_correlation"])}

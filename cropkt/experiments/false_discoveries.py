@@ -11,13 +11,14 @@ from cropkt.experiments.command import DONE
 from cropkt.experiments.config import PairsConfig, RunConfig, StudyConfig, TrackingConfig
 from cropkt.experiments.sweep.driver import sweep_transfer
 from cropkt.simulation.study import SimulationConfig, simulate_study
+from cropkt.transfer.judgement.names import PROVEN, Verdict
 
 EVENT_CLASSES = [0, 5, 10, 20, 40, np.inf]
 HELPS = 0.55
 """A pair is planted as helpful when its true C-index is at least this."""
 
 
-def discoveries(seeds: Sequence[int], transfer: str, folder: Path, *, baselines: bool = False) -> pd.DataFrame:
+def discoveries(seeds: Sequence[int], transfer: str, folder: Path, *, baselines: bool = True) -> pd.DataFrame:
     """All pairs between cohorts of the demo study under each seed, beside the truth.
 
     Columns seed, source, target, c_index_pooled, n_events, q_chance, verdict, c_index_true. `transfer` is "none" or
@@ -43,23 +44,56 @@ def discoveries(seeds: Sequence[int], transfer: str, folder: Path, *, baselines:
     return pd.concat(found, ignore_index=True)
 
 
-def false_discovery_table(pairs: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
-    """By seed: pairs that can be judged, those called better than chance, the false ones among them (true C-index at
-    most 0.5), and the false discovery proportion (0 where nothing is called)."""
-    pairs = pairs.assign(
+def false_discovery_table(pairs: pd.DataFrame) -> pd.DataFrame:
+    """By seed: pairs that can be judged; those called better and worse than chance and the false ones among them (true
+    C-index at most 0.5, at least 0.5); and the false discovery proportions (0 where nothing is called)."""
+    better = pairs["verdict"].isin([*PROVEN, Verdict.BETTER_THAN_CHANCE])
+    worse = pairs["verdict"] == Verdict.WORSE_THAN_CHANCE
+    table = pairs.assign(
         judged=pairs["q_chance"].notna(),
-        called=(pairs["q_chance"] < level) & (pairs["c_index_pooled"] > 0.5),
+        better=better,
+        false_better=better & (pairs["c_index_true"] <= 0.5 + 1e-9),
+        worse=worse,
+        false_worse=worse & (pairs["c_index_true"] >= 0.5 - 1e-9),
     )
-    pairs["false"] = pairs["called"] & (pairs["c_index_true"] <= 0.5 + 1e-9)
-    table = pairs.groupby("seed")[["judged", "called", "false"]].sum()
-    table["proportion"] = table["false"] / table["called"].clip(lower=1)
-    return table.reset_index()
+    counts = table.groupby("seed")[["judged", "better", "false_better", "worse", "false_worse"]].sum()
+    counts["proportion_better"] = counts["false_better"] / counts["better"].clip(lower=1)
+    counts["proportion_worse"] = counts["false_worse"] / counts["worse"].clip(lower=1)
+    return counts.reset_index()
 
 
-def power_table(pairs: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
-    """Of the pairs planted as helpful, the share called better than chance, by the target's number of events."""
+def power_table(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Of the pairs planted as helpful, the share called better than chance, transferring and worth borrowing, by the
+    target's number of events."""
     helpful = pairs[pairs["c_index_true"] >= HELPS].copy()
     helpful["events"] = pd.cut(helpful["n_events"], EVENT_CLASSES, right=False)
-    helpful["called"] = (helpful["q_chance"] < level) & (helpful["c_index_pooled"] > 0.5)
-    table = helpful.groupby("events", observed=True).agg(pairs=("called", "size"), power=("called", "mean"))
-    return table.reset_index()
+    helpful["better"] = helpful["verdict"].isin([*PROVEN, Verdict.BETTER_THAN_CHANCE])
+    helpful["transfers"] = helpful["verdict"].isin(PROVEN)
+    helpful["worth_borrowing"] = helpful["verdict"] == Verdict.WORTH_BORROWING
+    shares = {name: (name, "mean") for name in ("better", "transfers", "worth_borrowing")}
+    return helpful.groupby("events", observed=True).agg(pairs=("better", "size"), **shares).reset_index()
+
+
+def calibration_table(pairs: pd.DataFrame) -> pd.DataFrame:
+    """By target, over the sources of other cohorts: predicted (recalibrated, mean and extremes over sources) and
+    observed survival at the horizon with its standard error, how many errors the mean is away, and the share of
+    sources whose probabilities the calibration test refuses at 5 %."""
+    known = pairs[(pairs["mode"] == "transfer") & pairs["survival_predicted"].notna()]
+    rows = []
+    for target, of_target in known.groupby("target", sort=False):
+        predicted, p = of_target["survival_predicted"], of_target["calibration_p"].dropna()
+        observed = of_target[["survival_observed", "survival_observed_error"]].iloc[0]
+        rows.append(
+            {
+                "target": target,
+                "years": of_target["horizon"].iloc[0] / 365,
+                "predicted": predicted.mean(),
+                "lowest": predicted.min(),
+                "highest": predicted.max(),
+                "observed": observed.iloc[0],
+                "error": observed.iloc[1],
+                "errors_away": (predicted.mean() - observed.iloc[0]) / observed.iloc[1] if observed.iloc[1] else np.nan,
+                "refused": (p < 0.05).mean() if len(p) else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)

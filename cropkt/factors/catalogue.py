@@ -10,14 +10,16 @@ class Factor:
     """A column of factors_pair.parquet (level "pair") or factors_cohort.parquet (level "cohort").
 
     needs: what a cohort must have for it. "features": slides alone. "labels": also outcomes. "model": also a model of
-    its own, or of the source. "target outcomes": outcomes of the very patients the C-index is measured on, so that its
-    relation to the C-index flatters it.
+    its own, or of the source. circular: whether, for a target, it uses outcomes of the very patients the C-index is
+    measured on, directly or through the target's own models: its relation to the C-index flatters it even where nothing
+    transfers, so it is shown and in no family of q-values.
     """
 
     name: str
     label: str
     level: str
     needs: str
+    circular: bool = False
 
 
 def _distances(kind: str, what: str) -> tuple[Factor, ...]:
@@ -33,10 +35,10 @@ PAIR_FACTORS: tuple[Factor, ...] = (
     Factor("rmst_gap", "difference in restricted mean survival, absolute", "pair", "labels"),
     Factor("event_rate_gap", "difference in event rate, absolute", "pair", "labels"),
     Factor("size_gap", "difference in log patients, absolute", "pair", "features"),
-    Factor("weight_cosine", "cosine of the models' weight changes", "pair", "model"),
-    Factor("cka", "CKA of the models' bag vectors on the target", "pair", "model"),
-    Factor("attention_overlap", "attention shared on the target's patches", "pair", "model"),
-    Factor("logme", "LogME on the target's training patients", "pair", "target outcomes"),
+    Factor("weight_cosine", "cosine of the models' weight changes", "pair", "model", circular=True),
+    Factor("cka", "CKA of the models' bag vectors on the target", "pair", "model", circular=True),
+    Factor("attention_overlap", "attention shared on the target's patches", "pair", "model", circular=True),
+    Factor("logme", "LogME on the target's training patients", "pair", "labels", circular=True),
 )
 
 COHORT_FACTORS: tuple[Factor, ...] = (
@@ -51,8 +53,19 @@ COHORT_FACTORS: tuple[Factor, ...] = (
     Factor("two_nn_dimension", "two-neighbour dimension of patches", "cohort", "features"),
     Factor("site_purity", "tissue-site purity", "cohort", "features"),
     Factor("primary_share", "share of primary tumours", "cohort", "features"),
-    Factor("c_index_self", "C-index of its own model", "cohort", "model"),
+    Factor("c_index_self", "C-index of its own model", "cohort", "model", circular=True),
 )
+
+USES_TARGET_OUTCOMES = frozenset(
+    {factor.name for factor in PAIR_FACTORS if factor.circular}
+    | {f"target:{factor.name}" for factor in COHORT_FACTORS if factor.circular}
+)
+"""Circular factors, by the name they are tested under: they know which of the target's patients died, through the
+target's own models, trained or tested on the very patients whose C-index is explained, or directly (LogME). The luck of
+these patients is on both sides, so such a factor is found where there is nothing to find. Of a source the same fact is
+of other patients. A cohort's event rate or survival are not among them: they do not know which slide goes with which
+outcome.
+"""
 
 JOINT = ("same_group", "mmd_patches", "rmst_gap", "event_rate_gap", "size_gap")
 """Fitted together: chosen beforehand, one of each kind, as distances measure much the same."""

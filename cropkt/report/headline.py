@@ -5,23 +5,21 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cropkt.report.read import VERDICTS, ResultTables, has_comparison
+from cropkt.report.read import ResultTables, has_comparison
+from cropkt.transfer.judgement.names import MEANING, PROVEN, Verdict
+from cropkt.transfer.judgement.verdicts import LEVEL
+from cropkt.transfer.source_choice import PRE_CHOSEN
 
-MEANING = {
-    "transfers": "better than chance, than random weights and than a Cox model of mean features (each q < 0.05)",
-    "better than chance": "above 0.5 (q < 0.05), but not shown to beat the baselines",
-    "not shown": "no difference from 0.5 shown; says nothing of a difference too small for these patients",
-    "worse than chance": "below 0.5 (q < 0.05): the source's knowledge points the wrong way",
-    "cannot tell": "too few events or comparable patients for any answer; no colour, whatever the number",
+UNMEASURED = {
     "failed": "could not be measured; hover over a cell for the reason",
     "not measured": "not part of this run",
 }
 
 
 def meanings(*, judged: bool) -> dict[str, str]:
-    """What each state of a pair says, in words; `judged` is whether pairs were compared with the baselines."""
-    alone = {} if judged else {"better than chance": "above 0.5 (q < 0.05); the baselines have not been measured"}
-    return MEANING | alone
+    """What each state of a pair says, in words; `judged` is whether pairs were compared with their start."""
+    alone = {} if judged else {Verdict.BETTER_THAN_CHANCE: "above 0.5; the untrained start has not been measured"}
+    return {str(state): words for state, words in (MEANING | alone | UNMEASURED).items()}
 
 
 @dataclass(frozen=True)
@@ -43,30 +41,62 @@ def headline(tables: ResultTables) -> tuple[str, list[Line]]:
         Line("pairs between cohorts", f"{len(away)}", f"{measured} of them measured; each is one cell of the matrix")
     ]
     meaning = meanings(judged=tables.judged)
-    for state in (*VERDICTS, "failed", "not measured"):
-        if (state in VERDICTS and (tables.judged or state != "transfers")) or counts.get(state, 0):
+    for state in (*Verdict, *UNMEASURED):
+        if (state in list(Verdict) and (tables.judged or state not in PROVEN)) or counts.get(state, 0):
             count = int(counts.get(state, 0))
             lines.append(Line(state, f"{count} ({100 * count / max(len(away), 1):.0f} %)", meaning[state], state))
-    lines += [*_levels(tables, away), *_choices(tables)]
-    return _sentence(tables, away, counts), lines
+    lines += [*_levels(tables, away), *_starts(tables), *_choices(tables)]
+    return f"{_helped(tables)}{_sentence(tables, away, counts)}", lines
+
+
+def _helped(tables: ResultTables) -> str:
+    """For how many cohorts does some use of other cancers, settled without their test patients, help?"""
+    methods = tables.choice[tables.choice["method"].isin(PRE_CHOSEN)]
+    compared = methods[methods["q_self"].notna()]
+    if compared.empty:
+        return ""
+    better = compared[compared["q_self"] < LEVEL]["target"].nunique()
+    home = compared[compared["q_home"] < LEVEL]["target"].nunique()
+    total = compared["target"].nunique()
+    return (
+        f"For {better} of {total} cohorts a use of other cancers that was settled without test patients is better than "
+        f"the cohort's own model, for {home} better than anything the cohort can train at home. "
+    )
 
 
 def _sentence(tables: ResultTables, away: pd.DataFrame, counts: pd.Series) -> str:
     if tables.judged:
-        found = f"{counts.get('transfers', 0)} of {len(away)} pairs of cohorts transfer"
-        more = "more " if counts.get("transfers", 0) else ""
-        rest = f"{counts.get('better than chance', 0)} {more}beat chance, but not every baseline"
+        transfer = sum(int(counts.get(state, 0)) for state in PROVEN)
+        found = f"{transfer} of {len(away)} pairs of cohorts transfer"
+        rest = f"{counts.get(Verdict.WORTH_BORROWING, 0)} of them are worth borrowing"
     else:
-        found = f"{counts.get('better than chance', 0)} of {len(away)} pairs of cohorts are better than chance"
+        found = f"{counts.get(Verdict.BETTER_THAN_CHANCE, 0)} of {len(away)} pairs of cohorts are better than chance"
         rest = "the baselines have not been measured, so chance is all they were held against"
-    wrong = counts.get("worse than chance", 0)
+    wrong = counts.get(Verdict.WORSE_THAN_CHANCE, 0)
     backwards = f"; {wrong} {'points' if wrong == 1 else 'point'} the wrong way" if wrong else ""
     return f"{found}; {rest}{backwards}."
 
 
+def _starts(tables: ResultTables) -> list[Line]:
+    """The start that all sources share, beside other starts: it is one draw, and not a neutral one."""
+    modes = tables.baselines.index.get_level_values("mode")
+    own = tables.baselines[modes == "null"]["c_index_pooled"]
+    others = tables.folds[(tables.folds["mode"] == "random") & (tables.folds["n_comparable"] > 0)]
+    if own.dropna().empty or others.empty:
+        return []
+    weighted = others.assign(correct=others["c_index"] * others["n_comparable"])
+    sums = weighted.groupby(["target", "source_fold"])[["correct", "n_comparable"]].sum()
+    spread = (sums["correct"] / sums["n_comparable"]).groupby("target").std()
+    note = (
+        f"before training, mean over cohorts ({own.min():.3f} to {own.max():.3f}); all sources share this one start. "
+        f"Other starts differ by a standard deviation of {spread.mean():.3f} within a cohort"
+    )
+    return [Line("C-index of the untrained start", _mean(own), note)]
+
+
 def _levels(tables: ResultTables, away: pd.DataFrame) -> list[Line]:
     own = tables.pairs[tables.pairs["mode"] == "self"]
-    told = away[away["state"].isin(VERDICTS[:4])]
+    told = away[away["state"].isin([state for state in Verdict if state != Verdict.CANNOT_TELL])]
     lines = [
         Line("C-index within cohorts", _mean(own["c_index_mean"]), _also_pooled(own, "cohorts, matched folds only")),
         Line("C-index between cohorts", _mean(away["c_index_mean"]), _also_pooled(away, "pairs")),
@@ -74,10 +104,10 @@ def _levels(tables: ResultTables, away: pd.DataFrame) -> list[Line]:
     if len(told) < away["c_index_mean"].notna().sum():
         lines.append(Line("  without “cannot tell”", _mean(told["c_index_mean"]), _also_pooled(told, "pairs")))
     if has_comparison(tables, "self"):
-        better = (away["difference_self"] > 0) & (away["q_self"] < 0.05)
-        lines.append(
-            Line("better than the target's own model", str(int(better.sum())), "pairs; on the same patients, q < 0.05")
-        )
+        better = int((away["q_self"] < LEVEL).sum())
+        covers = ", ".join(sorted(set(tables.pairs["error_covers"].dropna())))
+        note = f"pairs; on the same patients, one-sided q < 0.05. The error of own models covers {covers} only"
+        lines.append(Line("better than the target's own model", str(better), note))
     return lines
 
 

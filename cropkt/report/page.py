@@ -23,16 +23,18 @@ from cropkt.report.read import ResultTables, read_tables
 from cropkt.report.sections.store import parts_folder, read_sections
 from cropkt.training.cards import read_source_card
 from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.judgement.names import PROVEN, Verdict
 from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS
 from cropkt.transfer.store import ResultsFolder
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
 PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors", "plotly")
 MARKS = {
-    "transfers": "●",
-    "better than chance": "○",
-    "worse than chance": "▼",
-    "cannot tell": "?",
+    Verdict.WORTH_BORROWING: "◆",
+    Verdict.TRANSFERS: "●",
+    Verdict.BETTER_THAN_CHANCE: "○",
+    Verdict.WORSE_THAN_CHANCE: "▼",
+    Verdict.CANNOT_TELL: "?",
     "failed": "\N{MULTIPLICATION SIGN}",
     "not measured": "\N{EN DASH}",
 }
@@ -73,6 +75,7 @@ def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str])
     data = {
         **build_payload(tables, results),
         "marks": MARKS,
+        "transferring": list(PROVEN),
         "meaning": meanings(judged=tables.judged),
     }
     sentence, lines = headline(tables)
@@ -93,7 +96,7 @@ def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str])
         sections=read_sections(results, tables),
         sentence=sentence,
         lines=lines,
-        marks=MARKS,
+        marks=MARKS if tables.judged else {state: mark for state, mark in MARKS.items() if state not in PROVEN},
         judged=tables.judged,
         baselines=BASELINES.records(),
         data=_embedded(data),

@@ -14,7 +14,7 @@ from cropkt.report.read import ResultTables, has_comparison
 from cropkt.report.style import DIVERGING, PALETTE
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.rows import PAIRS, Status
-from cropkt.transfer.significance import COMPARED
+from cropkt.transfer.significance import compared
 from cropkt.transfer.store import BETWEEN_AND_WITHIN, ResultsFolder
 
 SCALE_STOPS = 21
@@ -25,7 +25,6 @@ CHOICES = {
     "majority_vote": "majority vote of all sources",
 }
 """Ways to choose or combine sources, and what the page calls them, in its order."""
-NUMBERS = [column.name for column in PAIRS.columns if column.is_number and column.name != "seconds"]
 SUMMARY = ["c_index_pooled", "interval_lower", "interval_upper", "c_index_mean", "n_events"]
 
 
@@ -38,9 +37,10 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
         "scale": _colour_scale(),
         "reach": _reach(relied_on.to_numpy()),
         "judged": tables.judged,
-        "compared": [name for name in COMPARED if has_comparison(tables, name)],
+        "compared": [name for name in compared() if has_comparison(tables, name)],
         "pairs": {
-            **{name: [_number(value) for value in tables.pairs[name]] for name in NUMBERS},
+            **{name: [_number(value) for value in tables.pairs[name]] for name in _numbers()},
+            "confounded_by": ["" if pd.isna(names) else str(names) for names in tables.pairs["confounded_by"]],
             "state": list(tables.pairs["state"]),
             "status": [_status(*said) for said in zip(tables.pairs["status"], tables.pairs["reason"], strict=True)],
         },
@@ -52,6 +52,10 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
         "baselines": _baselines(tables),
         "choice": _choice(tables),
     }
+
+
+def _numbers() -> list[str]:
+    return [column.name for column in PAIRS.columns if column.is_number and column.name != "seconds"]
 
 
 def _status(status: str | None, reason: str | None) -> str | None:

@@ -10,12 +10,10 @@ import pandas as pd
 from cropkt.cohorts import in_registry_order
 from cropkt.errors import InputError
 from cropkt.transfer.columns import read_table
+from cropkt.transfer.judgement.names import Verdict
 from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, Status
-from cropkt.transfer.significance import COMPARED, LEVEL
+from cropkt.transfer.significance import compared
 from cropkt.transfer.store import ResultsFolder
-
-VERDICTS = ("transfers", "better than chance", "not shown", "worse than chance", "cannot tell")
-"""What significance.judge can say of a pair, best first. A pair without a number is "failed" or "not measured"."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,9 @@ class ResultTables:
     """What was measured with one encoder and architecture.
 
     codes: the cohorts, registry order. pairs: one row for each of codes x codes, indexed by (source, target), `state`
-    says what may be concluded. baselines: indexed by (target, mode). folds, choice: as stored. judged: whether pairs
-    were compared with the baselines (if not, `state` compares with chance alone). read: the tables as they are on disk.
+    says what may be concluded: a Verdict, or why there is none. baselines: indexed by (target, mode). folds, choice: as
+    stored. judged: whether pairs were compared with their start, so that they may be said to transfer. read: the tables
+    as they are on disk.
     """
 
     codes: tuple[str, ...]
@@ -83,10 +82,10 @@ def read_tables(results: ResultsFolder) -> ResultTables:
     codes = in_registry_order(sorted({*measured["source"], *measured["target"]}))
     whole = pd.MultiIndex.from_product([codes, codes], names=["source", "target"])
     pairs = measured.drop_duplicates(["source", "target"]).set_index(["source", "target"]).reindex(whole)
-    judged = bool(pairs["verdict"].notna().any())
+    judged = bool(pairs["q_transfers"].notna().any())
     return ResultTables(
         codes,
-        pairs.assign(state=_states(pairs, judged=judged)),
+        pairs.assign(state=_states(pairs)),
         baselines.drop_duplicates(["target", "mode"]).set_index(["target", "mode"]).sort_index(),
         read["transfer"],
         read["source_choice"],
@@ -96,16 +95,14 @@ def read_tables(results: ResultsFolder) -> ResultTables:
 
 
 def has_comparison(tables: ResultTables, name: str) -> bool:
-    """Whether any pair was compared with `name`, one of significance.COMPARED."""
-    return name in COMPARED and bool(tables.pairs[f"difference_{name}"].notna().any())
+    """Whether any pair was compared with `name`, one of significance.compared."""
+    return name in compared() and bool(tables.pairs[f"difference_{name}"].notna().any())
 
 
-def _states(pairs: pd.DataFrame, *, judged: bool) -> pd.Series:
+def _states(pairs: pd.DataFrame) -> pd.Series:
     """A verdict between cohorts, "self" within (or "cannot tell"), "failed" or "not measured" without a record."""
     status = pairs["status"]
-    better = pairs["c_index_pooled"] > 0.5
-    told = np.where(pairs["q_chance"] < LEVEL, np.where(better, "better than chance", "worse than chance"), "not shown")
-    told = np.where(pairs["q_chance"].isna(), "cannot tell", told)
-    states = pairs["verdict"].where(pairs["verdict"].notna(), "cannot tell") if judged else pd.Series(told, pairs.index)
-    states = states.mask(pairs["mode"] == "self", np.where(pairs["p_chance"].notna(), "self", "cannot tell"))
+    unknown = str(Verdict.CANNOT_TELL)
+    states = pairs["verdict"].where(pairs["verdict"].notna(), unknown)
+    states = states.mask(pairs["mode"] == "self", np.where(pairs["p_chance"].notna(), "self", unknown))
     return states.mask(status == Status.FAILED, "failed").mask(status.isna(), "not measured")

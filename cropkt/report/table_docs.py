@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from cropkt.factors.catalogue import COHORT_FACTORS, PAIR_FACTORS
+from cropkt.factors.catalogue import COHORT_FACTORS, PAIR_FACTORS, Factor
 from cropkt.files import atomic_path
 from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
 from cropkt.transfer.columns import Table
@@ -41,10 +41,15 @@ def _factors() -> str:
         "One row per cohort, and per ordered pair of cohorts.",
     ]
     lines += ["These are the columns that are tested as factors (docs/factors.md has the others).", ""]
-    lines += ["| column | table | needs | meaning |", "|---|---|---|---|"]
+    lines += ["Circular ones use outcomes of the very patients the C-index is measured on, and have no q-value.", ""]
+    lines += ["| column | table | needs | circular | meaning |", "|---|---|---|---|---|"]
     for factor in (*COHORT_FACTORS, *PAIR_FACTORS):
-        lines.append(f"| `{factor.name}` | {factor.level} | {factor.needs} | {factor.label} |")
+        lines.append(f"| `{factor.name}` | {factor.level} | {factor.needs} | {_said(factor)} | {factor.label} |")
     return "\n".join([*lines, ""])
+
+
+def _said(factor: Factor) -> str:
+    return ("as the target's" if factor.level == "cohort" else "yes") if factor.circular else ""
 
 
 if __name__ == "__main__":

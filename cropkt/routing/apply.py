@@ -1,9 +1,8 @@
-"""A stored router on new slides: risks, survival by year, and which experts it listened to."""
+"""A stored router on new slides: risks, survival probabilities, and which experts it listened to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +17,18 @@ from cropkt.models.predict import predict
 from cropkt.models.router import Router
 from cropkt.routing.cards import read_router_card
 from cropkt.routing.combination import predict_combination
-from cropkt.survival.risk import survival
+from cropkt.routing.recalibrated import read_calibration
+from cropkt.survival.calibration import Recalibration
 from cropkt.training.cards import source_card
 from cropkt.transfer.store import ResultsFolder
 
 
 @dataclass(frozen=True)
 class StoredRouter:
-    """A router as its fold left it. experts: the cohorts of its experts, the target first; models: their files."""
+    """A router as its fold left it. experts: the cohorts of its experts, the target first; models: their files.
+
+    calibration: of the routers of all folds, where there is one.
+    """
 
     router: Router
     target: str
@@ -35,6 +38,7 @@ class StoredRouter:
     experts: tuple[str, ...]
     models: tuple[tuple[Path, ...], ...]
     fingerprints: tuple[tuple[str, ...], ...]
+    calibration: Recalibration | None = None
 
     @property
     def precision(self) -> str:
@@ -44,14 +48,17 @@ class StoredRouter:
 
 @dataclass(frozen=True)
 class RouterPredictions:
-    """For B patients, the mean over routers: risk (B,), a higher one an earlier event; survival (B, K), the probability
-    of outliving each interval (year), NaN for a Cox model; gates (B, n) of `experts`."""
+    """For B patients, the mean over routers: risk (B,), a higher one an earlier event; gates (B, n) of `experts`.
+
+    calibration: turns risks into survival probabilities; None where the routers have none. Their hazards are no
+    probabilities (survival/calibration.py).
+    """
 
     patients: tuple[str, ...]
     experts: tuple[str, ...]
     risk: np.ndarray
-    survival: np.ndarray
     gates: np.ndarray
+    calibration: Recalibration | None
 
 
 def load_router(path: Path, *, device: str = "cpu") -> StoredRouter:
@@ -86,6 +93,7 @@ def load_router(path: Path, *, device: str = "cpu") -> StoredRouter:
         tuple(expert.cohort for expert in card.experts),
         tuple(tuple(folder / model for model in expert.models) for expert in card.experts),
         tuple(expert.fingerprints for expert in card.experts),
+        read_calibration(path, card.fingerprint),
     )
 
 
@@ -120,7 +128,7 @@ def apply_routers(stored: Sequence[StoredRouter], bags: Bags) -> RouterPredictio
                 "run scripts/tune_router.py again"
             )
     vectors = _expert_vectors(stored, bags)
-    risk, curves, gates = [], [], []
+    risk, gates = [], []
     for router in stored:
         experts = [np.mean([vectors[path] for path in paths], axis=0) for paths in router.models]
         found = predict_combination(
@@ -131,10 +139,9 @@ def apply_routers(stored: Sequence[StoredRouter], bags: Bags) -> RouterPredictio
         )
         assert found.gates is not None
         risk.append(found.risk)
-        curves.append(survival(torch.from_numpy(found.hazard)).numpy())
         gates.append(found.gates)
-    means: list[Any] = [np.mean(values, axis=0) for values in (risk, curves, gates)]
-    return RouterPredictions(bags.patients, first.experts, *means)
+    mean_risk, mean_gates = np.mean(risk, axis=0), np.mean(gates, axis=0)
+    return RouterPredictions(bags.patients, first.experts, mean_risk, mean_gates, first.calibration)
 
 
 def _expert_vectors(stored: Sequence[StoredRouter], bags: Bags) -> dict[Path, np.ndarray]:

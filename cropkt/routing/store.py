@@ -20,8 +20,10 @@ from cropkt.files import atomic_path, content_digest, digest, read_json, write_j
 from cropkt.routing.methods import METHOD_LABELS, FittedFold
 from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
 from cropkt.transfer.columns import read_table
+from cropkt.transfer.judgement.verdicts import judge_methods
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.rows import GATES, ROUTING, Kind
+from cropkt.transfer.significance import at_home
 from cropkt.transfer.source_choice import method_rows, source_choices
 from cropkt.transfer.store import ResultsFolder, is_file_as_written
 
@@ -209,7 +211,7 @@ def store_fold(folder: RoutingFolder, fitted: FittedFold, record: FoldRecord) ->
 def method_table(folder: RoutingFolder, cohort: Cohort, sources: Sequence[str]) -> pd.DataFrame:
     """One row per method (rows.ROUTING), fitted here or in the sweep, all on the test patients of the fitted folds."""
     results, target = folder.results, folder.target
-    predictions = results.predictions(target, sorted({*sources, target}))
+    predictions = results.predictions(target, sorted({*sources, target, *at_home()} - {"self"}))
     records = folder.records(len(cohort.folds))
     if predictions is None or not records:
         return ROUTING.frame([])
@@ -246,4 +248,5 @@ def write_routing(results: ResultsFolder, methods: pd.DataFrame, gates: pd.DataF
         replaced = results.owns(earlier) & earlier["target"].isin(routed)
         kept = earlier[earlier["target"].isin(codes) & ~replaced]
         parts = [part for part in (kept, rows) if len(part)]
-        table.write(results.out / table.path, pd.concat(parts, ignore_index=True) if parts else rows)
+        whole = pd.concat(parts, ignore_index=True) if parts else rows
+        table.write(results.out / table.path, judge_methods(whole) if table is ROUTING else whole)

@@ -80,7 +80,7 @@ def brier_gain(
     score, worth = (
         integrated_brier_score(followed, patients, curves[:, known], times[known]) for curves in (survival, reference)
     )
-    return float(1 - score / worth)
+    return float(1 - score / worth) if worth > 0 else float("nan")
 
 
 def kaplan_meier(time: ArrayLike, event: ArrayLike, times: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -21,13 +21,15 @@ from cropkt.transfer.current import (
     remember,
     remembered,
 )
+from cropkt.transfer.judgement.confounders import Gain, gains_beyond_clinical
+from cropkt.transfer.judgement.verdicts import judge, judge_methods
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, STALE, Kind, MethodRow, StaleRow
-from cropkt.transfer.significance import Comparison, compare, judge
+from cropkt.transfer.significance import Comparison, compare
 from cropkt.transfer.source_choice import choose_sources
 from cropkt.transfer.store import BETWEEN_AND_WITHIN, PairRecord, ResultsFolder
 
-COMPARISON_VERSION = 3
+COMPARISON_VERSION = 4
 """Raised when the code changes what a comparison of the same predictions says."""
 
 
@@ -38,6 +40,7 @@ class TargetComparison:
     fingerprint: str
     pairs: tuple[Comparison, ...]
     choice: tuple[MethodRow, ...]
+    gains: tuple[Gain, ...]
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,19 @@ def fold_table(records: Iterable[PairRecord]) -> pd.DataFrame:
     )
 
 
-def pair_table(records: Iterable[PairRecord], comparisons: Mapping[Kind, Sequence[Comparison]]) -> pd.DataFrame:
-    """One row per pair and one per baseline and target (pairs.parquet), with q-values and verdicts (significance.py).
+def pair_table(records: Iterable[PairRecord], comparisons: Mapping[Kind, Sequence[TargetComparison]]) -> pd.DataFrame:
+    """One row per pair and one per baseline and target (pairs.parquet), with q-values and verdicts (judgement/).
 
     Where there are no `comparisons`, only chance is compared with.
     """
     compared: dict[tuple[Kind, str, str], dict[str, float]] = {}
     for kind, found in comparisons.items():
-        for one in found:
+        for one in (row for of_target in found for row in of_target.pairs):
             row = compared.setdefault((kind, one.source, one.target), {})
             row |= {f"difference_{one.against}": one.difference, f"p_{one.against}": one.p_value}
+        for gain in (row for of_target in found for row in of_target.gains):
+            row = compared.setdefault((kind, gain.source, gain.target), {})
+            row |= {"hazard_ratio_beyond_clinical": gain.hazard_ratio, "p_beyond_clinical": gain.p_value}
     pairs = [record.pair for record in records]
     kinds = [Kind(pair.encoder, pair.architecture) for pair in pairs]
     rows = [
@@ -78,7 +84,8 @@ def pair_table(records: Iterable[PairRecord], comparisons: Mapping[Kind, Sequenc
 
 def choice_table(choices: Mapping[Kind, Sequence[MethodRow]]) -> pd.DataFrame:
     """One row per target and way to choose sources (source_choice.parquet)."""
-    return CHOICE.frame({**vars(kind), **vars(row)} for kind, rows in choices.items() for row in rows)
+    rows = ({**vars(kind), **vars(row)} for kind, of_kind in choices.items() for row in of_kind)
+    return judge_methods(CHOICE.frame(rows))
 
 
 def update_comparison(results: ResultsFolder, target: str, folds: Sequence[Fold], expected: Expected) -> None:
@@ -99,6 +106,7 @@ def update_comparison(results: ResultsFolder, target: str, folds: Sequence[Fold]
         "fingerprint": fingerprint,
         "pairs": [vars(row) for row in compare(predictions)],
         "choice": [vars(row) for row in choose_sources(predictions, candidates, folds)],
+        "gains": [vars(row) for row in gains_beyond_clinical(predictions)],
     }
     write_json(results.comparison_path(target), content)
 
@@ -109,7 +117,8 @@ def read_comparison(results: ResultsFolder, target: str) -> TargetComparison | N
     try:
         pairs = tuple(row_from_json(Comparison, row) for row in content["pairs"])
         choice = tuple(row_from_json(MethodRow, row) for row in content["choice"])
-        return TargetComparison(content["fingerprint"], pairs, choice)
+        gains = tuple(row_from_json(Gain, row) for row in content["gains"])
+        return TargetComparison(content["fingerprint"], pairs, choice, gains)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -161,7 +170,7 @@ def assemble(results: ResultsFolder, expected: Expected) -> Tables:
     encoder and architecture its last run (current.py)."""
     records: list[PairRecord] = []
     stale: list[StaleRow] = []
-    compared: dict[Kind, list[Comparison]] = {}
+    compared: dict[Kind, list[TargetComparison]] = {}
     choices: dict[Kind, list[MethodRow]] = {}
     for each in all_results(results.out):
         if each == results:
@@ -173,7 +182,7 @@ def assemble(results: ResultsFolder, expected: Expected) -> Tables:
         stale += current.stale
         kind = Kind(each.encoder, each.architecture)
         comparisons = _current_comparisons(each, current)
-        compared[kind] = [row for comparison in comparisons for row in comparison.pairs]
+        compared[kind] = comparisons
         choices[kind] = [row for comparison in comparisons for row in comparison.choice]
     return Tables(
         pair_table(records, compared),

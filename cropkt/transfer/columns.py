@@ -6,7 +6,7 @@ each column (metadata `unit` and `description`), and docs/tables.md is written f
 
 import dataclasses
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -60,11 +60,21 @@ class TableColumn(Column):
 
 @dataclass(frozen=True)
 class Table:
-    """A stored table. path: relative to the results folder, with {placeholders}. row: there is one row per this."""
+    """A stored table. path: relative to the results folder, with {placeholders}. row: there is one row per this.
+
+    first: its columns, `further` those that come after them and are known only when they are asked for, because they
+    depend on what is registered.
+    """
 
     path: str
     row: str
-    columns: tuple[TableColumn, ...]
+    first: tuple[TableColumn, ...]
+    further: Callable[[], tuple[TableColumn, ...]] = tuple
+
+    @property
+    def columns(self) -> tuple[TableColumn, ...]:
+        """All columns, in order."""
+        return (*self.first, *self.further())
 
     @property
     def names(self) -> list[str]:

@@ -10,7 +10,7 @@ from cropkt.training.sources import SourcePlan
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
 
-BASELINE_VERSION = 1
+BASELINE_VERSION = 2
 """Raised when the code changes what a baseline of the same patients measures."""
 LearnFold = Callable[[int, np.ndarray], np.ndarray]
 """From a fold's number and its training patients (indices) to a risk for all patients (B,), NaN where there is none."""
@@ -26,11 +26,13 @@ def measure_baseline(name: str, target: TargetCohort, plan: SourcePlan) -> PairR
 
 
 def baseline_fingerprint(name: str, target: Cohort, plan: SourcePlan) -> str:
-    """Changes whenever the target's data, the plan's models or the way of measuring change."""
+    """Changes whenever the target's data, the columns it reads, the plan's models or the way of measuring change."""
+    read = BASELINES[name].reads(target)
     return digest(
         BASELINE_VERSION,
         name,
         target.fingerprint,
+        None if read is None else read.to_csv(),
         repr(plan.architecture),
         plan.seed,
         plan.training.loss,

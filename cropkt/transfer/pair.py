@@ -9,12 +9,14 @@ from cropkt.data.bags import Bags
 from cropkt.data.study import Cohort
 from cropkt.files import digest
 from cropkt.models.predict import predict
-from cropkt.survival.concordance import FoldScores, confidence_interval, p_value_against, score_folds
+from cropkt.survival.concordance import FoldScores, confidence_interval, p_value_against, score_all, score_folds
+from cropkt.survival.confounders import score_within
 from cropkt.training.sources import SourceModels
+from cropkt.transfer.judgement.survival import SurvivalQuality, survival_quality
 from cropkt.transfer.protocol import fold_tested_in, may_score, mode_of
 from cropkt.transfer.rows import FoldRow, PairRow, Status
 
-TRANSFER_VERSION = 1
+TRANSFER_VERSION = 2
 """Raised when the code changes what a pair of the same models and patients measures."""
 
 
@@ -35,6 +37,8 @@ class Scored:
 
     name: the source cohort or the baseline. folds: the source fold of each model. risk: (M, B), a higher risk means an
     earlier event. valid: (M, B) bool, who may be scored. hazard (M, B, K) and representation (M, B, E) where there are.
+    knows_target: whether models have learnt from patients of the target, each from other folds of it: patients are then
+    compared within test folds only, and there are no survival probabilities.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Scored:
     valid: np.ndarray
     hazard: np.ndarray | None = None
     representation: np.ndarray | None = None
+    knows_target: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ def measure_pair(source: SourceModels, target: TargetCohort) -> PairResult:
             valid,
             predictions.hazard,
             predictions.representation,
+            knows_target=source.cohort == target.cohort.code,
         ),
         target,
     )
@@ -133,9 +139,9 @@ def _fold_rows(scored: Scored, target: TargetCohort, scores: FoldScores) -> tupl
 
 def _summary(scored: Scored, target: TargetCohort, scores: FoldScores) -> PairRow:
     patients = scored.valid.any(axis=0)
-    pooled, mean = scores.pooled, scores.mean
-    events = int(target.event[patients].sum())
-    lower, upper = confidence_interval(pooled.c_index, pooled.standard_error, events)
+    within, mean = scores.pooled, scores.mean
+    found = within if scored.knows_target else score_all(target.time, target.event, scored.risk, scored.valid)
+    lower, upper = confidence_interval(found.c_index, found.standard_error, found.events)
     return PairRow(
         source=scored.name,
         target=target.cohort.code,
@@ -144,18 +150,37 @@ def _summary(scored: Scored, target: TargetCohort, scores: FoldScores) -> PairRo
         mode=mode_of(scored.name, target.cohort.code),
         c_index_mean=mean.c_index,
         c_index_mean_standard_error=mean.standard_error,
-        c_index_pooled=pooled.c_index,
-        standard_error=pooled.standard_error,
+        c_index_pooled=found.c_index,
+        standard_error=found.standard_error,
         interval_lower=lower,
         interval_upper=upper,
-        p_chance=p_value_against(pooled.c_index, pooled.standard_error, events),
+        p_chance=p_value_against(found.c_index, found.standard_error, found.events),
+        c_index_within_folds=within.c_index,
+        standard_error_within_folds=within.standard_error,
+        c_index_within_projects=_within_projects(scored, target),
         n_patients=int(patients.sum()),
-        n_events=events,
-        n_comparable=pooled.comparable,
+        n_events=int(target.event[patients].sum()),
+        n_events_compared=found.events,
+        n_comparable=found.comparable,
         folds_used=mean.cells_used,
         skipped_slides=len(target.bags.skipped),
-        status=Status.OK if pooled.comparable else Status.NO_COMPARABLE_PAIR,
+        status=Status.OK if found.comparable else Status.NO_COMPARABLE_PAIR,
+        **vars(_survival_quality(scored, target)),
     )
+
+
+def _within_projects(scored: Scored, target: TargetCohort) -> float:
+    projects = target.cohort.labels.loc[list(target.bags.patients), "project"]
+    compared = target.tested_in if scored.knows_target else np.zeros_like(target.tested_in)
+    return score_within(target.time, target.event, scored.risk, compared, scored.valid, projects).c_index
+
+
+def _survival_quality(scored: Scored, target: TargetCohort) -> SurvivalQuality:
+    if scored.knows_target:
+        return SurvivalQuality()
+    risk = np.where(scored.valid, scored.risk, np.nan)
+    train = [target.bags.indices_of(fold.train) for fold in target.cohort.folds]
+    return survival_quality(target.time, target.event, risk, target.tested_in, train)
 
 
 def _prediction_table(scored: Scored, target: TargetCohort) -> pd.DataFrame:

@@ -6,10 +6,13 @@ from typing import Annotated
 
 import numpy as np
 
+from cropkt.transfer.baselines import BASELINES, Role
 from cropkt.transfer.columns import Column, Table, TableColumn, columns_of
-from cropkt.transfer.significance import COMPARED
+from cropkt.transfer.judgement.names import MEANING
+from cropkt.transfer.significance import questions
 
 NAN = float("nan")
+PATIENTS_ONLY = "patients"
 
 
 class Status(StrEnum):
@@ -29,17 +32,34 @@ Architecture = Annotated[str, Column("", "MIL architecture of the source models"
 Mode = Annotated[str, Column("", 'kind of row: "self", "transfer", or the name of a baseline')]
 StatusColumn = Annotated[Status, Column("", "ok, or why there is no C-index: " + ", ".join(list(Status)[1:]))]
 CIndexMean = Annotated[float, Column("", "Harrell's C-index: mean over pairs of source fold and test fold")]
-CIndexPooled = Annotated[float, Column("", "C-index over all comparable pairs of patients within a test fold")]
-StandardError = Annotated[float, Column("", "standard error of c_index_pooled, over patients, models fixed")]
+CIndexPooled = Annotated[
+    float,
+    Column(
+        "",
+        "C-index over all comparable pairs of patients: of the cohort where no model knows the target (sources of "
+        "other cohorts, untrained models), of a test fold where models have learnt from the target",
+    ),
+]
+CIndexOfMethod = Annotated[float, Column("", "C-index over all comparable pairs of patients of a test fold")]
+StandardError = Annotated[float, Column("", "standard error of c_index_pooled")]
+ErrorCovers = Annotated[
+    str,
+    Column(
+        "",
+        'the chance that error, interval and p-values cover. "patients": models are taken as they are. Where a model '
+        "was trained on the target (its own, every router), the luck of training patients, splits and seeds comes on "
+        "top",
+    ),
+]
 Lower = Annotated[float, Column("", "lower end of the 95 % interval of c_index_pooled")]
 Upper = Annotated[float, Column("", "upper end of the 95 % interval of c_index_pooled")]
 Patients = Annotated[int | None, Column("patients", "patients that were scored")]
 Events = Annotated[int | None, Column("patients", "scored patients with an event")]
 Comparable = Annotated[int | None, Column("pairs of patients", "comparable pairs of patients")]
 DifferenceSelf = Annotated[
-    float, Column("", "c_index_pooled minus that of the target's own model on the same patients")
+    float, Column("", "C-index within test folds minus that of the target's own model on the same patients")
 ]
-PSelf = Annotated[float, Column("", "two-sided p-value of difference_self")]
+PSelf = Annotated[float, Column("", "two-sided p-value of difference_self; none for the oracle")]
 
 
 @dataclass(frozen=True)
@@ -84,9 +104,55 @@ class PairRow:
     standard_error: StandardError = NAN
     interval_lower: Lower = NAN
     interval_upper: Upper = NAN
-    p_chance: Annotated[float, Column("", "two-sided p-value of c_index_pooled against 0.5")] = NAN
+    p_chance: Annotated[
+        float, Column("", "two-sided p-value of c_index_pooled against 0.5, the one that goes with its interval")
+    ] = NAN
+    error_covers: ErrorCovers = PATIENTS_ONLY
+    c_index_within_folds: Annotated[
+        float,
+        Column("", "C-index over all comparable pairs of patients of a test fold, whatever c_index_pooled compares"),
+    ] = NAN
+    standard_error_within_folds: Annotated[float, Column("", "standard error of c_index_within_folds")] = NAN
+    c_index_within_projects: Annotated[
+        float, Column("", "as c_index_pooled, comparing patients of the same TCGA project only")
+    ] = NAN
+    horizon: Annotated[
+        float,
+        Column("days", "5 years, or where the target's training patients are not followed as long, the end of that"),
+    ] = NAN
+    uno_c_index: Annotated[
+        float,
+        Column(
+            "",
+            "Uno's C-index up to the horizon, of the mean risk of the source's models; it does not depend on "
+            "follow-up. Assumes that leaving is unrelated to the risk",
+        ),
+    ] = NAN
+    brier_gain: Annotated[
+        float,
+        Column(
+            "",
+            "1 - integrated Brier score of the recalibrated survival probabilities, up to the horizon, over that "
+            "of the training patients' Kaplan-Meier curve: 0 tells no more. Assumption as for uno_c_index",
+        ),
+    ] = NAN
+    calibration_p: Annotated[
+        float,
+        Column(
+            "",
+            'p-value of "as many die as the recalibrated probabilities say" (by bins of cumulative hazard). '
+            "Assumes that patients who left were as likely to die of the disease later as similar ones who stayed",
+        ),
+    ] = NAN
+    survival_predicted: Annotated[float, Column("", "mean recalibrated survival probability at the horizon")] = NAN
+    survival_observed: Annotated[float, Column("", "Kaplan-Meier survival of the same patients at the horizon")] = NAN
+    survival_observed_error: Annotated[float, Column("", "standard error of survival_observed (Greenwood)")] = NAN
     n_patients: Patients = None
     n_events: Events = None
+    n_events_compared: Annotated[
+        int | None,
+        Column("patients", "events that somebody outlives among those compared: what intervals and p-values count"),
+    ] = None
     n_comparable: Comparable = None
     folds_used: Annotated[int | None, Column("", "pairs of source fold and test fold with a C-index")] = None
     skipped_slides: Annotated[int | None, Column("slides", "slides of the target that could not be used")] = None
@@ -103,14 +169,26 @@ class MethodRow:
     method: Annotated[str, Column("", "name of the method (docs/significance.md, docs/routing.md)")]
     sources: Annotated[tuple[str, ...], Column("", "source chosen in each fold, where the method chooses one")]
     c_index_mean: CIndexMean
-    c_index_pooled: CIndexPooled
+    c_index_pooled: CIndexOfMethod
     standard_error: StandardError
     interval_lower: Lower
     interval_upper: Upper
     n_events: Events
+    error_covers: ErrorCovers = PATIENTS_ONLY
     gap_to_oracle: Annotated[float, Column("", "c_index_pooled of the oracle choice minus this one")] = NAN
     difference_self: DifferenceSelf = NAN
     p_self: PSelf = NAN
+    difference_home: Annotated[
+        float,
+        Column(
+            "",
+            "the smallest difference to anything the target can train at home: its own model, and the baselines "
+            "that say so (mean_cox), each on the same patients",
+        ),
+    ] = NAN
+    p_home: Annotated[
+        float, Column("", 'one-sided p-value of "better than all of them": the largest; not for the oracle')
+    ] = NAN
     folds: Annotated[int, Column("", "test folds in which the method has scored patients")] = 0
     tuned: Annotated[bool, Column("", "whether a search has chosen its settings")] = False
 
@@ -158,29 +236,55 @@ class GateRow:
     probability: Annotated[float, Column("", "the router's probability of the expert, before the top k are taken")]
 
 
-def _compared_columns() -> tuple[TableColumn, ...]:
-    columns = []
-    names = {"self": "the target's own model"} | {name: f"the baseline {name}" for name in COMPARED if name != "self"}
-    for name in COMPARED:
-        meanings = {
-            "difference": f"c_index_pooled minus that of {names[name]} on the same patients",
-            "p": f"two-sided p-value of difference_{name}",
-            "q": f"q-value of p_{name} (Benjamini and Hochberg) over the pairs between cohorts of one encoder and "
-            "architecture",
-        }
-        columns += [_NUMBER.renamed(f"{kind}_{name}", meaning) for kind, meaning in meanings.items()]
-    return tuple(columns)
-
-
 _MEASURED = columns_of(PairRow)
 _NUMBER = next(column for column in _MEASURED if column.name == "p_chance")
-_Q_CHANCE = _NUMBER.renamed(
-    "q_chance",
-    "q-value of p_chance (Benjamini and Hochberg) over the pairs between cohorts of one encoder and architecture",
-)
-_VERDICT = next(column for column in _MEASURED if column.name == "mode").renamed(
-    "verdict", "what may be concluded of a pair between cohorts (docs/significance.md)"
-)
+_TEXT = next(column for column in _MEASURED if column.name == "mode")
+_FAMILY = "(Benjamini and Hochberg) over the pairs between cohorts of one encoder and architecture"
+
+
+def _judged_columns() -> tuple[TableColumn, ...]:
+    """What comparing and judging add to a measured pair, for the baselines that are registered."""
+    meanings = {}
+    for name in questions():
+        other = {"chance": "0.5", "self": "the target's own model"}.get(name, f"the baseline {name}")
+        if name != "chance":
+            meanings[f"difference_{name}"] = f"C-index minus that of {other}; same patients, same pairs of patients"
+            meanings[f"p_{name}"] = f"two-sided p-value of difference_{name}"
+        meanings[f"q_{name}"] = f"q-value of better than {other}, one-sided {_FAMILY}"
+        meanings[f"q_below_{name}"] = f"q-value of worse than {other}, one-sided {_FAMILY}"
+    start, home = (_listed(role) for role in (Role.START, Role.AT_HOME))
+    meanings["q_transfers"] = (
+        f"q-value of better than chance and {start}, from the largest of the one-sided p {_FAMILY}"
+    )
+    meanings["q_worth_borrowing"] = f"q-value of that and better than the own model and {home} {_FAMILY}"
+    meanings["hazard_ratio_beyond_clinical"] = (
+        "hazard ratio for one standard deviation of the risk in a Cox model beside age, sex and stage, by test fold"
+    )
+    meanings["p_beyond_clinical"] = "two-sided p-value of hazard_ratio_beyond_clinical (likelihood ratio)"
+    meanings["q_beyond_clinical"] = f"q-value of a hazard ratio above 1, one-sided {_FAMILY}"
+    texts = {
+        "confounded_by": "baselines among "
+        + _listed(Role.CONFOUNDER)
+        + " that are better than chance (p < 0.05) and reach "
+        "the interval of this pair's C-index all alone",
+        "verdict": "what may be concluded of a pair between cohorts: "
+        + "; ".join(f"{v}: {MEANING[v]}" for v in MEANING),
+    }
+    numbers = tuple(_NUMBER.renamed(*item) for item in meanings.items())
+    return (*numbers, *(_TEXT.renamed(*item) for item in texts.items()))
+
+
+def _judged_methods() -> tuple[TableColumn, ...]:
+    family = "(Benjamini and Hochberg) over targets and methods of this table, of one encoder and architecture"
+    return (
+        _NUMBER.renamed("q_self", f"q-value of better than the own model, one-sided {family}"),
+        _NUMBER.renamed("q_home", f"q-value of p_home {family}"),
+    )
+
+
+def _listed(role: Role) -> str:
+    return ", ".join(baseline.name for baseline in BASELINES.records() if baseline.role == role)
+
 
 FOLDS = Table(
     "transfer.parquet", "source fold and test fold of the target, of a pair or a baseline", columns_of(FoldRow)
@@ -188,15 +292,20 @@ FOLDS = Table(
 PAIRS = Table(
     "pairs.parquet",
     "pair of source and target, and per baseline of a target",
-    (*_MEASURED, _Q_CHANCE, *_compared_columns(), _VERDICT),
+    _MEASURED,
+    _judged_columns,
 )
 METHODS_OF_TARGET = (*columns_of(Kind), *columns_of(MethodRow))
-CHOICE = Table("source_choice.parquet", "target and way to choose or combine sources", METHODS_OF_TARGET)
+CHOICE = Table(
+    "source_choice.parquet", "target and way to choose or combine sources", METHODS_OF_TARGET, _judged_methods
+)
 STALE = Table("stale.csv", "record that is left out of all tables", columns_of(StaleRow))
 PREDICTIONS = Table(
     "predictions/{encoder}/{architecture}/{target}/{source}.parquet",
     "model of the source and patient of the target",
     columns_of(PredictionRow),
 )
-ROUTING = Table("routing.parquet", "routed target and method, a router or a rival of it", METHODS_OF_TARGET)
+ROUTING = Table(
+    "routing.parquet", "routed target and method, a router or a rival of it", METHODS_OF_TARGET, _judged_methods
+)
 GATES = Table("gates.parquet", "routed target, test patient and expert", columns_of(GateRow))

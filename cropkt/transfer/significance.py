@@ -1,41 +1,56 @@
-"""Is it transfer? Every source against every baseline on the same patients, with control over all pairs.
+"""Every source against every baseline, on the same patients.
 
-Differences are of pooled C-indices. Their errors come from the influences of the same patients on both
-(concordance.py), so what two models share cancels. q-values are Benjamini and Hochberg's over all pairs between
-cohorts, question by question: better than chance? than random weights? than a Cox model of mean features? than counting
-patches? than the target's own model?
+Both sides are scored on the patients that both score, and compared on the same pairs of patients: all of the cohort
+where neither knows the target (other cohorts' models, untrained ones), within test folds where one has learnt from it.
+Errors come from the influences of the same patients on both (concordance.py), so what two models share cancels.
+judgement/verdicts.py says what follows.
 
-Models with random weights differ on the same patients, some are well above 0.5, some below. A source, itself
-one start that was trained, is better than random only when it stands out from their spread: the variance between them
-counts in full beside the patients'.
+Models with random weights are compared with by their mean. How far they lie apart counts as far as it leaves their mean
+unsure: the variance between M of them, divided by M, beside the patients'.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
 from cropkt.errors import InputError
-from cropkt.survival.concordance import FoldScores, p_value_of_difference, score_folds, standard_error
+from cropkt.survival.concordance import (
+    CombinedConcordance,
+    FoldScores,
+    p_value_of_difference,
+    score_folds,
+    standard_error,
+)
+from cropkt.transfer.baselines import BASELINES, Role
 from cropkt.transfer.protocol import mode_of
 
-COMPARED = ("random", "mean_cox", "size", "self")
-"""What pairs are compared with beside chance."""
-NEEDED_BASELINES = ("random", "mean_cox")
-"""A pair transfers when it is better than chance and than each of these."""
-FEWEST_EVENTS = 5
-FEWEST_PAIRS = 50
-"""With fewer events, or fewer comparable pairs, the answer is "cannot tell", whatever the C-index."""
-LEVEL = 0.05
+Number = TypeVar("Number", float, pd.Series)
+
+
+def compared() -> tuple[str, ...]:
+    """What pairs are compared with beside chance: baselines that say so, and the target's own model ("self")."""
+    return (*(baseline.name for baseline in BASELINES.records() if baseline.role != Role.SHOWN), "self")
+
+
+def questions() -> tuple[str, ...]:
+    """What a pair may be better than: 0.5 ("chance"), and each of `compared`."""
+    return ("chance", *compared())
+
+
+def at_home() -> tuple[str, ...]:
+    """What a target can train on its own patients: baselines that say so, and its own model ("self")."""
+    return (*(baseline.name for baseline in BASELINES.records() if baseline.role == Role.AT_HOME), "self")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A source against a baseline or the target's own model (`against`, one of COMPARED), on the target's patients.
+    """A source against a baseline or the target's own model (`against`, one of `compared`), on the target's patients.
 
-    difference: pooled C-index of the source minus that of the other. p_value: two-sided.
+    difference: C-index of the source minus that of the other. p_value: two-sided.
     """
 
     source: str
@@ -60,10 +75,15 @@ class TargetPredictions:
     tested_in: np.ndarray
     risk: Mapping[str, np.ndarray]
 
-    def scores(self, name: str) -> FoldScores:
-        """C-indices of `name`, by model and test fold, mean and pooled."""
-        risk = self.risk[name]
-        return score_folds(self.time, self.event, risk, self.tested_in, np.isfinite(risk))
+    def score(self, risk: np.ndarray, *, within_folds: bool = True) -> FoldScores:
+        """C-indices of `risk` (M, B), by model and test fold, mean and pooled; all patients are one fold without
+        `within_folds`."""
+        tested_in = self.tested_in if within_folds else np.where(self.tested_in >= 0, 0, -1)
+        return score_folds(self.time, self.event, risk, tested_in, np.isfinite(risk))
+
+    def knows_target(self, name: str) -> bool:
+        """Whether the models called `name` have learnt from patients of the target."""
+        return BASELINES[name].learns if name in BASELINES else name == self.own
 
 
 def collect_predictions(own: str, tables: Mapping[str, pd.DataFrame]) -> TargetPredictions:
@@ -104,32 +124,58 @@ def _patients(own: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def compare(predictions: TargetPredictions) -> list[Comparison]:
-    """Every source other than the target against each of COMPARED that has predictions."""
-    held = {name: predictions.own if name == "self" else name for name in COMPARED}
-    held = {name: key for name, key in held.items() if key in predictions.risk}
-    baselines = {name: predictions.scores(key) for name, key in held.items()}
+    """Every source other than the target against each of `compared` that has predictions."""
+    keys = {name: predictions.own if name == "self" else name for name in compared()}
+    rivals = {name: key for name, key in keys.items() if key in predictions.risk}
+    scoring = _Scoring(predictions)
     return [
         comparison
         for source in predictions.risk
         if mode_of(source, predictions.own) == "transfer"
-        for comparison in _compared(predictions, source, baselines)
+        for comparison in _compared(scoring, source, rivals)
     ]
 
 
-def _compared(predictions: TargetPredictions, source: str, baselines: Mapping[str, FoldScores]) -> Iterator[Comparison]:
-    ours = predictions.scores(source).pooled
-    events = int(predictions.event[np.isfinite(predictions.risk[source]).any(axis=0)].sum())
-    for name, scores in baselines.items():
-        theirs = scores.pooled
-        error = standard_error(ours.influence - theirs.influence)
-        if name == "random":
-            error = float(np.hypot(error, _spread(scores)))
-        difference = ours.c_index - theirs.c_index
-        yield Comparison(source, predictions.own, name, difference, p_value_of_difference(difference, error, events))
+@dataclass(frozen=True)
+class _Scoring:
+    """Scores of the same models on the same patients are taken once."""
+
+    predictions: TargetPredictions
+    _known: dict[tuple[str, bool, bytes], FoldScores] = field(default_factory=dict)
+
+    def scores(self, name: str, *, within_folds: bool, among: np.ndarray) -> FoldScores:
+        risk = np.where(among, self.predictions.risk[name], np.nan)
+        key = (name, within_folds, np.isfinite(risk).any(axis=0).tobytes())
+        if key not in self._known:
+            self._known[key] = self.predictions.score(risk, within_folds=within_folds)
+        return self._known[key]
 
 
-def _spread(scores: FoldScores) -> float:
-    """How far one more such model would be from the mean of these: root of the variance between them, 1 + 1/M times.
+def _compared(scoring: _Scoring, source: str, rivals: Mapping[str, str]) -> Iterator[Comparison]:
+    predictions = scoring.predictions
+    for name, rival in rivals.items():
+        within_folds = predictions.knows_target(rival)
+        both = np.isfinite(predictions.risk[source]).any(axis=0) & np.isfinite(predictions.risk[rival]).any(axis=0)
+        ours, theirs = (scoring.scores(of, within_folds=within_folds, among=both) for of in (source, rival))
+        spread = _error_of_mean(theirs) if name == "random" else 0.0
+        difference, p_value = paired_difference(ours.pooled, theirs.pooled, spread)
+        yield Comparison(source, predictions.own, name, difference, p_value)
+
+
+def paired_difference(
+    ours: CombinedConcordance, theirs: CombinedConcordance, further_error: float = 0.0
+) -> tuple[float, float]:
+    """C-index of `ours` minus that of `theirs`, of the same patients, and its two-sided p-value.
+
+    further_error: what adds to the patients' error. The events are those on which both rest.
+    """
+    difference = ours.c_index - theirs.c_index
+    error = float(np.hypot(standard_error(ours.influence - theirs.influence), further_error))
+    return difference, p_value_of_difference(difference, error, min(ours.events, theirs.events))
+
+
+def _error_of_mean(scores: FoldScores) -> float:
+    """Standard error of the mean C-index of models such as these, as there are only M of them.
 
     NaN where there is nothing to compare.
     """
@@ -137,28 +183,14 @@ def _spread(scores: FoldScores) -> float:
     cells = [[cell for (model, _), cell in scores.cells.items() if model == chosen] for chosen in models]
     correct = [sum(cell.concordant + 0.5 * cell.tied_risk for cell in of_model) for of_model in cells]
     comparable = [sum(cell.comparable for cell in of_model) for of_model in cells]
-    if 0 in comparable:
+    if 0 in comparable or len(models) < 2:
         return np.nan
-    c_index = np.divide(correct, comparable)
-    return float(np.sqrt(c_index.var(ddof=1) * (1 + 1 / len(models))))
+    return float(np.divide(correct, comparable).std(ddof=1) / np.sqrt(len(models)))
 
 
-def judge(pairs: pd.DataFrame) -> pd.DataFrame:
-    """`pairs` with q-values and a `verdict` for each row of mode "transfer"; q-values are by encoder and architecture.
-
-    Pairs with too few events or comparable pairs lose their p-values, count in no family, and are "cannot tell".
-    """
-    pairs = pairs.copy()
-    transfer = pairs["mode"] == "transfer"
-    too_few = (pairs["n_events"].fillna(0) < FEWEST_EVENTS) | (pairs["n_comparable"].fillna(0) < FEWEST_PAIRS)
-    for question in ("chance", *COMPARED):
-        p, q = f"p_{question}", f"q_{question}"
-        pairs[p] = pairs[p].astype(float).where(~too_few)
-        pairs[q] = np.nan
-        for _, family in pairs[transfer].groupby(["encoder", "architecture"]):
-            pairs.loc[family.index, q] = q_values(family[p])
-    pairs["verdict"] = _verdicts(pairs).where(transfer)
-    return pairs
+def one_sided(p_value: Number, difference: Number) -> Number:
+    """p-values of "larger than 0" from two-sided ones of a statistic that is symmetric about 0; 1 - p is "smaller"."""
+    return p_value / 2 + (difference <= 0) * (1 - p_value)
 
 
 def q_values(p_values: pd.Series) -> np.ndarray:
@@ -169,16 +201,3 @@ def q_values(p_values: pd.Series) -> np.ndarray:
     if known.any():
         q[known] = false_discovery_control(p[known])
     return q
-
-
-def _verdicts(pairs: pd.DataFrame) -> pd.Series:
-    """The first of these that holds; "better than chance" where none does."""
-    beaten = [(pairs[f"difference_{name}"] > 0) & (pairs[f"q_{name}"] < LEVEL) for name in NEEDED_BASELINES]
-    holds = {
-        "cannot tell": pairs["q_chance"].isna(),
-        "not shown": pairs["q_chance"] >= LEVEL,
-        "worse than chance": pairs["c_index_pooled"] < 0.5,
-        "transfers": np.logical_and.reduce(beaten),
-    }
-    chosen = np.select([np.asarray(where) for where in holds.values()], list(holds), "better than chance")
-    return pd.Series(chosen, index=pairs.index, dtype=object)

@@ -6,6 +6,8 @@
 - majority_vote: all sources, the share of models whose risk for a patient is above their training patients' median.
 
 The target's own model is no candidate: it has been trained on the patients it would be chosen on.
+
+The oracle has been chosen on the very patients it is measured on, so it has neither error nor p-value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +16,14 @@ from dataclasses import replace
 import numpy as np
 
 from cropkt.data.patients.folds import Fold
-from cropkt.survival.concordance import (
-    CombinedConcordance,
-    FoldScores,
-    confidence_interval,
-    p_value_of_difference,
-    score_folds,
-    standard_error,
-)
+from cropkt.survival.concordance import confidence_interval
 from cropkt.survival.percentile import risk_percentile
 from cropkt.transfer.rows import MethodRow
-from cropkt.transfer.significance import TargetPredictions
+from cropkt.transfer.significance import TargetPredictions, at_home, one_sided, paired_difference
+
+ORACLE = "oracle"
+PRE_CHOSEN = ("honest", "rank_average", "majority_vote")
+"""Uses of other cancers that are settled without the patients they are tested on."""
 
 
 def choose_sources(predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]) -> list[MethodRow]:
@@ -46,11 +45,11 @@ def source_choices(
     risks = {
         **own,
         "honest": _chosen_risk(predictions, honest),
-        "oracle": predictions.risk[oracle],
+        ORACLE: predictions.risk[oracle],
         "rank_average": _ensemble(predictions, sources, trained, risk_percentile),
         "majority_vote": _ensemble(predictions, sources, trained, _above_median),
     }
-    return risks, {"honest": honest, "oracle": [oracle] * len(folds)}
+    return risks, {"honest": honest, ORACLE: [oracle] * len(folds)}
 
 
 def method_rows(
@@ -58,58 +57,68 @@ def method_rows(
 ) -> list[MethodRow]:
     """A row per method of `risks`, with the sources it has `chosen`.
 
-    `risks` by method are (M, B), NaN where a model does not score a patient of `predictions`. The own model is held
-    against a method on the patients whom the method scores.
+    `risks` by method are (M, B), NaN where a model does not score a patient of `predictions`. A method is held against
+    whatever the target can train at home (significance.at_home, as far as `risks` and `predictions` have it), on the
+    patients whom both score.
     """
-    rows = []
-    for name, risk in risks.items():
-        scored = np.isfinite(risk).any(axis=0)
-        own = None
-        if "self" in risks and name != "self":
-            own = _scores(predictions, np.where(scored, risks["self"], np.nan)).pooled
-        row = _row(predictions, name, _scores(predictions, risk), own, scored)
-        rows.append(replace(row, sources=tuple(chosen.get(name, ()))))
-    best = next((row.c_index_pooled for row in rows if row.method == "oracle"), np.nan)
+    home = {name: found for name in at_home() if (found := risks.get(name, predictions.risk.get(name))) is not None}
+    rows = [_row(predictions, name, risk, home, tuple(chosen.get(name, ()))) for name, risk in risks.items()]
+    best = next((row.c_index_pooled for row in rows if row.method == ORACLE), np.nan)
     return [replace(row, gap_to_oracle=best - row.c_index_pooled) for row in rows]
 
 
-def _scores(predictions: TargetPredictions, risk: np.ndarray) -> FoldScores:
-    return score_folds(predictions.time, predictions.event, risk, predictions.tested_in, np.isfinite(risk))
-
-
 def _row(
-    predictions: TargetPredictions, name: str, scores: FoldScores, own: CombinedConcordance | None, scored: np.ndarray
+    predictions: TargetPredictions,
+    name: str,
+    risk: np.ndarray,
+    home: Mapping[str, np.ndarray],
+    sources: tuple[str, ...],
 ) -> MethodRow:
+    scores = predictions.score(risk)
     found = scores.pooled
-    events = int(predictions.event[scored].sum())
-    lower, upper = confidence_interval(found.c_index, found.standard_error, events)
+    scored = np.isfinite(risk).any(axis=0)
+    lower, upper = confidence_interval(found.c_index, found.standard_error, found.events)
     row = MethodRow(
         target=predictions.own,
         method=name,
-        sources=(),
+        sources=sources,
         c_index_mean=scores.mean.c_index,
         c_index_pooled=found.c_index,
         standard_error=found.standard_error,
         interval_lower=lower,
         interval_upper=upper,
-        n_events=events,
+        n_events=int(predictions.event[scored].sum()),
         folds=len(np.unique(predictions.tested_in[scored])),
     )
-    if own is None:
+    if name != "self":
+        row = _compared(row, {rival: _against(predictions, risk, other) for rival, other in home.items()})
+    if name == ORACLE:
+        nothing = dict.fromkeys(("standard_error", "interval_lower", "interval_upper", "p_self", "p_home"), np.nan)
+        return replace(row, **nothing)
+    return row
+
+
+def _compared(row: MethodRow, against: Mapping[str, tuple[float, float]]) -> MethodRow:
+    """`row` with differences and p-values `against` what is at home; all of it must have been measured for p_home."""
+    if "self" in against:
+        row = replace(row, difference_self=against["self"][0], p_self=against["self"][1])
+    trained = [(difference, p) for difference, p in against.values() if np.isfinite(difference)]
+    if not trained or set(against) != set(at_home()):
         return row
-    difference = found.c_index - own.c_index
-    error = standard_error(found.influence - own.influence)
-    return replace(row, difference_self=difference, p_self=p_value_of_difference(difference, error, events))
+    p_values = [one_sided(p, difference) for difference, p in trained]
+    return replace(row, difference_home=min(difference for difference, _ in trained), p_home=float(np.max(p_values)))
+
+
+def _against(predictions: TargetPredictions, risk: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Difference and two-sided p-value, on the patients whom both score."""
+    both = np.isfinite(risk).any(axis=0) & np.isfinite(other).any(axis=0)
+    ours, theirs = (predictions.score(np.where(both, of, np.nan)).pooled for of in (risk, other))
+    return paired_difference(ours, theirs)
 
 
 def _best(predictions: TargetPredictions, sources: Sequence[str], among: np.ndarray) -> str:
     """The source with the best pooled C-index on the patients `among` (B,), the first if equal or unknown."""
-    tested_in = np.where(among, predictions.tested_in, -1)
-    found = []
-    for source in sources:
-        risk = predictions.risk[source]
-        scores = score_folds(predictions.time, predictions.event, risk, tested_in, np.isfinite(risk))
-        found.append(scores.pooled.c_index)
+    found = [predictions.score(np.where(among, predictions.risk[source], np.nan)).pooled.c_index for source in sources]
     return sources[int(np.argmax(np.nan_to_num(found, nan=-1.0)))]
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 
 from cropkt.cohorts import COHORTS, cohort_info
 from cropkt.data.patients.folds import Fold
@@ -68,8 +69,9 @@ def make_target(code: str, patients: int) -> MadeUpTarget:
     names = tuple(f"{code}-{number:04d}" for number in range(patients))
     tested_in = np.arange(patients) % FOLDS
     folds = tuple(_fold(names, tested_in, fold) for fold in range(FOLDS))
-    cohort = SimpleNamespace(code=code, folds=folds, encoder=SimpleNamespace(name=ENCODER))
-    bags = SimpleNamespace(patients=names, skipped=())
+    labels = pd.DataFrame({"project": code}, index=pd.Index(names))
+    cohort = SimpleNamespace(code=code, folds=folds, encoder=SimpleNamespace(name=ENCODER), labels=labels)
+    bags = SimpleNamespace(patients=names, skipped=(), indices_of=lambda of: np.flatnonzero(np.isin(names, of)))
     return MadeUpTarget(TargetCohort(cast(Any, cohort), cast(Any, bags), time, event, tested_in), log_risk, folds)
 
 
@@ -84,9 +86,10 @@ def _scored(source: str, made: MadeUpTarget) -> Scored:
     noise = random.normal(size=(1, len(made.log_risk))) + 0.6 * random.normal(size=(FOLDS, len(made.log_risk)))
     risk = _knowledge(source, code) * made.log_risk + noise
     valid = np.ones(risk.shape, dtype=bool)
-    if source in (code, "mean_cox", "size"):
+    knows_target = source == code or (source in BASELINES and BASELINES[source].learns)
+    if knows_target:
         valid = made.target.tested_in[None, :] == np.arange(FOLDS)[:, None]
-    return Scored(source, ARCHITECTURE, tuple(range(FOLDS)), risk, valid)
+    return Scored(source, ARCHITECTURE, tuple(range(FOLDS)), risk, valid, knows_target=knows_target)
 
 
 def _knowledge(source: str, target: str) -> float:

@@ -18,6 +18,9 @@ from cropkt.experiments.commands.report import main
 from cropkt.report.page import remake_report, write_report
 from cropkt.report.read import choose_results, read_tables
 from cropkt.report.sections.store import store_section
+from cropkt.transfer.judgement.names import PROVEN, Verdict
+from cropkt.transfer.judgement.verdicts import judge
+from cropkt.transfer.significance import compared
 from cropkt.transfer.store import ResultsFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +123,15 @@ def test_headline_counts_are_those_of_the_table(results: Path, page: Page) -> No
     text = " ".join(" ".join(page.text).split())
     for verdict, count in transfer["verdict"].value_counts().items():
         assert f"{verdict} {count} (" in text
-    assert f"{(transfer['verdict'] == 'transfers').sum()} of 30 pairs of cohorts transfer;" in text
+    proven = transfer["verdict"].isin(["transfers", "worth borrowing"]).sum()
+    worth = (transfer["verdict"] == "worth borrowing").sum()
+    assert f"{proven} of 30 pairs of cohorts transfer; {worth} of them are worth borrowing" in text
+    methods = pd.read_parquet(results / "source_choice.parquet").query(
+        "method in ['honest', 'rank_average', 'majority_vote']"
+    )
+    helped = methods[methods["q_self"] < 0.05]["target"].nunique()
+    assert f"For {helped} of {methods.dropna(subset=['q_self'])['target'].nunique()} cohorts" in text
+    assert "covers patients only" in text
     choice = pd.read_parquet(results / "source_choice.parquet")
     gap = choice.loc[choice["method"] == "honest", "gap_to_oracle"].mean()
     assert f"gap of honest to oracle choice {gap:.3f}" in text
@@ -234,23 +245,20 @@ def test_odd_names_stay_text(results: Path, tmp_path: Path) -> None:
 
 
 def test_older_folder_shows_what_there_is(results: Path, tmp_path: Path) -> None:
-    """Before baselines were measured: no verdicts, no comparisons, no choice, and here no predictions either."""
+    """Baselines were not measured: no comparisons, so nothing transfers; no choice, and here no predictions either."""
     copy_tables(results, tmp_path)
     (tmp_path / "source_choice.parquet").unlink()
     pairs = pd.read_parquet(tmp_path / "pairs.parquet")
-    old = [name for name in pairs if name == "verdict" or name.endswith(("_random", "_mean_cox", "_size", "_self"))]
+    old = [name for name in pairs if name.endswith(tuple(f"_{of}" for of in compared()))]
     pairs = pairs[pairs["mode"].isin(["self", "transfer"])].drop(columns=old)
-    pairs.loc[pairs["source"] == "sarc", ["q_chance", "c_index_pooled"]] = [0.001, 0.3]
-    pairs.loc[pairs["source"] == "blca", ["q_chance", "c_index_pooled"]] = [0.001, 0.7]
-    pairs.to_parquet(tmp_path / "pairs.parquet", index=False)
+    judge(pairs).to_parquet(tmp_path / "pairs.parquet", index=False)
     page = Page(remade(tmp_path))
     assert page.data["judged"] is False
     assert page.data["compared"] == []
     assert page.data["curves"] == {}
     assert page.data["choice"] == {}
     states = read_tables(ResultsFolder(tmp_path, ENCODER, ARCHITECTURE)).pairs["state"]
-    assert states["sarc", "cesc"] == "worse than chance"
-    assert states["blca", "cesc"] == "better than chance"
+    assert {"better than chance", "not shown"} <= set(states) <= {*Verdict, "self", "failed"} - set(PROVEN)
     assert "baselines have not been measured" in " ".join(page.text)
 
 

@@ -125,6 +125,8 @@ def test_a_stored_router_says_of_its_test_patients_what_it_said(
         # Sources' vectors are kept in half precision for routing, and computed anew here.
         assert applied.loc[said.index, "risk"].to_numpy() == pytest.approx(said.to_numpy(), abs=0.02)
         years = applied.filter(like="survival_year")
+        assert years.shape[1] >= 1, "the demo's patients are followed for a year"
+        assert years.stack().between(0, 1).all()
         assert (years.diff(axis=1).iloc[:, 1:] <= 1e-6).all(axis=None)
         assert {f"gate_{code}" for code in (TARGET, "uvm", "kipan")} <= set(applied)
 

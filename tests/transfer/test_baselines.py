@@ -4,17 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from simulated_target import WIDTH, simulated_target
 
 from cropkt.data.bags import Bags
+from cropkt.errors import CheckpointError
+from cropkt.models.checkpoint import load_model
 from cropkt.models.mil import Architecture
+from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance
 from cropkt.training.config import TrainingConfig
-from cropkt.training.sources import SourcePlan
+from cropkt.training.sources import SourcePlan, store_null_model
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.baselines.mean_cox import cox_risk
 from cropkt.transfer.baselines.random import RANDOM_MODELS
-from cropkt.transfer.measure_baseline import measure_baseline
+from cropkt.transfer.measure_baseline import baseline_fingerprint, measure_baseline
 from cropkt.transfer.pair import TargetCohort
 
 PLAN = SourcePlan(Path("unused"), Architecture(WIDTH, embedding=16, attention=8), TrainingConfig(), seed=0)
@@ -45,13 +50,15 @@ def test_cox_risk_sees_training_patients_only() -> None:
     assert concordance(target.time[70:], target.event[70:], risk[70:]).c_index > 0.6
 
 
-@pytest.mark.parametrize("name", ["mean_cox", "size"])
+@pytest.mark.parametrize("name", [baseline.name for baseline in BASELINES.records() if baseline.learns])
 def test_a_folds_test_labels_change_no_prediction_of_it(name: str) -> None:
-    target, _ = simulated_target(100, larger_is_worse=1)
+    target, log_risk = simulated_target(100, larger_is_worse=1)
+    groups = np.where(log_risk > 0, "a", "b")
+    target = with_clinical(target, site=groups, project=groups, age=log_risk)
     before = measure_baseline(name, target, PLAN).predictions
     tested = target.tested_in == 2
-    time = np.where(tested, 1.0, target.time)
-    after = measure_baseline(name, replace(target, time=time), PLAN).predictions
+    time, event = np.where(tested, 1.0, target.time), np.where(tested, 1, target.event)
+    after = measure_baseline(name, replace(target, time=time, event=event), PLAN).predictions
     assert before is not None
     assert after is not None
     ours = before["target_fold"] == 2
@@ -78,16 +85,56 @@ def test_chance_is_one_half_with_the_spread_of_rankings_by_lot() -> None:
     row = measured("chance", target)
     assert row["c_index_pooled"] == row["c_index_mean"] == 0.5
     lots = np.random.default_rng(5).random((400, 60))
-    spread = []
+    whole, within = [], []
     for lot in lots:
         cells = [
             concordance(*(values[target.tested_in == fold] for values in (target.time, target.event, lot)))
             for fold in range(5)
         ]
-        spread.append(sum(cell.concordant for cell in cells) / sum(cell.comparable for cell in cells))
-    assert row["standard_error"] == pytest.approx(np.std(spread), rel=0.15)
-    assert row["interval_lower"] == pytest.approx(np.quantile(spread, 0.025), abs=0.04)
+        whole.append(concordance(target.time, target.event, lot).c_index)
+        within.append(sum(cell.concordant for cell in cells) / sum(cell.comparable for cell in cells))
+    assert row["standard_error"] == pytest.approx(np.std(whole), rel=0.15)
+    assert row["standard_error_within_folds"] == pytest.approx(np.std(within), rel=0.15)
+    assert row["interval_lower"] == pytest.approx(np.quantile(whole, 0.025), abs=0.04)
     assert np.isnan(row["p_chance"])
+
+
+def test_the_start_is_the_stored_null_model_and_knows_no_fold(tmp_path: Path) -> None:
+    plan = replace(PLAN, folder=tmp_path)
+    store_null_model(plan)
+    target, _ = simulated_target()
+    found = measure_baseline("null", target, plan)
+    start = predict([load_model(plan.null_path())], target.bags).risk[0]
+    assert found.pair.c_index_pooled == pytest.approx(concordance(target.time, target.event, start).c_index)
+    with pytest.raises(CheckpointError):
+        measure_baseline("null", target, replace(plan, folder=tmp_path / "elsewhere"))
+
+
+def with_clinical(target: TargetCohort, **columns: np.ndarray | list[str]) -> TargetCohort:
+    names = target.cohort.labels.index
+    clinical = pd.DataFrame({"site": "", **columns}, index=names)
+    project = clinical.pop("project") if "project" in clinical else target.cohort.labels["project"]
+    cohort = replace(target.cohort, labels=target.cohort.labels.assign(project=project), clinical=clinical)
+    return replace(target, cohort=cohort)
+
+
+@pytest.mark.parametrize("name", ["project", "site"])
+def test_groups_that_differ_in_their_event_rate_are_found_and_one_group_says_nothing(name: str) -> None:
+    target, log_risk = simulated_target(300, signal=0)
+    groups = with_clinical(target, **{name: np.where(log_risk > 0, "high", "low")})
+    event = np.where(log_risk > 0, 1, target.event)
+    assert measured(name, replace(groups, event=event))["c_index_pooled"] > 0.6
+    assert measured(name, target)["status"] == "no comparable pair"
+
+
+def test_the_clinical_baseline_reads_what_study_yaml_names_and_is_measured_again_when_it_changes() -> None:
+    target, log_risk = simulated_target(300, signal=0)
+    found = with_clinical(target, Age_at_initial_pathologic_diagnosis=60 + 10 * log_risk)
+    assert measured("clinical", found)["c_index_pooled"] > 0.65
+    assert measured("clinical", target)["status"] == "no comparable pair"
+    changed = with_clinical(target, Age_at_initial_pathologic_diagnosis=61 + 10 * log_risk)
+    fingerprints = {baseline_fingerprint("clinical", of.cohort, PLAN) for of in (target, found, changed)}
+    assert len(fingerprints) == 3
 
 
 def test_too_few_events_leave_the_cox_model_undefined_not_wrong() -> None:

@@ -1,14 +1,16 @@
 """From measured pairs on disk to verdicts and choices in the tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from simulated_target import WIDTH, simulated_target
 
 from cropkt.models.mil import Architecture
 from cropkt.training.config import TrainingConfig
-from cropkt.training.sources import SourcePlan
+from cropkt.training.sources import SourcePlan, store_null_model
 from cropkt.transfer.assemble import update_comparison, write_tables
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.measure_baseline import measure_baseline
@@ -27,8 +29,9 @@ def source(name: str, target: TargetCohort, risk: np.ndarray) -> PairResult:
     """A source whose five models say `risk` (B,) with noise of their own; the target's own model in matched folds."""
     random = np.random.default_rng(len(name))
     models = risk + random.normal(scale=0.3, size=(5, len(risk)))
-    valid = np.ones(models.shape, dtype=bool) if name != "acc" else target.tested_in == np.arange(5)[:, None]
-    return pair_result(Scored(name, "abmil", tuple(range(5)), models, valid), target)
+    own = name == "acc"
+    valid = target.tested_in == np.arange(5)[:, None] if own else np.ones(models.shape, dtype=bool)
+    return pair_result(Scored(name, "abmil", tuple(range(5)), models, valid, knows_target=own), target)
 
 
 def store(folder: ResultsFolder, result: PairResult, patients: tuple[str, ...], fingerprint: str = "f") -> None:
@@ -49,17 +52,28 @@ def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
     patients = target.bags.patients
     for name, risk in {"brca": log_risk, "kipan": -log_risk, "lung": 0 * log_risk, "acc": 0.2 * log_risk}.items():
         store(folder, source(name, target, risk), patients)
+    plan = replace(PLAN, folder=folder.models.path)
+    store_null_model(plan)
     for name in BASELINES:
-        store(folder, measure_baseline(name, target, PLAN), patients)
+        store(folder, measure_baseline(name, target, plan), patients)
     update_comparison(folder, "acc", target.cohort.folds, today)
     pairs = write_tables(folder, today).pairs.set_index("source")
     verdicts = pairs["verdict"]
-    assert verdicts[["brca", "kipan", "lung"]].tolist() == ["transfers", "worse than chance", "not shown"]
+    assert verdicts[["brca", "kipan", "lung"]].tolist() == ["worth borrowing", "worse than chance", "not shown"]
     assert verdicts[[*BASELINES, "acc"]].isna().all()
     assert pairs.loc["brca", "difference_self"] > 0.1
     assert pairs.loc["brca", "q_self"] < 0.01
     choice = pd.read_parquet(tmp_path / "source_choice.parquet").set_index("method")
     assert list(choice.loc["honest", "sources"]) == ["brca"] * 5
+    assert choice.loc["honest", "q_self"] < 0.01
+    assert choice.loc["honest", "q_home"] < 0.05
+    assert choice.loc["oracle", ["interval_lower", "p_self", "p_home", "q_self", "q_home"]].isna().all()
+    assert choice.loc["oracle", "difference_self"] > 0.1
+    assert pairs.loc["brca", "survival_predicted"] == pytest.approx(
+        pairs.loc["brca", "survival_observed"], abs=3 * pairs.loc["brca", "survival_observed_error"]
+    )
+    assert pairs.loc["brca", "brier_gain"] > 0.2
+    assert pairs.loc["brca", "calibration_p"] > 0.01
 
     stored = folder.comparison_path("acc")
     before = stored.stat().st_mtime_ns

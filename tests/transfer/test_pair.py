@@ -78,13 +78,30 @@ def test_the_summary_is_made_of_the_rows(plan: SourcePlan, study: SmallStudy) ->
     result = measure_pair(source(plan, opened, "acc"), target(opened, "uvm"))
     rows, pair = FOLDS_TABLE.frame(map(vars, result.folds)), result.pair
     assert pair.c_index_mean == pytest.approx(rows["c_index"].mean())
-    assert pair.c_index_pooled == pytest.approx(np.average(rows["c_index"], weights=rows["n_comparable"]))
-    assert pair.n_comparable == rows.drop_duplicates("target_fold")["n_comparable"].sum()
+    assert pair.c_index_within_folds == pytest.approx(np.average(rows["c_index"], weights=rows["n_comparable"]))
     assert pair.folds_used == 9
-    settings = (pair.c_index_pooled, pair.standard_error, pair.n_events)
+    settings = (pair.c_index_pooled, pair.standard_error, pair.n_events_compared)
     assert (pair.interval_lower, pair.interval_upper) == confidence_interval(*settings)
     assert pair.p_chance == p_value_against(*settings)
-    assert pair.standard_error > 0.4 * np.sqrt((rows.drop_duplicates("target_fold")["standard_error"] ** 2).sum()) / 3
+    alone = np.sqrt((rows.drop_duplicates("target_fold")["standard_error"] ** 2).sum())
+    assert pair.standard_error_within_folds > 0.4 * alone / 3
+    assert pair.error_covers == "patients"
+
+
+def test_between_cohorts_all_comparable_pairs_count(plan: SourcePlan, study: SmallStudy) -> None:
+    """No model of the source knows a patient of the target, so folds need not divide them; within a cohort they do."""
+    opened = open_study(study.folder)
+    models, held = source(plan, opened, "acc"), target(opened, "uvm")
+    pair = measure_pair(models, held).pair
+    by_model = [concordance(held.time, held.event, risk) for risk in predict(models.models, held.bags).risk]
+    assert pair.c_index_pooled == pytest.approx(np.mean([found.c_index for found in by_model]), abs=1e-12)
+    assert pair.n_comparable == by_model[0].comparable
+    assert pair.n_events_compared == by_model[0].compared_event.sum()
+    own = measure_pair(models, target(opened, "acc"))
+    rows = FOLDS_TABLE.frame(map(vars, own.folds))
+    assert own.pair.n_comparable == rows["n_comparable"].sum()
+    assert own.pair.c_index_pooled == own.pair.c_index_within_folds
+    assert np.isnan(own.pair.brier_gain), "its risk is too sure of the patients it would be recalibrated on"
 
 
 def test_predictions_are_the_patients_own(plan: SourcePlan, study: SmallStudy) -> None:
@@ -141,7 +158,7 @@ def test_a_self_pair_of_some_folds_scores_their_patients_only(plan: SourcePlan, 
     assert result.pair.n_patients == len(opened.cohorts["acc"].folds[2].test)
 
 
-def test_the_c_index_of_a_pair_does_not_know_the_other_folds(plan: SourcePlan, study: SmallStudy) -> None:
+def test_the_c_index_within_folds_does_not_know_the_other_folds(plan: SourcePlan, study: SmallStudy) -> None:
     """Adding a constant to one fold's risks changes no number: patients of two folds are never compared."""
     opened = open_study(study.folder)
     models, held = source(plan, opened, "acc"), target(opened, "uvm")
@@ -151,7 +168,7 @@ def test_the_c_index_of_a_pair_does_not_know_the_other_folds(plan: SourcePlan, s
     for _, part in table.groupby(["source_fold", "target_fold"]):
         own = concordance(part["time"], part["event"], part["risk"].to_numpy(dtype=float))
         counts += [own.concordant + own.tied_risk / 2, own.comparable]
-    assert result.pair.c_index_pooled == pytest.approx(counts[0] / counts[1], abs=1e-12)
+    assert result.pair.c_index_within_folds == pytest.approx(counts[0] / counts[1], abs=1e-12)
 
 
 def test_a_target_without_events_is_said_not_scored(plan: SourcePlan, study: SmallStudy) -> None:

@@ -1,10 +1,11 @@
-"""Comparisons with baselines, false discovery control and verdicts."""
+"""Comparisons with baselines, on the same patients."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cropkt.transfer.significance import FEWEST_EVENTS, TargetPredictions, collect_predictions, compare, judge
+from cropkt.survival.concordance import concordance, p_value_of_difference, standard_error
+from cropkt.transfer.significance import TargetPredictions, collect_predictions, compare, one_sided
 
 PATIENTS = 100
 
@@ -52,14 +53,61 @@ def test_models_that_say_the_same_do_not_differ() -> None:
     assert np.isnan(row["p_mean_cox"])
 
 
-def test_the_spread_of_random_models_counts() -> None:
+def test_both_sides_are_scored_on_the_patients_that_both_score() -> None:
+    """A source on everybody and a Cox model of one fold that says the same of its patients do not differ."""
+    base = predictions()
+    one_fold = np.where(base.tested_in == 0, base.risk["good"], np.nan)
+    found = predictions(mean_cox=one_fold)
+    assert rows(found)["good"]["difference_mean_cox"] == 0
+    there = base.tested_in == 0
+    of_fold = [concordance(base.time[there], base.event[there], base.risk[name][0, there]) for name in ("bad", "good")]
+    single = predictions(bad=base.risk["bad"][:1], mean_cox=one_fold[:1])
+    difference = of_fold[0].c_index - of_fold[1].c_index
+    assert rows(single)["bad"]["difference_mean_cox"] == pytest.approx(difference)
+    error = standard_error(of_fold[0].influence(of_fold[0].c_index) - of_fold[1].influence(of_fold[1].c_index))
+    events = int(of_fold[0].compared_event.sum())
+    assert events < base.event[there].sum() or events <= 20
+    assert rows(single)["bad"]["p_mean_cox"] == pytest.approx(p_value_of_difference(difference, error, events))
+
+
+def test_models_that_do_not_know_the_target_are_compared_on_all_its_pairs() -> None:
+    """The untrained start and a source: folds do not divide the patients. With the own model they do."""
+    base = predictions()
+    start = np.random.default_rng(4).normal(size=(1, PATIENTS))
+    found = rows(predictions(null=start, bad=base.risk["bad"][:1]))["bad"]
+    everybody = [concordance(base.time, base.event, risk).c_index for risk in (base.risk["bad"][0], start[0])]
+    assert found["difference_null"] == pytest.approx(everybody[0] - everybody[1])
+    folds = [
+        [concordance(base.time[of], base.event[of], risk[of]) for of in (base.tested_in == fold for fold in range(5))]
+        for risk in (base.risk["bad"][0], base.risk["good"][0])
+    ]
+    within = [sum(c.concordant for c in of) / sum(c.comparable for c in of) for of in folds]
+    assert found["difference_self"] == pytest.approx(within[0] - within[1])
+
+
+def test_random_models_are_compared_with_by_their_mean() -> None:
+    """Their spread counts as far as it leaves the mean unsure: ten times as many models, a smaller error."""
     base = predictions()
     truth = base.risk["good"].mean(axis=0)
-    noise = np.random.default_rng(3).normal(scale=0.1, size=(10, PATIENTS))
-    alternating = np.where(np.arange(10)[:, None] % 2, 1, -1) * truth + noise
-    wide = rows(predictions(random=alternating))["good"]
-    assert wide["difference_random"] == pytest.approx(rows(base)["good"]["difference_random"], abs=0.1)
-    assert wide["p_random"] > 0.05 > rows(base)["good"]["p_random"]
+
+    def random_models(count: int) -> np.ndarray:
+        noise = np.random.default_rng(3).normal(scale=0.1, size=(count, PATIENTS))
+        return np.where(np.arange(count)[:, None] % 2, 1, -1) * truth + noise
+
+    few, many = (rows(predictions(random=random_models(count)))["bad"] for count in (4, 40))
+    good = rows(predictions(random=random_models(10)))["good"]
+    assert good["difference_random"] == pytest.approx(rows(base)["good"]["difference_random"], abs=0.1)
+    assert good["p_random"] < 0.05, "a source is held against the mean, not against one more such model"
+    assert few["difference_random"] == pytest.approx(many["difference_random"], abs=0.05)
+    assert few["p_random"] > many["p_random"]
+
+
+@pytest.mark.parametrize(("difference", "better"), [(0.1, 0.02), (-0.1, 0.98), (0.0, 0.5)])
+def test_one_sided_p_values(difference: float, better: float) -> None:
+    p = 0.04 if difference else 1.0
+    assert one_sided(p, difference) == pytest.approx(better)
+    assert one_sided(p, -difference) == pytest.approx(1 - better)
+    assert np.isnan(one_sided(float("nan"), difference))
 
 
 def test_prediction_tables_are_put_side_by_side() -> None:
@@ -72,48 +120,3 @@ def test_prediction_tables_are_put_side_by_side() -> None:
     assert found.patients == ("x", "y", "z")
     np.testing.assert_array_equal(found.risk["a"], [[1, 3, np.nan], [2, np.nan, np.nan]])
     np.testing.assert_array_equal(found.risk["b"], [[np.nan, np.nan, 4]])
-
-
-def pair(**changes: object) -> dict:
-    row = {"source": "a", "target": "b", "encoder": "e", "architecture": "abmil", "mode": "transfer"}
-    row |= {"c_index_pooled": 0.7, "n_events": 30, "n_comparable": 500, "p_chance": 0.001}
-    for name in ("random", "mean_cox", "size", "self"):
-        row |= {f"difference_{name}": 0.1, f"p_{name}": 0.001}
-    return {**row, **changes}
-
-
-VERDICTS = {
-    "transfers": pair(),
-    "better than chance": pair(difference_random=-0.1),
-    "not shown": pair(p_chance=0.2),
-    "worse than chance": pair(c_index_pooled=0.3),
-    "cannot tell": pair(n_events=FEWEST_EVENTS - 1),
-}
-
-
-@pytest.mark.parametrize("verdict", VERDICTS)
-def test_verdicts(verdict: str) -> None:
-    assert judge(pd.DataFrame([VERDICTS[verdict]]))["verdict"].tolist() == [verdict]
-
-
-def test_a_pair_compared_with_no_baseline_cannot_be_said_to_transfer() -> None:
-    row = pair(difference_random=np.nan, p_random=np.nan)
-    assert judge(pd.DataFrame([row]))["verdict"].tolist() == ["better than chance"]
-
-
-def test_q_values_are_those_of_benjamini_and_hochberg_over_the_pairs_that_count() -> None:
-    table = pd.DataFrame(
-        [
-            pair(p_chance=0.01),
-            pair(p_chance=0.02),
-            pair(p_chance=0.04),
-            pair(p_chance=0.9),
-            pair(p_chance=0.001, mode="self"),
-            pair(p_chance=0.0001, n_comparable=3),
-            pair(p_chance=0.03, architecture="mean"),
-        ]
-    )
-    judged = judge(table)
-    np.testing.assert_allclose(judged["q_chance"], [0.04, 0.04, 0.16 / 3, 0.9, np.nan, np.nan, 0.03])
-    assert np.isnan(judged["p_chance"][5])
-    assert judged["verdict"][4] is None or pd.isna(judged["verdict"][4])

@@ -45,6 +45,7 @@ def test_the_honest_choice_finds_the_better_source() -> None:
     assert rows["honest"].gap_to_oracle == 0
     assert set(rows) == {"self", "honest", "oracle", "rank_average", "majority_vote"}
     assert rows["honest"].interval_lower > 0.6
+    assert np.isnan([rows["oracle"].interval_lower, rows["oracle"].p_self, rows["oracle"].p_home]).all()
     assert np.isnan(rows["self"].p_self)
 
 

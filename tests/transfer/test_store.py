@@ -11,6 +11,7 @@ import pytest
 
 from cropkt.cohorts import COHORTS
 from cropkt.transfer.assemble import fold_table, matrix, pair_table, write_tables
+from cropkt.transfer.judgement.survival import SurvivalQuality
 from cropkt.transfer.pair import PairResult
 from cropkt.transfer.rows import FOLDS, PAIRS, PREDICTIONS, FoldRow, PairRow, Status
 from cropkt.transfer.store import PairRecord, ResultsFolder, store_failure, store_pair
@@ -26,8 +27,11 @@ def measured(
 ) -> PairResult:
     identity = (source, target, encoder, "abmil", "self" if source == target else "transfer")
     measures = ("c_index_mean", "c_index_mean_standard_error", "c_index_pooled", "standard_error")
-    numbers = dict.fromkeys((*measures, "interval_lower", "interval_upper"), c_index) | {"p_chance": p}
-    counts = {"n_patients": 40, "n_events": 20, "n_comparable": 200, "folds_used": folds, "skipped_slides": 0}
+    measures += tuple(f"c_index_within_{cells}" for cells in ("folds", "projects"))
+    measures += ("standard_error_within_folds", "interval_lower", "interval_upper", *vars(SurvivalQuality()))
+    numbers = dict.fromkeys(measures, c_index) | {"p_chance": p}
+    counts = {"n_patients": 40, "n_events": 20, "n_events_compared": 20, "n_comparable": 200}
+    counts |= {"folds_used": folds, "skipped_slides": 0}
     cells = [(m, f) for m in range(folds) for f in range(folds) if source != target or m == f]
     rows = tuple(FoldRow(*identity, m, f, c_index, 0.1, 2, 1, 1, Status.OK) for m, f in cells)
     said = {"patient_id": ["p", "q"], "risk": [0.5, -0.5], "hazard": [[0.1, 0.2], [0.3, 0.4]]}
@@ -138,13 +142,13 @@ def test_nothing_measured_gives_empty_tables(folder: ResultsFolder) -> None:
 
 
 def test_q_values_are_benjamini_and_hochbergs_over_pairs_between_cohorts(folder: ResultsFolder) -> None:
-    """p = .01 .02 .03 .8: p n / rank = .04 .04 .04 .8. Self pairs and pairs without p do not count."""
+    """One-sided p = .005 .01 .015 .4: p n / rank = .02 .02 .02 .4. Self pairs and pairs without p do not count."""
     values = {("acc", "uvm"): 0.03, ("acc", "blca"): 0.01, ("uvm", "acc"): 0.8, ("uvm", "blca"): 0.02}
     store(folder, *(measured(s, t, p=p) for (s, t), p in values.items()))
     store(folder, measured("acc", "acc", p=1e-6), measured("blca", "acc", p=np.nan))
     _, pairs = tables(folder)
     q = pairs.set_index(["source", "target"])["q_chance"]
-    assert [q[pair] for pair in values] == pytest.approx([0.04, 0.04, 0.8, 0.04])
+    assert [q[pair] for pair in values] == pytest.approx([0.02, 0.02, 0.4, 0.02])
     assert np.isnan(q["acc", "acc"])
     assert np.isnan(q["blca", "acc"])
 
@@ -156,7 +160,7 @@ def test_q_values_of_one_encoder_do_not_know_another(folder: ResultsFolder) -> N
     write_tables(other, today)
     _, pairs = tables(folder)
     q = pairs.set_index(["encoder", "source"])["q_chance"]
-    assert (q["uni2-h", "acc"], q["uni2-h", "uvm"], q["other", "acc"]) == pytest.approx((0.04, 0.04, 0.5))
+    assert (q["uni2-h", "acc"], q["uni2-h", "uvm"], q["other", "acc"]) == pytest.approx((0.02, 0.02, 0.25))
 
 
 def test_tables_and_matrix_on_disk_are_in_the_registrys_order(folder: ResultsFolder) -> None:

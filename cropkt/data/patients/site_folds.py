@@ -56,14 +56,13 @@ def make_site_splits(
 
 
 def _check_possible(table: pd.DataFrame, folds: int, cohort: str) -> None:
-    otherwise = "use folds that are stratified by event, and say that sites are shared"
     if len(table) < folds:
-        raise StudyError(f"{cohort}: {len(table)} sites cannot fill {folds} site-preserving folds; {otherwise}")
+        raise StudyError(f"{cohort}: {len(table)} sites cannot fill {folds} site-preserving folds")
     for what in ("patients", "events"):
         total = int(table[what].sum())
         share = table[what].max() / total if total else 0.0
         if share > LARGEST_SHARE:
             raise StudyError(
                 f"{cohort}: {share:.0%} of the {total} {what} are from one site ({table[what].idxmax()}), so the fold "
-                f"that tests it would have fewer than half to train on; {otherwise}"
+                f"that tests it would have fewer than half to train on"
             )

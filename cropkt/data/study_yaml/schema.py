@@ -90,7 +90,11 @@ STUDY_KEYS = (
         "columns", _object(COLUMN_KEYS), "columns of the label tables; default: patient_id, pathology_id, t, e, project"
     ),
     Key("ids", _object(ID_KEYS), "which part of an id is the patient, where ids are not TCGA's"),
-    Key("splits", _TEXT, "pattern of the split files, with {cohort} and {fold}"),
+    Key(
+        "splits",
+        _TEXT,
+        "pattern of split files, with {cohort} and {fold}; or site: made, with a hospital in one fold only",
+    ),
     Key("splits_columns", _object(SPLIT_KEYS), "columns of the split files; default: train, test, validation"),
     Key("encoders", _named(_object(ENCODER_KEYS)), "foundation models whose features there are", required=True),
     Key(

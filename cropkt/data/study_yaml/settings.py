@@ -30,6 +30,9 @@ from cropkt.errors import StudyError
 __all__ = ["STUDY_FILE", "Encoder", "StudySettings", "read_settings", "study_path"]
 
 DEFAULT_SPLITS = "splits/{cohort}/splits_{fold}.csv"
+BY_SITE = "site"
+"""`splits: site`: made so that no tissue source site is in two folds' tests, and kept beside the others."""
+SITE_SPLITS = "splits_by_site/{cohort}/splits_{fold}.csv"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class StudySettings:
     columns: Columns
     splits_columns: dict[str, str] | None
     patient_rule: str
+    splits_by_site: bool = False
 
 
 def read_settings(folder: Path, faults: Faults) -> StudySettings:
@@ -73,7 +77,9 @@ def read_settings(folder: Path, faults: Faults) -> StudySettings:
     name = _name(values.get("name"), faults)
     columns = read_columns(values.get("columns"), faults)
     labels = one_or_more(values.get("labels"), "labels", ("cohort",), (), faults)
-    splits = checked_pattern(values.get("splits", DEFAULT_SPLITS), "splits", ("cohort", "fold"), ("fold",), faults)
+    by_site = values.get("splits") == BY_SITE
+    given = SITE_SPLITS if by_site else values.get("splits", DEFAULT_SPLITS)
+    splits = checked_pattern(given, "splits", ("cohort", "fold"), ("fold",), faults)
     encoders = _encoders(values.get("encoders"), faults)
     folds = _integer(values, "folds", 5, faults, least=2, most=MOST_FOLDS)
     seed = _integer(values, "seed", None, faults, least=0, most=2**63 - 1)
@@ -91,7 +97,7 @@ def read_settings(folder: Path, faults: Faults) -> StudySettings:
         faults.raise_any()
     assert splits is not None and folds is not None  # noqa: PT018
     settings = (name or folder.name, folds, labels, splits, encoders, cohorts, seed, unmatched)
-    return StudySettings(*settings, columns, split_columns, rule)
+    return StudySettings(*settings, columns, split_columns, rule, by_site)
 
 
 def _load(folder: Path) -> dict[Any, Any]:

@@ -4,15 +4,23 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.commands.library import predict as library_predict
 from cropkt.experiments.config import Parser
 
+if TYPE_CHECKING:
+    from cropkt.survival.calibration import Recalibration
+
+YEAR = 365.0
+"""Days."""
 EPILOG = """
 Writes a table with a row per patient: patient_id, risk (a higher risk means an earlier event), survival_year_1, _2, ...
-(the probability of living longer than that many years of 365 days), gate_CODE for each expert.
+(the probability of not having died of the disease after that many years of 365 days), gate_CODE for each expert.
+Probabilities are recalibrated on the target's patients, each by a router that has not seen it, and go as far as these
+were followed. They assume that patients who left were as likely to die of the disease later as similar ones who stayed.
 
   cropkt predict --model runs/demo/routing/simulated/abmil/acc --features new_slides/ --out risks.csv
 
@@ -41,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--patients", type=Path, metavar="CSV", help="columns patient_id, slide (default: every slide is a patient)"
         )
         parser.add_argument("--out", type=Path, default=Path("risks.csv"), help="table to write (default: risks.csv)")
-        parser.add_argument("--years", type=int, default=10, help="years of survival to write, 1 to 32 (default: 10)")
+        parser.add_argument("--years", type=int, default=10, help="most years of survival to write (default: 10)")
         parser.add_argument("--strict", action="store_true", help="a slide that cannot be used is an error")
         chosen = parser.parse_args(arguments)
-        if not 1 <= chosen.years <= 32:
-            raise ConfigError(f"--years is {chosen.years}; it must be 1 to 32")
+        if chosen.years < 1:
+            raise ConfigError(f"--years is {chosen.years}; it must be 1 or more")
         slides = _slides(chosen.features, chosen.patients)
         import numpy as np
 
@@ -57,19 +65,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         routers = [load_router(path) for path in router_paths(chosen.model)]
         bags = read_slides(slides, routers[0].features, dtype=torch_dtype(routers[0].precision), strict=chosen.strict)
         found = apply_routers(routers, bags)
-        known = min(chosen.years, found.survival.shape[1]) if np.isfinite(found.survival).any() else 0  # none for Cox
-        years = [f"survival_year_{year}" for year in range(1, known + 1)]
-        header = ["patient_id", "risk", *years, *(f"gate_{code}" for code in found.experts)]
+        years = _years(found.calibration, chosen.years)
+        curves = (
+            found.calibration.survival(found.risk, np.multiply(years, YEAR)) if years else found.risk[:, None][:, :0]
+        )
+        named = [f"survival_year_{year}" for year in years]
+        header = ["patient_id", "risk", *named, *(f"gate_{code}" for code in found.experts)]
         with atomic_path(chosen.out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(header)
-            for patient, risk, curve, gates in zip(bags.patients, found.risk, found.survival, found.gates, strict=True):
-                numbers = [risk, *curve[:known], *gates]
+            for patient, risk, curve, gates in zip(bags.patients, found.risk, curves, found.gates, strict=True):
+                numbers = [risk, *curve, *gates]
                 writer.writerow([patient, *(f"{number:.6g}" for number in numbers)])
         print(f"{len(bags)} patients: {chosen.out}")
         return DONE
 
     return run_command(command)
+
+
+def _years(calibration: "Recalibration | None", most: int) -> list[int]:
+    """The years for which there are probabilities, and why there are not more."""
+    if calibration is None:
+        print("no survival probabilities: the routers have no calibration; run cropkt route again, it makes one")
+        return []
+    followed = int(calibration.end // YEAR)
+    if followed < most:
+        print(f"survival probabilities end after {followed} years: the routers' patients were not followed longer")
+    return list(range(1, min(most, followed) + 1))
 
 
 def _slides(features: Path, patients: Path | None) -> list[tuple[str, Path]]:

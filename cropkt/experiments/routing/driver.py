@@ -18,6 +18,7 @@ from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
+from cropkt.routing.recalibrated import store_calibration
 from cropkt.routing.store import (
     chosen_sources,
     expert_sources,
@@ -180,6 +181,7 @@ def _tables(job: RoutingJob, targets: Sequence[str]) -> tuple[pd.DataFrame, pd.D
     for target in targets:
         folder, cohort = job.folder(target), job.run.cohorts[target]
         methods.append(method_table(folder, cohort, job.sources[target]))
+        store_calibration(folder, len(cohort.folds))
         gates.append(read_gates(folder, len(cohort.folds)))
     routed = _joined(methods, ROUTING), _joined(gates, GATES)
     write_routing(job.run.results, *routed, codes=list(job.run.cohorts))

@@ -4,18 +4,16 @@ Workers reuse their process and keep the target's bags resident between trials (
 the results folder before it reports, so what is done survives anything; a new run makes trials of the rest only.
 """
 
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
-from cropkt.experiments.progress import Stage, stage
+from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 ROUNDS = 2
 """A node that goes may take a trial with it several times before Ray notices. Such trials get another round when all
 others are done; one that kills its worker by itself fails again."""
-TABLES_EVERY = 15.0
-"""Seconds between two writings of the tables while pairs come in; they are read from all records each time."""
 
 
 def sweep_transfer(config: RunConfig) -> int:
@@ -113,46 +109,15 @@ def _worker_died(run: Run, source: str, target: str) -> bool:
 def _measure(
     run: Run, pairs: Sequence[tuple[str, str]], cluster: Cluster, scratch: Path, tracker: "Tracker | None"
 ) -> None:
+    from cropkt.experiments.sweep.follow import Follow
     from cropkt.experiments.sweep.trial import PairTrial
     from cropkt.experiments.tune import run_trials
 
     workers = cluster.workers(len(pairs))
     with stage("transfer", len(pairs), "pairs") as line:
-        run_trials(PairTrial, run, pairs, workers, scratch, on_end=_Follow(run, pairs, line, tracker))
-
-
-class _Follow:
-    """As pairs end: progress; comparisons and log of each target that is complete; tables so far."""
-
-    def __init__(self, run: Run, pairs: Sequence[tuple[str, str]], line: Stage, tracker: "Tracker | None") -> None:
-        self._open = Counter(target for _, target in pairs)
-        self._run = run
-        self._line = line
-        self._tracker = tracker
-        self._named: set[str] = set()
-        self._written = time.monotonic()
-
-    def __call__(self, pair: tuple[str, str], result: Mapping[str, Any], died: str) -> None:
-        source, target = pair
-        if died:
-            store_failure(self._run.results, source, target, died)
-        left_out = result.get("left_out")
-        if left_out and target not in self._named:
-            self._named.add(target)
-            self._line.say(f"warning: target {target}: slides left out: {', '.join(left_out)}")
-        self._line.advance(f"target {target}")
-        self._open[target] -= 1
-        if self._open[target] == 0:
-            self._complete(target)
-
-    def _complete(self, target: str) -> None:
-        run = self._run
-        update_comparison(run.results, target, run.cohorts[target].folds, run.fingerprint)
-        if time.monotonic() - self._written > TABLES_EVERY:
-            write_tables(run.results, run.fingerprint)
-            self._written = time.monotonic()
-        if self._tracker is not None:
-            self._tracker.log_target(target)
+        follow = Follow(run, pairs, line, tracker)
+        run_trials(PairTrial, run, pairs, workers, scratch, on_end=follow)
+        follow.finish()
 
 
 def _draw(run: Run, settings: dict[str, str]) -> None:

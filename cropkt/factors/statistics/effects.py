@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cropkt.factors.catalogue import COHORT_FACTORS, JOINT, JOINT_WITH_MODELS, PAIR_FACTORS, label_of
+from cropkt.factors.catalogue import (
+    COHORT_FACTORS,
+    JOINT,
+    JOINT_WITH_MODELS,
+    PAIR_FACTORS,
+    USES_TARGET_OUTCOMES,
+    label_of,
+)
 from cropkt.factors.facts.tables import matrix_of
 from cropkt.factors.statistics.mixed import MixedFit
 from cropkt.factors.statistics.permutation import (
@@ -29,12 +36,6 @@ from cropkt.transfer.significance import q_values
 
 OUTCOME = "c_index_pooled"
 IRRELEVANT = ("irrelevant_pair", "irrelevant_cohort")
-USES_TARGET_OUTCOMES = frozenset({"target:c_index_self", "weight_cosine", "cka", "attention_overlap", "logme"})
-"""Factors that know which of the target's patients died: through the target's own models, trained or tested on the very
-patients whose C-index is explained, or directly (LogME). The luck of these patients is on both sides, so such a factor
-is found where there is nothing to find. They are described, with a p-value, but count in no family of q-values. A
-cohort's event rate or survival are not among them: they do not know which slide goes with which outcome.
-"""
 
 
 def variance_table(pairs: pd.DataFrame, errors: Errors) -> tuple[pd.DataFrame, MixedFit]:

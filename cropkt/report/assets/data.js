@@ -70,10 +70,16 @@ function pairLines(source, target) {
   lines.push(`pooled C-index ${decimals(value("c_index_pooled"))}, ${interval(value("interval_lower"), value("interval_upper"))}`);
   lines.push(`mean of folds ${decimals(value("c_index_mean"))}, ${value("folds_used")} fold pairs used`);
   lines.push(`${value("n_patients")} patients, ${value("n_events")} events, ${value("n_comparable")} comparable pairs`);
-  if (value("q_chance") !== null) lines.push(`against chance q ${withSign(value("q_chance"))}`);
+  if (value("q_chance") !== null) lines.push(`better than chance q ${withSign(value("q_chance"))}, worse q ${withSign(value("q_below_chance"))}`);
   for (const name of DATA.compared) {
     const difference = value("difference_" + name);
     if (difference !== null) lines.push(`against ${DATA.labels[name]} ${signed(difference)}, q ${withSign(value("q_" + name))}`);
+  }
+  const confounders = value("confounded_by");
+  if (confounders) lines.push(`may be explained without the slide's tissue: ${confounders} alone reaches this C-index`);
+  if (value("survival_predicted") !== null) {
+    const years = (value("horizon") / 365).toFixed(1);
+    lines.push(`recalibrated survival after ${years} years ${decimals(value("survival_predicted"))}, observed ${decimals(value("survival_observed"))}, calibration p ${withSign(value("calibration_p"))}`);
   }
   return lines;
 }

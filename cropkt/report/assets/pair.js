@@ -83,6 +83,13 @@ function baselineEstimates(target) {
   return order.map((name) => estimate(DATA.labels[name], found[name], { colour: "#fff", line: QUIET, symbol: "diamond", name }));
 }
 
+// C-index of a baseline, or of the target's own model. A difference may be of fewer patients and pairs: those of both.
+function ownNumber(name, target) {
+  if (name === "self") return pairValue("c_index_pooled", target, target);
+  const found = DATA.baselines[COHORTS[target].code] || {};
+  return found[name] ? found[name].c_index_pooled : null;
+}
+
 function drawBaselines(source, target) {
   const rows = [pairEstimate(source, target, source === target ? "own model" : codeOf(source), { colour: HIGH_COLOUR, band: true })];
   if (source !== target && pairValue("c_index_pooled", target, target) !== null) {
@@ -93,10 +100,10 @@ function drawBaselines(source, target) {
   const value = (name) => pairValue(name, source, target);
   const chance = ["chance (0.5)", "0.500", signed(value("c_index_pooled") - 0.5), probability(value("p_chance")), probability(value("q_chance"))];
   const compared = DATA.compared.filter((name) => value("difference_" + name) !== null).map((name) => [
-    DATA.labels[name], decimals(value("c_index_pooled") - value("difference_" + name)), signed(value("difference_" + name)),
+    DATA.labels[name], decimals(ownNumber(name, target)), signed(value("difference_" + name)),
     probability(value("p_" + name)), probability(value("q_" + name)),
   ]);
-  byId("baselines-table").replaceChildren(makeTable(["against", "its C-index", "difference", "p", "q over all pairs"], [chance, ...compared]));
+  byId("baselines-table").replaceChildren(makeTable(["against", "its C-index", "difference", "p", "q of better, over all pairs"], [chance, ...compared]));
 }
 
 function drawFolds(source, target) {

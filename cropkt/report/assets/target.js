@@ -20,7 +20,7 @@ function sourceRows(target) {
   rows.sort((one, other) => pairValue("c_index_pooled", other, target) - pairValue("c_index_pooled", one, target));
   return rows.map((source) => {
     const state = pairValue("state", source, target);
-    const row = pairEstimate(source, target, `${DATA.marks[state] || ""} ${codeOf(source)}`, { colour: state === "transfers" ? HIGH_COLOUR : SOME_COLOUR, line: HIGH_COLOUR });
+    const row = pairEstimate(source, target, `${DATA.marks[state] || ""} ${codeOf(source)}`, { colour: DATA.transferring.includes(state) ? HIGH_COLOUR : SOME_COLOUR, line: HIGH_COLOUR });
     return { ...row, kind: state, hover: pairLines(source, target).slice(0, 2).join(": "), open: () => openPair(source, target) };
   });
 }
@@ -33,7 +33,7 @@ function targetSummary(target, sources) {
     const own = pairValue("c_index_pooled", target, target);
     parts.push(`The source chosen on training patients reaches ${decimals(honest.c_index_pooled)} (gap to the oracle ${signed(honest.gap)}), the cohort's own model ${decimals(own)}.`);
   }
-  const transferring = sources.filter((row) => row.kind === "transfers").length;
+  const transferring = sources.filter((row) => DATA.transferring.includes(row.kind)).length;
   if (pairValue("state", target, target) === "cannot tell" || sources.every((row) => row.kind === "cannot tell")) parts.push("Too few events to tell sources apart.");
   else if (DATA.judged) parts.push(`${transferring} of ${sources.length} sources transfer.`);
   return parts.join(" ");

@@ -19,6 +19,7 @@ PROTOTYPES = (
     "A prototype is a cluster of patches of all cohorts. Own: the cohort's models, on patients of their test fold. "
     "Others: the mean of all other sources."
 )
+CIRCULAR = "uses_target_outcomes"
 COLUMNS = {
     "label": "factor",
     "coefficient": "effect",
@@ -29,6 +30,7 @@ COLUMNS = {
     "p_qap": "p, QAP",
     "p_value": "p",
     "q_value": "q",
+    CIRCULAR: "uses the target's outcomes",
     "r_squared": "R\N{SUPERSCRIPT TWO}",
     "rank_correlation": "rank correlation",
     "regret_random": "regret of a random source",
@@ -51,10 +53,16 @@ def findings(analysis: Analysis) -> list[str]:
         f"Of the variance of the C-index between cohorts, {shares['target']:.0%} is the target's, "
         f"{shares['source']:.0%} the source's, {shares['pair']:.0%} the pair's own, and "
         f"{shares.iloc[3:].sum():.0%} chance.",
-        f"{len(found)} of {len(factors)} factors are found at a false discovery rate of 5 %."
+        f"{len(found)} of {int(factors['q_value'].notna().sum())} factors are found at a false discovery rate of 5 %."
         + (f" Higher with: {'; '.join(up)}." if up else "")
         + (f" Lower with: {'; '.join(down)}." if down else ""),
     ]
+    circular = factors[factors["uses_target_outcomes"].astype(bool)]
+    if len(circular):
+        sentences.append(
+            f"{len(circular)} factors use outcomes of the very patients the C-index is measured on, and would be found "
+            f"where nothing transfers, so they have no q-value: {'; '.join(circular['label'])}."
+        )
     controls = factors[factors["factor"].str.contains("irrelevant")]
     wrong = int((controls["q_value"] < LEVEL).sum())
     sentences.append(
@@ -68,6 +76,7 @@ def section_body(analysis: Analysis, pictures: Mapping[str, Path], explained: Se
     """What the report says about factors: HTML that fetches nothing, headings from <h3> down."""
     *told, useful = findings(analysis)
     single = ["label", "coefficient", "standard_error", "p_value"]
+    tests = ["p_mixed", "p_qap", "p_value", "q_value", CIRCULAR]
     parts = [
         *paragraphs(told),
         figure(
@@ -86,12 +95,15 @@ def section_body(analysis: Analysis, pictures: Mapping[str, Path], explained: Se
             "Effects are changes of the C-index for one standard deviation. Least squares takes cells for independent; "
             "QAP permutes cohorts on both sides together; p is the largest of that one, permuting sources alone, and "
             "targets alone; q controls the false discovery rate over this table.",
-            _table(analysis.factors, [*single[:3], "explained", "p_ols", "p_mixed", "p_qap", "p_value", "q_value"]),
+            _table(
+                analysis.factors,
+                [*single[:3], "explained", "p_ols", *tests],
+            ),
         ),
         folded(
             "A few factors together",
             "Each with the others held fixed.",
-            _table(analysis.joint, ["label", "model", *single[1:3], "p_mixed", "p_qap", "p_value", "q_value"]),
+            _table(analysis.joint, ["label", "model", *single[1:3], *tests]),
         ),
         figure(
             pictures["distance"],

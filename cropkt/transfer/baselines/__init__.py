@@ -5,9 +5,29 @@ One file each, with the record of that name. See docs/extending.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from cropkt.registry import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cropkt.data.study import Cohort
+
+
+class Role(StrEnum):
+    """What a baseline is for. Pairs are compared with all but SHOWN; START and AT_HOME decide verdicts."""
+
+    SHOWN = "shown beside the others"
+    COMPARED = "compared with every pair"
+    START = "where the sources' training started; a source that is no better has transferred nothing"
+    AT_HOME = "the target can train it itself; a source that is no better is not worth borrowing"
+    CONFOUNDER = "explains a pair that it reaches alone"
+
+
+def _nothing(cohort: "Cohort") -> "pd.DataFrame | None":  # noqa: ARG001
+    return None
 
 
 @dataclass(frozen=True)
@@ -18,6 +38,8 @@ class Baseline:
     it is compared with are made, to the baseline's result. The source of that result is `name`, which is also its mode.
     It may learn from patients of a target's fold only to predict patients that this fold tests. The types are not
     imported: pair.py asks this table who is a baseline.
+    learns: whether it does; pairs are then compared with it within test folds only. reads: columns beyond times,
+    events, folds and features that it learns from, so that it is measured again when they change.
     """
 
     name: str
@@ -25,6 +47,10 @@ class Baseline:
     trained_on: str
     meaning: str
     measure: Callable[..., Any]
+    role: Role = Role.SHOWN
+    learns: bool = True
+    reads: "Callable[[Cohort], pd.DataFrame | None]" = _nothing
 
 
 BASELINES: Table[Baseline] = Table("baseline", "cropkt.transfer.baselines")
+"""How baselines are found by name."""

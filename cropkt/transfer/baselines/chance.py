@@ -8,20 +8,23 @@ from cropkt.seeds import generator
 from cropkt.survival.concordance import FoldScores, score_folds
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.baselines import Baseline
+from cropkt.transfer.judgement.survival import SurvivalQuality
 from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
 
 RANDOM_RANKINGS = 200
 
 
 def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    """A row whose C-index is 0.5, and whose error and interval are those of random rankings within folds."""
+    """A row whose C-index is 0.5, and whose error and interval are those of random rankings of all patients."""
     random = generator(plan.seed, "chance", target.cohort.code)
     rankings = random.random((RANDOM_RANKINGS, len(target.bags)))
     tested = np.broadcast_to(target.tested_in >= 0, rankings.shape)
-    by_lot = score_folds(target.time, target.event, rankings, target.tested_in, tested)
-    row = pair_result(Scored("chance", plan.architecture.name, (0,), rankings[:1], tested[:1]), target).pair
-    if row.n_comparable:
-        pooled, mean = _each_ranking(by_lot)
+    scored = Scored("chance", plan.architecture.name, (0,), rankings[:1], tested[:1], knows_target=False)
+    row = replace(pair_result(scored, target).pair, **vars(SurvivalQuality()), c_index_within_projects=np.nan)
+    if row.folds_used:
+        everybody = np.where(target.tested_in >= 0, 0, -1)
+        within, mean = _each_ranking(score_folds(target.time, target.event, rankings, target.tested_in, tested))
+        pooled, _ = _each_ranking(score_folds(target.time, target.event, rankings, everybody, tested))
         lower, upper = np.quantile(pooled, [0.025, 0.975])
         row = replace(
             row,
@@ -31,6 +34,8 @@ def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
             standard_error=float(pooled.std()),
             interval_lower=float(lower),
             interval_upper=float(upper),
+            c_index_within_folds=0.5,
+            standard_error_within_folds=float(within.std()),
             p_chance=np.nan,
         )
     return PairResult((), row, None, None)
@@ -53,4 +58,5 @@ BASELINE = Baseline(
     trained_on="nothing",
     meaning="random rankings; the interval is how far from 0.5 they land",
     measure=_measure,
+    learns=False,
 )

@@ -12,7 +12,7 @@ from sksurv.util import Surv
 from cropkt.seeds import named_seed
 from cropkt.survival.concordance import concordance
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.baselines import Baseline
+from cropkt.transfer.baselines import Baseline, Role
 from cropkt.transfer.measure_baseline import measure_by_fold
 from cropkt.transfer.pair import PairResult, TargetCohort
 
@@ -92,4 +92,5 @@ BASELINE = Baseline(
     trained_on="the target's own training folds",
     meaning="a penalised Cox model of each patient's mean patch",
     measure=_measure,
+    role=Role.AT_HOME,
 )

@@ -4,7 +4,7 @@ from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import MILModel
 from cropkt.seeds import named_seed
 from cropkt.training.sources import SourceModels, SourcePlan
-from cropkt.transfer.baselines import Baseline
+from cropkt.transfer.baselines import Baseline, Role
 from cropkt.transfer.pair import PairResult, TargetCohort, measure_pair
 
 RANDOM_MODELS = 10
@@ -27,8 +27,10 @@ BASELINE = Baseline(
     label="random weights",
     trained_on="nothing",
     meaning=(
-        "the same architecture, untrained, several times; features carry signal of their own, so this is not chance, "
-        "and how far such models differ from one another counts in the comparison"
+        "the same architecture untrained, from other starts than the sources'; features carry signal of their own, so "
+        "this is not chance. A pair is compared with their mean; how far they lie apart says how much a start can do"
     ),
     measure=_measure,
+    role=Role.COMPARED,
+    learns=False,
 )

@@ -4,7 +4,7 @@ import numpy as np
 
 from cropkt.survival.concordance import concordance
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.baselines import Baseline
+from cropkt.transfer.baselines import Baseline, Role
 from cropkt.transfer.measure_baseline import measure_by_fold
 from cropkt.transfer.pair import PairResult, TargetCohort
 
@@ -30,4 +30,5 @@ BASELINE = Baseline(
     trained_on="the target's own training folds",
     meaning="the amount of tissue alone; whether more is worse is learnt",
     measure=_measure,
+    role=Role.COMPARED,
 )

@@ -9,6 +9,8 @@ from cropkt.experiments.config import Parser
 
 EPILOG = """
 coverage: 1,000 simulated cohorts of 60 patients a setting; seconds.
+verdicts: whole matrices of simulated pairs: false claims of each verdict, and what it finds by events; minutes.
+calibration: of a finished sweep (--out), recalibrated survival beside Kaplan-Meier in every cohort.
 discoveries: whole sweeps of the demo study, one a seed; minutes each, kept under --out and gone on with after a stop.
 """
 
@@ -16,8 +18,9 @@ discoveries: whole sweeps of the demo study, one a seed; minutes each, kept unde
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = Parser(__doc__ or "", prog="cropkt check-significance", epilog=EPILOG)
-    parser.add_argument("what", choices=("coverage", "discoveries"))
+    parser.add_argument("what", choices=("coverage", "verdicts", "discoveries", "calibration"))
     parser.add_argument("--cohorts", type=int, default=1000, help="coverage: cohorts a setting (default: 1000)")
+    parser.add_argument("--studies", type=int, default=20, help="verdicts: matrices a design (default: 20)")
     parser.add_argument("--seeds", type=int, default=10, help="discoveries: studies, seeds 1 to N (default: 10)")
     parser.add_argument("--transfer", choices=("none", "groups"), default="none", help="discoveries: what is planted")
     parser.add_argument(
@@ -25,7 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="coverage: seed (default: 0)")
     chosen = parser.parse_args(arguments)
-    return run_command(lambda: _coverage(chosen) if chosen.what == "coverage" else _discoveries(chosen))
+    checks = {
+        "coverage": _coverage,
+        "verdicts": _verdicts,
+        "discoveries": _discoveries,
+        "calibration": _calibration,
+    }
+    return run_command(lambda: checks[chosen.what](chosen))
 
 
 def _coverage(chosen: argparse.Namespace) -> int:
@@ -37,13 +46,37 @@ def _coverage(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def _verdicts(chosen: argparse.Namespace) -> int:
+    from cropkt.transfer.judgement.verdicts_check import (
+        DESIGNS,
+        false_claim_table,
+        simulated_pairs,
+        verdict_power_table,
+    )
+
+    print(false_claim_table(chosen.studies, chosen.seed).to_string(index=False, float_format="%.3f"))
+    power = verdict_power_table(simulated_pairs(DESIGNS[-1], chosen.studies, chosen.seed))
+    print(f"\n{power.to_string(index=False, float_format='%.2f')}")
+    return DONE
+
+
+def _calibration(chosen: argparse.Namespace) -> int:
+    from cropkt.experiments.false_discoveries import calibration_table
+    from cropkt.report.read import choose_results
+
+    table = calibration_table(choose_results(chosen.out, None, None).pairs())
+    print(table.to_string(index=False, float_format="%.3f"))
+    return DONE
+
+
 def _discoveries(chosen: argparse.Namespace) -> int:
     from cropkt.experiments.false_discoveries import discoveries, false_discovery_table, power_table
 
     pairs = discoveries(range(1, chosen.seeds + 1), chosen.transfer, chosen.out)
     table = false_discovery_table(pairs)
     print(table.to_string(index=False, float_format="%.3f"))
-    print(f"mean false discovery proportion {table['proportion'].mean():.3f}")
+    for side in ("better", "worse"):
+        print(f"mean false discovery proportion, {side}: {table[f'proportion_{side}'].mean():.3f}")
     if chosen.transfer == "groups":
         print(power_table(pairs).to_string(index=False, float_format="%.3f"))
     return DONE

@@ -1,0 +1,26 @@
+"""The common start of all source models, before any training: the architecture, the seed, and no cohort."""
+
+from cropkt.models.checkpoint import load_model
+from cropkt.training.sources import SourceModels, SourcePlan
+from cropkt.transfer.baselines import Baseline, Role
+from cropkt.transfer.pair import PairResult, TargetCohort, measure_pair
+
+
+def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
+    """Raises CheckpointError when the start is not stored, which it is before any source model is trained."""
+    start = load_model(plan.null_path(), device=plan.device)
+    return measure_pair(SourceModels("null", (0,), (start,), ((),), ""), target)
+
+
+BASELINE = Baseline(
+    "null",
+    label="own untrained start",
+    trained_on="nothing",
+    meaning=(
+        "the stored null model, in which the training of every source started; it ranks patients by whatever its "
+        "random weights make of the features, and what a source does beyond it has been learnt"
+    ),
+    measure=_measure,
+    role=Role.START,
+    learns=False,
+)

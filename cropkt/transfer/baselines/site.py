@@ -1,0 +1,39 @@
+"""The hospital a slide came from and nothing else."""
+
+import numpy as np
+import pandas as pd
+
+from cropkt.data.study import Cohort
+from cropkt.survival.confounders import group_risk
+from cropkt.training.sources import SourcePlan
+from cropkt.transfer.baselines import Baseline, Role
+from cropkt.transfer.measure_baseline import measure_by_fold
+from cropkt.transfer.pair import PairResult, TargetCohort
+
+
+def _sites(cohort: Cohort) -> pd.DataFrame | None:
+    """One column, by patient; None where there are not at least two sites to tell apart."""
+    known = "site" in cohort.clinical and cohort.clinical["site"].replace("", pd.NA).nunique() > 1
+    return cohort.clinical[["site"]] if known else None
+
+
+def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
+    found = _sites(target.cohort)
+
+    def learn(fold: int, train: np.ndarray) -> np.ndarray:  # noqa: ARG001
+        if found is None or not len(train):
+            return np.full(len(target.bags), np.nan)
+        return group_risk(found.loc[list(target.bags.patients), "site"], target.event, train)
+
+    return measure_by_fold("site", target, plan, learn)
+
+
+BASELINE = Baseline(
+    "site",
+    label="tissue source site alone",
+    trained_on="the target's own training folds",
+    meaning="the share of events among each hospital's training patients: what can be known by telling hospitals apart",
+    measure=_measure,
+    role=Role.CONFOUNDER,
+    reads=_sites,
+)

@@ -1,0 +1,1 @@
+"""What may be concluded of measured pairs: verdicts over families of tests, survival probabilities, confounders."""
