@@ -18,7 +18,7 @@ from cropkt.factors.similarity import attend, attention_overlap, few_bags, kerne
 from cropkt.factors.transferability import log_evidence
 from cropkt.models.checkpoint import load_model
 from cropkt.models.mil import MILModel
-from cropkt.transfer.results import ResultsFolder, read_representations
+from cropkt.transfer.results import ResultsFolder, read_record, read_representations
 from cropkt.transfer.significance import collect_predictions
 
 NEEDED = ("source", "target", "encoder", "architecture", "mode", "c_index_pooled", "c_index_mean", "standard_error")
@@ -225,26 +225,29 @@ def _vector_columns(
                 continue
             vectors, patients = found
             evidence[s, t] = _evidence(vectors, patients, study.cohorts[target])
-            if own is not None and own[1] == patients and len(own[0]) == len(vectors):
+            if own is not None and own[1] == patients and own[0].keys() == vectors.keys():
                 step = max(1, len(patients) // config.most_patients)
-                folds = zip(vectors[:, ::step], own[0][:, ::step], strict=True)
-                alignment[s, t] = np.nanmean([kernel_alignment(one, other) for one, other in folds])
+                by_fold = [kernel_alignment(vectors[fold][::step], own[0][fold][::step]) for fold in vectors]
+                alignment[s, t] = np.nanmean(by_fold)
     return alignment, evidence
 
 
-def _vectors(folder: ResultsFolder, source: str, target: str) -> tuple[np.ndarray, list[str]] | None:
-    if not folder.representations_path(source, target).is_file():
+def _vectors(folder: ResultsFolder, source: str, target: str) -> tuple[dict[int, np.ndarray], list[str]] | None:
+    """Bag vectors (B, V) by source fold, and the B patients; None where the pair has not been measured."""
+    record = read_record(folder, source, target)
+    if record is None or not folder.representations_path(source, target).is_file():
         return None
     vectors, patients = read_representations(folder, source, target)
-    return vectors.numpy(), patients
+    folds = sorted({row["source_fold"] for row in record["folds"]})
+    return dict(zip(folds, vectors.numpy(), strict=True)), patients
 
 
-def _evidence(vectors: np.ndarray, patients: Sequence[str], cohort: Cohort) -> float:
+def _evidence(vectors: Mapping[int, np.ndarray], patients: Sequence[str], cohort: Cohort) -> float:
     """Mean over folds of LogME: source model f, training patients of the target's fold f, never its test ones."""
     where = {patient: row for row, patient in enumerate(patients)}
     values = []
-    for fold, of_model in zip(cohort.folds, vectors, strict=False):
-        train = [patient for patient in fold.train if patient in where]
+    for fold, of_model in vectors.items():
+        train = [patient for patient in cohort.folds[fold].train if patient in where]
         labels = cohort.labels.loc[train]
         outcome = pseudo_observations(labels["time"].to_numpy(), labels["event"].to_numpy(), HORIZON)
         values.append(log_evidence(of_model[[where[patient] for patient in train]], outcome))

@@ -8,7 +8,7 @@ from small_studies import SmallStudy
 
 from cropkt.errors import ConfigError, StudyError
 from cropkt.experiments.config import RunConfig
-from cropkt.experiments.prepare import select
+from cropkt.experiments.prepare import select, source_plan
 
 Write = Callable[..., SmallStudy]
 
@@ -56,3 +56,21 @@ def test_what_the_study_cannot_meet_is_refused(small_study: Write, wrong: dict, 
 def test_an_encoder_the_study_lacks_is_refused(small_study: Write) -> None:
     with pytest.raises(StudyError, match="no encoder 'virchow'"):
         select(RunConfig(study=small_study("acc").folder, encoder="virchow"))
+
+
+def test_the_paper_protocol_drops_partial_updates_and_the_default_keeps_them(small_study: Write) -> None:
+    study = small_study("acc").folder
+    assert select(RunConfig(study=study, protocol="paper")).training.drop_partial_update
+    assert not select(RunConfig(study=study)).training.drop_partial_update
+
+
+def test_every_training_setting_asked_for_reaches_the_plan(small_study: Write, tmp_path: Path) -> None:
+    asked = {"epochs": 7, "bags_per_update": 5, "learning_rate": 3e-3, "weight_decay": 2e-2, "loss": "cox_nll"}
+    config = RunConfig(study=small_study("acc").folder, out=tmp_path, architecture="mean", seed=9, strict=True, **asked)
+    plan = source_plan(select(config), config, device="cpu", precision="bfloat16")
+    assert {name: getattr(plan.training, name) for name in asked} == asked
+    assert (plan.seed, plan.strict, plan.device, plan.precision) == (9, True, "cpu", "bfloat16")
+    assert plan.folder == tmp_path / "models" / "uni2-h" / "mean"
+    assert (plan.architecture.name, plan.architecture.features, plan.architecture.intervals) == ("mean", 6, 1)
+    plain = RunConfig(study=config.study)
+    assert source_plan(select(plain), plain, device="cpu", precision="float32").architecture.intervals == 32

@@ -1,5 +1,6 @@
 """The training loop: the same numbers whoever trains beside, whole and partial updates, and what ends it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,26 @@ def test_an_epoch_meets_every_training_bag_once_and_no_other() -> None:
     epochs = seen[:3]
     assert [sorted(epoch) for epoch in epochs] == [sorted(f"p{k}" for k in (1, 4, 5, 6, 7, 9))] * 3
     assert epochs[0] != epochs[1], "shuffled anew"
+
+
+def test_every_update_of_every_epoch_and_fold_has_a_dropout_of_its_own() -> None:
+    bags, targets = cohort()
+    draws: list[float] = []
+
+    def forward_of(model: MILModel) -> Callable[[np.ndarray], tuple[torch.Tensor, None]]:
+        def forward(batch: np.ndarray) -> tuple[torch.Tensor, None]:
+            draws.append(float(torch.rand(())))
+            part = bags.take(batch)
+            return model(part.features, part.offsets).logits, None
+
+        return forward
+
+    jobs = [job(fold, range(8)) for fold in (0, 1)]
+    for one in jobs:
+        one.forward = forward_of(one.model)
+    train_folds(jobs, bags, targets, CONFIG, seed=7, stream="acc")
+    assert len(draws) == 2 * 3 * 2, "folds, epochs, updates"
+    assert len(set(draws)) == len(draws)
 
 
 def test_tiny_cohorts_train_and_the_published_protocol_says_that_it_cannot() -> None:

@@ -12,8 +12,8 @@ from cropkt.models.checkpoint import load_model, save_model
 from cropkt.models.mil import Architecture
 from cropkt.models.router import RouterSettings
 from cropkt.training.config import TrainingConfig
-from cropkt.training.experts import Recipe
-from cropkt.training.loop import FoldTraining, train_folds
+from cropkt.training.experts import Recipe, build_combination, predict_combination
+from cropkt.training.loop import FoldTraining, survival_loss, train_folds
 from cropkt.training.sources import SourcePlan, store_null_model, survival_targets
 from cropkt.transfer.nested import (
     InnerTraining,
@@ -182,6 +182,20 @@ def test_own_models_do_not_see_the_parts_left_out(target: TargetCohort, tmp_path
     assert set(fewer) == {(), (0,), (1,), (2,)}
     assert all(np.array_equal(fewer[parts], own[parts]) for parts in fewer)
     assert left_out_parts(outer, cross_fitted=False, searched=False) == []
+
+
+def test_the_inner_loss_is_the_mean_over_patients_not_over_parts(target: TargetCohort) -> None:
+    """Untrained, the models of all parts are one: its mean loss over all learning patients, however they are dealt."""
+    whole = outer_fold(target, 0, 2, seed=0)
+    outer = replace(whole, inner=(whole.train[:4], whole.train[4:]))
+    vectors = torch.zeros(60, 3, EMBEDDING)
+    recipe = Recipe(ROUTER, TRAINING)
+    training = InnerTraining(recipe, target, outer, [vectors, vectors], intervals=32, seed=3)
+    start = build_combination(recipe, features=WIDTH, vectors=vectors, intervals=32, seed=3).eval()
+    found = predict_combination(start, target.bags, vectors, outer.train, loss=TRAINING.loss)
+    targets = survival_targets(target.cohort, target.bags)
+    expected = float(survival_loss(torch.from_numpy(found.logits), targets, outer.train, TRAINING))
+    assert training.score().loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_helps_is_found(target: TargetCohort, tmp_path: Path) -> None:
