@@ -9,7 +9,7 @@ import pandas as pd
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Workers, lay_out, ray_session
-from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.command import SOME_FAILED
 from cropkt.experiments.prepare import Selection, select
 from cropkt.experiments.routing_run import RoutingOutcome, RoutingRun, routing_settings
 from cropkt.experiments.search_space import SearchSpace, read_space
@@ -44,14 +44,14 @@ def tune_router(run: RoutingRun) -> int:
         print(f"warning: {warning}")
     with workspace(selection.results) as scratch, ray_session():
         everyone = replace(selection, sources=sources)
-        plan = sweep_if_needed(replace(run.config, resume=True), everyone, scratch)
+        plan, swept = sweep_if_needed(replace(run.config, resume=True), everyone, scratch)
         outcome = _route(run, selection, plan, spaces, scratch)
         print_table(outcome.methods)
         conclude(run, selection, outcome, spaces)
     for name, reason in outcome.failed.items():
         print(f"failed: {name}: {reason}; the same command tries it again")
     print(f"results: {selection.results.out}")
-    return SOME_FAILED if outcome.failed else DONE
+    return SOME_FAILED if outcome.failed else swept
 
 
 def _check(run: RoutingRun, selection: Selection) -> tuple[str, ...]:

@@ -77,9 +77,12 @@ def _sweep(config: RunConfig, selection: Selection, scratch: Path) -> pd.DataFra
     return pairs
 
 
-def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> SourcePlan:
-    """Measure those of the selected pairs that are missing, in a Ray session and workspace of the caller's; returns the
-    plan of the source models. Nothing is started when nothing is missing."""
+def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> tuple[SourcePlan, int]:
+    """Measure those of the selected pairs that are missing, in a Ray session and workspace of the caller's.
+
+    Returns the plan of the source models and the sweep's exit code: some pairs may have failed, which it has listed.
+    Nothing is started when nothing is missing.
+    """
     from cropkt.experiments.trial import SweepJob
 
     device = choose_device(config)
@@ -87,12 +90,12 @@ def sweep_if_needed(config: RunConfig, selection: Selection, scratch: Path) -> S
     cohorts = selection.study.cohorts
     untrained = any(missing_folds(plan, cohorts[code], selection.folds) for code in selection.sources)
     if untrained or _todo(config, selection, SweepJob(selection.results, plan, selection.folds, dict(cohorts)), {}):
-        _conclude(selection, _sweep(config, selection, scratch))
-    else:  # a run that was killed when all pairs were measured has left no tables
-        for target in selection.targets:
-            update_comparison(selection.results, target, cohorts[target].folds)
-        write_tables(selection.results)
-    return plan
+        return plan, _conclude(selection, _sweep(config, selection, scratch))
+    # A run that was killed when all pairs were measured has left no tables.
+    for target in selection.targets:
+        update_comparison(selection.results, target, cohorts[target].folds)
+    write_tables(selection.results)
+    return plan, DONE
 
 
 def _settings(config: RunConfig, selection: Selection, plan: SourcePlan) -> dict[str, str]:

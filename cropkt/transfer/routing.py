@@ -181,7 +181,7 @@ def recipe_of(kind: str, values: Mapping[str, Any], settings: RoutingSettings, p
 
 def tuned_methods(tuned: Mapping[str, Recipe]) -> list[str]:
     """The methods whose settings come from a search."""
-    return [name for name in (*METHODS, *tuned) if _RECIPE_OF.get(name, name) in tuned]
+    return [name for name in dict.fromkeys((*METHODS, *tuned)) if _RECIPE_OF.get(name, name) in tuned]
 
 
 def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:

@@ -1,5 +1,6 @@
 """Facts from models and their predictions: whose patients each model is asked about, and which fold goes with which."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -81,28 +82,44 @@ def log_me(study: Study, results: ResultsFolder, source: str, target: str) -> fl
     return float(table.set_index(["source", "target"])["logme"][source, target])
 
 
-def change_vectors(results: ResultsFolder, fold: int, patients: Sequence[str]) -> None:
+def store_vectors(results: ResultsFolder, vectors: torch.Tensor, patients: Sequence[str]) -> None:
+    """Replace the vectors (folds, patients, V) that the models of uvm give the patients of acc."""
+    path = results.representations_path("uvm", "acc")
+    save_file({"representation": vectors.half()}, path, metadata={"patients": json.dumps(list(patients))})
+
+
+def add_noise(results: ResultsFolder, fold: int, patients: Sequence[str]) -> None:
     """Noise for the vectors that the model of `fold` of uvm gives these patients of acc."""
     vectors, known = read_representations(results, "uvm", "acc")
     for patient in patients:
         vectors[fold, known.index(patient)].normal_(generator=torch.Generator().manual_seed(1))
-    metadata = {"patients": str(known).replace("'", '"')}
-    save_file({"representation": vectors.half()}, results.representations_path("uvm", "acc"), metadata=metadata)
+    store_vectors(results, vectors, known)
+
+
+def tell_the_outcome(study: Study, results: ResultsFolder) -> None:
+    """Vectors in which times of death can be read, in every model's with another noise."""
+    vectors, patients = read_representations(results, "uvm", "acc")
+    years = torch.from_numpy(study.cohorts["acc"].labels.loc[patients, "time"].to_numpy() / 365)
+    vectors.normal_(generator=torch.Generator().manual_seed(2))
+    vectors[:, :, 0] += years
+    store_vectors(results, vectors, patients)
 
 
 def test_log_evidence_is_blind_to_the_test_patients_of_its_fold(study: Study, copied: ResultsFolder) -> None:
+    tell_the_outcome(study, copied)
     before = log_me(study, copied, "uvm", "acc")
     test = study.cohorts["acc"].folds[0].test
-    change_vectors(copied, 0, test)
+    add_noise(copied, 0, test)
     assert log_me(study, copied, "uvm", "acc") == before
     # In fold 1 the same patients train: their vectors count.
-    change_vectors(copied, 1, test[:1])
+    add_noise(copied, 1, test[:1])
     assert log_me(study, copied, "uvm", "acc") != before
 
 
 def test_a_source_model_goes_with_the_targets_fold_of_its_number(study: Study, tmp_path: Path) -> None:
     """A sweep with --folds 1,2: the first stored vectors are of fold 1, not of fold 0."""
     results = sweep(study, tmp_path / "out", (1, 2))
+    tell_the_outcome(study, results)
     vectors, patients = read_representations(results, "uvm", "acc")
     cohort = study.cohorts["acc"]
 
@@ -160,8 +177,8 @@ def test_risk_by_the_own_models_and_by_the_others_come_from_their_own_prediction
         table.assign(risk=-table["risk"]).to_parquet(path)
     after = prototypes(study, copied)[0].set_index("prototype").sort_index()
     assert_allclose(after["risk_own"], before["risk_own"])
-    # Ranks turned round within folds: correlations change their sign.
-    assert_allclose(after["risk_others"], -before["risk_others"], atol=1e-9)
+    # Ranks turned round within folds: correlations change their sign, but for ties.
+    assert_allclose(after["risk_others"], -before["risk_others"], atol=0.05)
     assert before["risk_others"].abs().max() > 0.1
     assert_allclose(after["disagreement"], (after["risk_own"] - after["risk_others"]).abs())
 
