@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from cropkt.factors.calibration import PLANTED, UNPLANTED, power_table, tables_of
-from cropkt.factors.factor_tests import OUTCOME, irrelevant_factors, q_values, variance_table
+from cropkt.factors.factor_tests import OUTCOME, factor_table, irrelevant_factors, q_values, variance_table
 from cropkt.factors.prediction import (
     METHODS,
     predict_left_out,
@@ -18,12 +18,29 @@ from cropkt.factors.simulated_matrix import MatrixDesign, simulate_matrix
 
 
 def test_planted_factors_are_found_and_irrelevant_ones_are_not() -> None:
-    table = power_table(seeds=4, seed=0).set_index("factor")
-    assert table.loc["same_group", "found_positive"] >= 3
-    assert table.loc["distance", "found"] == 4
+    design = MatrixDesign(cohorts=20, group=0.8, distance=0.8, target=0.3)
+    table = power_table(seeds=2, seed=0, design=design, permutations=99).set_index("factor")
+    assert table.loc["same_group", "found_positive"] == 2
+    assert table.loc["distance", "found"] == 2
     assert table.loc["distance", "found_positive"] == 0
-    assert table.loc[list(UNPLANTED), "found"].sum() <= 1
+    assert table.loc[list(UNPLANTED), "found"].sum() == 0
     assert list(table.index) == [*PLANTED, *UNPLANTED]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_fact_about_cohorts_is_tested_against_the_effects_of_its_side(side: str) -> None:
+    pairs, cohorts, errors = tables_of(simulate_matrix(MatrixDesign(cohorts=14), seed=1))
+    random = np.random.default_rng(0)
+    cohorts = cohorts.assign(fact=random.standard_normal(len(cohorts)))
+    fact = pairs[side].map(cohorts.set_index("cohort")["fact"])
+    pairs = pairs.assign(**{OUTCOME: 0.6 + 0.05 * fact + random.normal(scale=0.02, size=len(pairs))})
+    _, null = variance_table(pairs, errors)
+    table = factor_table(pairs, cohorts, null, errors, ["source:fact", "target:fact"], permutations=99)
+    p_value, slope = (table.set_index("factor")[column] for column in ("p_value", "coefficient"))
+    other = {"source": "target", "target": "source"}[side]
+    assert p_value[f"{side}:fact"] == 0.01
+    assert slope[f"{side}:fact"] == pytest.approx(0.05, abs=0.01)
+    assert p_value[f"{other}:fact"] > 0.05
 
 
 def test_variance_shares_follow_what_makes_targets_differ() -> None:
