@@ -23,8 +23,11 @@ from cropkt.models.predict import predict
 from cropkt.models.router import RouterSettings
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.apply_router import apply_routers, load_router, router_paths
+from cropkt.transfer.nested import outer_fold
+from cropkt.transfer.pair import hold_target
 from cropkt.transfer.results import ResultsFolder, read_json
-from cropkt.transfer.routing import METHODS, RoutingSettings
+from cropkt.transfer.routing import METHODS, RoutingSettings, fit_fold
+from cropkt.transfer.routing_results import read_source_vectors
 
 CODES = ("acc", "uvm", "kipan")
 FOLDS = (0, 1, 2)
@@ -128,6 +131,23 @@ def test_an_expert_is_the_mean_of_its_fold_models(job: RoutingJob, bags: Bags, m
         assert_allclose(vectors[:, number], expected.mean(axis=0), rtol=1e-5, atol=1e-6)
         if len(folds) > 1:
             assert not np.allclose(expected[0], expected[1], rtol=1e-2)
+
+
+def test_a_source_tuned_with_rate_zero_says_what_it_said(job: RoutingJob, bags: Bags, study: Study) -> None:
+    """One update, the first of the warm-up, moves nothing: model and head are the chosen source's, on its vectors."""
+    training = replace(job.settings.training, epochs=1, bags_per_update=16)
+    settings = replace(job.settings, source_folds=(2,), training=training)
+    fold, experts = 1, ["acc", "uvm", "kipan"]
+    held = hold_target(study.cohorts["acc"], bags)
+    outer = outer_fold(held, fold, settings.inner_parts, job.plan.seed)
+    own = predict([load_model(job.plan.model_path("acc", fold))], bags).representation[0]
+    sources = read_source_vectors(job.results, "acc", bags.patients, experts[1:], settings.source_folds)
+    vectors = torch.from_numpy(np.concatenate([own[:, None], sources], axis=1))
+    fitted = fit_fold(job.plan, held, outer, vectors, experts, "kipan", settings, {})
+    said = fitted.predictions.set_index(["method", "patient_id"])["risk"]
+    expected = predict([load_model(job.plan.model_path("kipan", 2))], bags.take(outer.test)).risk[0]
+    for method in ("finetune", "finetune_head"):
+        assert_allclose(said[method], expected, rtol=1e-3, err_msg=method)
 
 
 def test_routers_of_several_folds_are_averaged(job: RoutingJob, bags: Bags) -> None:

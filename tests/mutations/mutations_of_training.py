@@ -250,7 +250,7 @@ MUTATIONS = (
         "cropkt/training/loop.py",
         "(loss if penalty is None else loss + penalty).backward()",
         "loss.backward()",
-        ("tests/training/test_loop.py", "tests/transfer/test_nested.py"),
+        ("tests/training/test_loop.py",),
         "routers would learn without balance and z-loss",
     ),
     Mutation(
@@ -274,7 +274,7 @@ MUTATIONS = (
         "cropkt/training/experts.py",
         'named_seed(seed, "combination", type(settings).__name__)',
         'named_seed(0, "combination", type(settings).__name__)',
-        ("tests/transfer/test_nested.py",),
+        ("tests/training/test_experts.py",),
         "another seed would be no other start",
     ),
 )

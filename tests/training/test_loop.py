@@ -114,6 +114,36 @@ def test_an_epoch_meets_every_training_bag_once_and_no_other() -> None:
     assert epochs[0] != epochs[1], "shuffled anew"
 
 
+def test_what_a_forward_adds_to_the_loss_is_learnt_but_not_told() -> None:
+    bags, targets = cohort()
+
+    def trained_with(weight: float) -> FoldTraining:
+        (one,) = jobs = [job(0, range(8))]
+
+        def forward(batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            part = bags.take(batch)
+            penalty = weight * one.model.pred_head.weight.square().sum()
+            return one.model(part.features, part.offsets).logits, penalty
+
+        one.forward = forward
+        train_folds(jobs, bags, targets, CONFIG, seed=7, stream="acc")
+        return one
+
+    free, held_down = trained_with(0.0), trained_with(1e4)
+    sizes = [float(one.model.pred_head.weight.detach().norm()) for one in (free, held_down)]
+    assert sizes[1] < sizes[0]
+    assert held_down.losses[0] == free.losses[0] < 1e3
+
+
+def test_training_multiplies_in_the_precision_asked_for() -> None:
+    bags, targets = cohort()
+    exact, coarse = job(0, range(8)), job(0, range(8))
+    train_folds([exact], bags, targets, CONFIG, seed=7, stream="acc")
+    train_folds([coarse], bags, targets, CONFIG, seed=7, stream="acc", precision="bfloat16")
+    assert exact.losses != coarse.losses
+    np.testing.assert_allclose(exact.losses, coarse.losses, rtol=0.05)
+
+
 def test_every_update_of_every_epoch_and_fold_has_a_dropout_of_its_own() -> None:
     bags, targets = cohort()
     draws: list[float] = []

@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_studies import DIM, HEADER, small_plan
 
+from cropkt.cohorts import cohort_info
 from cropkt.data.bags import read_bags
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError, StudyError
@@ -22,6 +23,7 @@ from cropkt.training.sources import (
     missing_folds,
     source_fingerprint,
     store_null_model,
+    survival_targets,
     train_cohort,
 )
 
@@ -221,6 +223,38 @@ def test_a_slide_left_out_is_on_the_card(plan: SourcePlan, small_study: Callable
     assert all(patient in card["train_patients"] or patient in cohort.folds[card["fold"]].test for card in cards)
     with pytest.raises(StudyError, match=slide):
         train_cohort(replace(plan, strict=True), cohort, FOLDS)
+
+
+def test_models_of_another_loss_are_scored_and_loaded_with_it(tmp_path: Path, small_study: Callable) -> None:
+    cohort = open_study(small_study("acc", patients=40).folder).cohorts["acc"]
+    plan = small_plan(tmp_path / "cox", loss="cox_nll")
+    store_null_model(plan)
+    (card,) = train_cohort(plan, cohort, [0])
+    assert load_source_models(plan, "acc", [0]).loss == "cox_nll"
+    bags = read_bags(cohort)
+    test = bags.take([bags.patients.index(patient) for patient in cohort.folds[0].test])
+    labels = cohort.labels.loc[list(test.patients)]
+    model = [load_model(plan.model_path("acc", 0))]
+    found = {
+        loss: concordance(labels["time"], labels["event"], predict(model, test, loss=loss).risk[0]).c_index
+        for loss in ("cox_nll", "discrete_nll")
+    }
+    assert card["test_c_index"] == found["cox_nll"] != found["discrete_nll"]
+
+
+def test_cohorts_draw_orders_and_dropout_of_their_own(plan: SourcePlan, cohort: Cohort) -> None:
+    """The same slides and labels under another name are another source."""
+    train_cohort(plan, cohort, [0])
+    train_cohort(plan, replace(cohort, info=cohort_info("uvm")), [0])
+    assert not equal(weights(plan, 0), load_model(plan.model_path("uvm", 0)).state_dict())
+
+
+def test_intervals_do_not_depend_on_whose_slides_can_be_read(cohort: Cohort) -> None:
+    bags = read_bags(cohort)
+    cohort = replace(cohort, labels=cohort.labels.assign(time=cohort.labels["time"] * 20))
+    everyone, some = survival_targets(cohort, bags), survival_targets(cohort, bags.take(range(6)))
+    assert torch.equal(some.interval, everyone.interval[:6])
+    assert len(everyone.interval.unique()) > 1
 
 
 def test_cards_are_plain_json(plan: SourcePlan, cohort: Cohort) -> None:

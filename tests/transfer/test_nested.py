@@ -189,8 +189,12 @@ def test_the_inner_loss_is_the_mean_over_patients_not_over_parts(target: TargetC
     whole = outer_fold(target, 0, 2, seed=0)
     outer = replace(whole, inner=(whole.train[:4], whole.train[4:]))
     vectors = torch.zeros(60, 3, EMBEDDING)
+    vectors[outer.inner[1]] = 3.0
+    apart = [vectors.clone(), vectors.clone()]
+    for part in (0, 1):  # a part's vectors for the patients of the other part are not to be looked at
+        apart[part][outer.inner[1 - part]] = -7.0
     recipe = Recipe(ROUTER, TRAINING)
-    training = InnerTraining(recipe, target, outer, [vectors, vectors], intervals=32, seed=3)
+    training = InnerTraining(recipe, target, outer, apart, intervals=32, seed=3)
     start = build_combination(recipe, features=WIDTH, vectors=vectors, intervals=32, seed=3).eval()
     found = predict_combination(start, target.bags, vectors, outer.train, loss=TRAINING.loss)
     targets = survival_targets(target.cohort, target.bags)

@@ -194,3 +194,26 @@ def test_the_fingerprint_follows_models_target_and_precision(study: SmallStudy) 
         pair_fingerprint("models", replace(uvm, fingerprint="other data"), "float32"),
     ]
     assert len({first, *others}) == 5
+
+
+def test_a_pair_is_measured_with_the_loss_of_its_models(plan: SourcePlan, study: SmallStudy) -> None:
+    opened = open_study(study.folder)
+    models, held = source(plan, opened, "acc"), target(opened, "uvm")
+    result = measure_pair(replace(models, loss="cox_nll"), held)
+    expected = predict(models.models, held.bags, loss="cox_nll")
+    first = result.predictions[result.predictions["source_fold"] == 0].set_index("patient_id")["risk"]
+    assert first.loc[list(held.bags.patients)].tolist() == expected.risk[0].tolist()
+    assert first.tolist() != predict(models.models, held.bags).risk[0].tolist()
+
+
+def test_rows_and_predictions_name_the_folds_of_their_models(plan: SourcePlan, study: SmallStudy) -> None:
+    """A sweep with --folds 1,2."""
+    opened = open_study(study.folder)
+    models, held = source(plan, opened, "acc", [1, 2]), target(opened, "uvm")
+    result = measure_pair(models, held)
+    pairs_of_folds = [(row["source_fold"], row["target_fold"]) for row in result.folds]
+    assert pairs_of_folds == [(m, f) for m in (1, 2) for f in FOLDS]
+    assert set(scored(result)) == {1, 2}
+    risk = result.predictions.set_index(["source_fold", "patient_id"])["risk"]
+    patient = held.bags.patients[0]
+    assert risk[2, patient] == predict(models.models[1:], held.bags).risk[0, 0]

@@ -62,6 +62,17 @@ def test_vectors_are_the_mean_of_the_folds_asked_for_in_the_patients_order(resul
     assert found[0, 1].tolist() == [104, 105]
 
 
+def test_vectors_are_found_by_the_number_of_their_fold(results: ResultsFolder) -> None:
+    """A sweep with --folds 1,3: the first stored vectors are of fold 1."""
+    store_vectors(results, "uvm", ["p1"], torch.tensor([[[1.0, 1.0]], [[3.0, 3.0]]]))
+    record = {"fingerprint": "x", "pair": {"source": "uvm"}, "folds": [{"source_fold": fold} for fold in (1, 3)]}
+    write_json(results.record_path("uvm", "acc"), record)
+    for fold in (1, 3):
+        assert read_source_vectors(results, "acc", ["p1"], ["uvm"], [fold]).tolist() == [[[fold, fold]]]
+    with pytest.raises(CheckpointError, match="no vectors of uvm's folds 0"):
+        read_source_vectors(results, "acc", ["p1"], ["uvm"], [0])
+
+
 def test_vectors_that_are_not_there_are_said(results: ResultsFolder) -> None:
     with pytest.raises(CheckpointError, match="no vectors of uvm's folds 0"):
         read_source_vectors(results, "acc", ["p1"], ["uvm"], [0])
@@ -111,6 +122,18 @@ def test_a_source_is_chosen_among_the_experts_of_this_run(results: ResultsFolder
     assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan"] * 3
     assert chosen_sources(results, acc, ["uvm"]) == ["uvm"] * 3
     assert chosen_sources(results, acc, ["brca"]) == []
+
+
+def test_no_test_patient_has_a_part_in_the_choice_of_the_source_to_be_tuned(
+    results: ResultsFolder, acc: Cohort
+) -> None:
+    """kipan is the best on everybody, for fold 0 alone; on the others' patients, with whom it is chosen, uvm is."""
+    signs = {"kipan": {0: -1.0, 1: 0.0, 2: 0.0}, "uvm": {0: 1.0, 1: -1.0, 2: 0.0}}
+    for source, by_fold in signs.items():
+        path = results.predictions_path(source, "acc")
+        table = pd.read_parquet(path)
+        table.assign(risk=table["target_fold"].map(by_fold) * table["time"]).to_parquet(path)
+    assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["uvm", "kipan", "kipan"]
 
 
 def fit(folder: RoutingFolder, cohort: Cohort, fold: int, methods: tuple[str, ...]) -> None:

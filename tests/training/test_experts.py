@@ -1,0 +1,31 @@
+"""Models that combine sources: how they start."""
+
+import pytest
+import torch
+
+from cropkt.models.fusion import FusionSettings
+from cropkt.models.mil import Architecture
+from cropkt.models.router import RouterSettings
+from cropkt.training.config import TrainingConfig
+from cropkt.training.experts import Recipe, build_combination
+
+SETTINGS = {
+    "router": RouterSettings(embedding=8, attention=4, top_k=2),
+    "fusion": FusionSettings("mean"),
+    "own model": Architecture(features=6, embedding=8, attention=4),
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_a_start_depends_on_the_seed_alone(kind: str) -> None:
+    def start(seed: int) -> list[torch.Tensor]:
+        recipe = Recipe(SETTINGS[kind], TrainingConfig())
+        model = build_combination(recipe, features=6, vectors=torch.zeros(3, 4, 8), intervals=16, seed=seed)
+        return list(model.parameters())
+
+    before = torch.get_rng_state()
+    first = start(1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(5)
+    assert all(map(torch.equal, first, start(1)))
+    assert not all(map(torch.equal, first, start(2)))
