@@ -15,7 +15,7 @@ from small_studies import DIM, small_plan, write_study
 from cropkt.data.bags import Bags, read_bags
 from cropkt.data.study import Study, open_study
 from cropkt.errors import CheckpointError
-from cropkt.experiments.routing_trial import FitTrial, RoutingJob
+from cropkt.experiments.routing_trial import FitTrial, RoutingJob, SearchTrial
 from cropkt.experiments.trial import PairTrial, SweepJob
 from cropkt.files import write_json
 from cropkt.models.checkpoint import card_path, load_model, read_card
@@ -23,10 +23,10 @@ from cropkt.models.predict import predict
 from cropkt.models.router import RouterSettings
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.apply_router import apply_routers, load_router, router_paths
-from cropkt.transfer.nested import outer_fold
+from cropkt.transfer.nested import InnerTraining, expert_vectors, left_out_parts, outer_fold, own_vectors
 from cropkt.transfer.pair import hold_target
 from cropkt.transfer.results import ResultsFolder, read_json
-from cropkt.transfer.routing import METHODS, RoutingSettings, fit_fold
+from cropkt.transfer.routing import METHODS, RoutingSettings, fit_fold, recipe_of
 from cropkt.transfer.routing_results import read_source_vectors
 
 CODES = ("acc", "uvm", "kipan")
@@ -34,12 +34,14 @@ FOLDS = (0, 1, 2)
 TUNED = {"learning_rate": 3e-2, "loss": "incidence_nll", "epochs": 2, "top_k": 3}
 
 
-def fit(job: RoutingJob, fold: int, chosen: Mapping[str, Any]) -> None:
-    """The final fit of a fold, as a worker does it but for Ray's constructor, which wants a cluster."""
-    unit = {"target": "acc", "fold": fold, "chosen": dict(chosen), "source": "uvm", "fingerprint": "today"}
+def fit(job: RoutingJob, chosen_by_fold: Mapping[int, Mapping[str, Any]]) -> None:
+    """The final fits of several folds by one worker, without Ray's constructor, which wants a cluster."""
     trial = FitTrial.__new__(FitTrial)
-    trial.setup({"unit": unit}, job)
-    assert trial.step() == {"done": True, "failed": ""}
+    trial.setup({"unit": None}, job)
+    for fold, chosen in chosen_by_fold.items():
+        unit = {"target": "acc", "fold": fold, "chosen": dict(chosen), "source": "uvm", "fingerprint": "today"}
+        trial.reset_config({"unit": unit})
+        assert trial.step() == {"done": True, "failed": ""}
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +66,7 @@ def job(study: Study, tmp_path_factory: pytest.TempPathFactory) -> RoutingJob:
     router = RouterSettings(embedding=8, attention=4, top_k=2)
     settings = RoutingSettings(source_folds=(0, 2), inner_parts=2, router=router, training=plan.training)
     made = RoutingJob(results, plan, FOLDS, cohorts, {"acc": ("uvm", "kipan")}, settings)
-    fit(made, 0, {"router": TUNED})
-    for fold in (1, 2):
-        fit(made, fold, {})
+    fit(made, {0: {"router": TUNED}, 1: {}, 2: {}})
     return made
 
 
@@ -198,3 +198,42 @@ def test_a_source_model_that_was_trained_again_is_refused(job: RoutingJob, bags:
     prints[2][1] = "of another training"
     with pytest.raises(CheckpointError, match=r"kipan/fold_2\.safetensors: was trained again since the router was"):
         apply_routers([replace(router, fingerprints=tuple(map(tuple, prints)))], bags)
+
+
+def test_a_search_judges_a_point_on_inner_parts_that_no_model_has_seen(
+    job: RoutingJob, bags: Bags, study: Study
+) -> None:
+    """A search's trial says what models and vectors say that have not seen the part they are judged on."""
+    trial = SearchTrial.__new__(SearchTrial)
+    values = {"epochs": 2, "learning_rate": 3e-2}
+    trial.setup({"target": "acc", "fold": 1, "kind": "router", "values": values}, job)
+    trial._iteration = 1  # what Ray counts; two epochs are two reports
+    report = trial.step()
+    assert (report["failed"], report["finished"]) == ("", True)
+    held = hold_target(study.cohorts["acc"], bags)
+    outer = outer_fold(held, 1, job.settings.inner_parts, job.plan.seed)
+    own = own_vectors(job.plan, held, outer, left_out_parts(outer, cross_fitted=True))
+    sources = read_source_vectors(job.results, "acc", bags.patients, ["uvm", "kipan"], (0, 2))
+    inner = [expert_vectors(own, sources, outer, part, cross_fitted=True) for part in range(2)]
+    recipe = recipe_of("router", values, job.settings, job.plan)
+    training = InnerTraining(recipe, held, outer, inner, intervals=32, seed=job.plan.seed)
+    list(training)
+    assert report["loss"] == pytest.approx(training.score().loss)
+
+
+def test_whatever_decides_a_router_makes_it_outdated(job: RoutingJob) -> None:
+    settings = job.settings
+    others = [
+        replace(settings, router=replace(settings.router, top_k=3)),
+        replace(settings, training=replace(settings.training, epochs=9)),
+        replace(settings, source_folds=(1,)),
+        replace(settings, released_gru=True),
+        replace(settings, inner_parts=3),
+        replace(settings, cross_fitted=False),
+    ]
+    prints = [replace(job, settings=other).fingerprint("acc") for other in (settings, *others)]
+    assert len(set(prints)) == len(prints)
+    own = [replace(job, settings=other).own_fingerprint("acc") for other in (settings, *others[4:])]
+    assert len(set(own)) == 3
+    assert replace(job, settings=others[0]).own_fingerprint("acc") == own[0], "own vectors do not know the router"
+    assert replace(job, sources={"acc": ("uvm",)}).fingerprint("acc") not in prints

@@ -88,3 +88,19 @@ def test_a_failure_of_the_sweep_or_of_a_fold_is_the_runs(
     monkeypatch.setattr("cropkt.experiments.routing_log.conclude", lambda *_given: None)
     config = RunConfig(study=small_study("acc", "uvm").folder, out=tmp_path / "out", targets=("acc",))
     assert routing.tune_router(RoutingRun(config, trials=0)) == code
+
+
+@pytest.mark.parametrize(
+    ("folds", "source_folds", "said"),
+    [
+        ((0, 2), (0,), "--folds: a router for acc needs its own models of all 3 folds"),
+        ((0, 2), (1,), "--source-folds names fold 1, but --folds has 0, 2"),
+    ],
+)
+def test_folds_that_a_router_needs_are_asked_for_before_anything_starts(
+    small_study: Write, tmp_path: Path, folds: tuple[int, ...], source_folds: tuple[int, ...], said: str
+) -> None:
+    config = RunConfig(study=small_study("acc", "uvm").folder, out=tmp_path / "out", targets=("acc",), folds=folds)
+    with pytest.raises(ConfigError, match=said):
+        routing.tune_router(RoutingRun(config, trials=0, source_folds=source_folds))
+    assert not (tmp_path / "out").exists()

@@ -1,19 +1,26 @@
 """What a routing run finds missing in a sweep, and what it does about it."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 from small_studies import SmallStudy
 
 from cropkt.data.bags import read_bags
+from cropkt.errors import StudyError
 from cropkt.experiments import sweep
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
 from cropkt.experiments.prepare import Selection, select
-from cropkt.experiments.trial import PairTrial, SweepJob
+from cropkt.experiments.trial import PairTrial, SweepJob, read_target
+from cropkt.files import write_json
 from cropkt.training.sources import SourcePlan, load_source_models, store_null_model, train_cohort
+from cropkt.transfer.baselines import measure_baseline
 from cropkt.transfer.pair import hold_target, measure_pair
 from cropkt.transfer.results import read_record, store_failure
 
@@ -74,6 +81,60 @@ def test_nothing_is_swept_when_nothing_is_missing(
         before = swept.calls
         sweep.sweep_if_needed(config, selection, tmp_path)
         assert swept.calls == before + 1, name
+    sweep.sweep_if_needed(replace(config, resume=False), selection, tmp_path)
+    assert swept.calls == 4, "all again with --no-resume"
+
+
+def test_pairs_of_other_data_or_fewer_folds_are_missing(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All models are there and every pair has a record, but not of today's data, or not of all models."""
+    everything = select(config)
+    plan = sweep.source_plan(everything, config, device="cpu", precision="float32")
+    measure_everything(plan, everything)
+    swept = Swept()
+    monkeypatch.setattr(sweep, "_sweep", swept)
+    path = everything.results.record_path("uvm", "acc")
+    write_json(path, {**json.loads(path.read_text()), "fingerprint": "of other data"})
+    sweep.sweep_if_needed(config, everything, tmp_path)
+    assert swept.calls == 1
+    measure_everything(plan, replace(everything, folds=(0,)))
+    sweep.sweep_if_needed(config, everything, tmp_path)
+    assert swept.calls == 2
+    sweep.sweep_if_needed(replace(config, baselines=True), everything, tmp_path)
+    assert swept.calls == 3
+
+
+def test_a_worker_measures_baselines_with_the_sources_loss(config: RunConfig) -> None:
+    config = replace(config, loss="cox_nll")
+    selection = select(config)
+    plan = sweep.source_plan(selection, config, device="cpu", precision="float32")
+    cohort = selection.study.cohorts["acc"]
+    job = SweepJob(selection.results, plan, selection.folds, dict(selection.study.cohorts))
+    trial = PairTrial.__new__(PairTrial)
+    trial.setup({"pair": ("random", "acc")}, job)
+    assert trial.step()["failed"] == ""
+    held = hold_target(cohort, read_bags(cohort))
+    expected = measure_baseline("random", held, plan.architecture, seed=plan.seed, loss="cox_nll").predictions
+    assert expected is not None
+    stored = pd.read_parquet(selection.results.predictions_path("random", "acc"))
+    assert stored["risk"].tolist() == expected["risk"].tolist()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict(config: RunConfig, strict: bool) -> None:
+    config = replace(config, strict=strict)
+    selection = select(config)
+    slide = selection.study.cohorts["acc"].slides.iloc[0]
+    with h5py.File(slide["path"], "r+") as file:
+        file["features"][...] = np.nan
+    plan = sweep.source_plan(selection, config, device="cpu", precision="float32")
+    if strict:
+        with pytest.raises(StudyError, match=slide["slide"]):
+            read_target(selection.study.cohorts["acc"], plan)
+    else:
+        held = read_target(selection.study.cohorts["acc"], plan)
+        assert [skipped.slide for skipped in held.bags.skipped] == [slide["slide"]]
 
 
 def test_a_pair_that_failed_in_the_sweep_is_told_by_its_exit_code(

@@ -192,6 +192,15 @@ def test_prototype_shares_are_of_the_cohorts_own_patches_and_of_the_other_cohort
     assert_allclose((table["attention_own"] * table["share"]).sum(), 1)
 
 
+def test_elsewhere_is_other_cohorts(study: Study, results: ResultsFolder) -> None:
+    """Sampled patches of acc are moved where no other cohort has any: their prototypes are nowhere else."""
+    samples = sample_study(study, CODES, FACTS)
+    samples["acc"] = replace(samples["acc"], patches=samples["acc"].patches + 50)
+    table, _ = prototype_tables("acc", study, results, samples, FACTS)
+    assert ((table["share"] == 0) & (table["share_elsewhere"] == 0)).any()
+    assert_allclose(table["share_elsewhere"].sum(), 1)
+
+
 @pytest.mark.parametrize("missing", ["models", "predictions"])
 def test_without_models_or_predictions_there_are_no_prototypes(
     study: Study, copied: ResultsFolder, missing: str
