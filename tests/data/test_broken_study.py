@@ -241,11 +241,9 @@ def test_a_validation_patient_that_trains_or_is_tested_is_named(small_study: Cal
     fold = open_study(study.folder).cohorts["acc"].folds[0]
     patient = getattr(fold, other)[0]
     lines = study.split("acc", 0).read_text().splitlines()
-    validation = {1: patient}
-    text = [
-        f"{line},{'validation' if number == 0 else validation.get(number, '')}" for number, line in enumerate(lines)
-    ]
-    study.split("acc", 0).write_text("\n".join(text) + "\n")
+    third = ["validation", patient, *[""] * (len(lines) - 2)]
+    rows = [f"{line},{cell}" for line, cell in zip(lines, third, strict=True)]
+    study.split("acc", 0).write_text("\n".join(rows) + "\n")
     message = refusal(study.folder)
     assert f"patient {patient}" in message
     assert "a fold may use a patient once" in message

@@ -99,6 +99,24 @@ def test_a_left_out_target_has_no_part_in_its_own_prediction(tables: tuple[pd.Da
     assert not np.allclose(before.loc[~of_target, columns], after.loc[~of_target, columns])
 
 
+def test_in_training_a_sources_record_leaves_the_cell_out_that_it_predicts(
+    tables: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+
+    def ridge(factors: pd.DataFrame, train: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:
+        fitted.append((factors, train))
+        return np.zeros(len(asked))
+
+    monkeypatch.setattr("cropkt.factors.prediction._ridge", ridge)
+    predict_left_out(*tables)
+    factors, train = next((given, train) for given, train in fitted if "record" in given)
+    easier = train.groupby("target")[OUTCOME].transform("mean") - train[OUTCOME].mean()
+    for row in train.index[:20]:
+        others = (train["source"] == train["source"][row]) & (train.index != row)
+        assert factors["record"][row] == pytest.approx((train[OUTCOME] - easier)[others].mean())
+
+
 def test_predictions_find_the_planted_distance(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     pairs, cohorts = tables
     predicted = predict_left_out(pairs, cohorts)

@@ -265,4 +265,20 @@ MUTATIONS = (
         "after a worker's death models that are there would be trained again",
         harmless="training is deterministic: the same weights come out, only time is lost",
     ),
+    Mutation(
+        "a-store-that-is-down-is-asked-on",
+        "cropkt/experiments/tracking.py",
+        '"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"',
+        '"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"',
+        ("tests/experiments/test_tracking.py::test_a_store_that_is_down_is_asked_twice_at_most_and_can_be_caught_up",),
+        "a sweep would wait minutes for a store that does not answer",
+    ),
+    Mutation(
+        "a-run-that-breaks-off-logs-on",
+        "cropkt/experiments/tracking.py",
+        "self._thread.shutdown(wait=True, cancel_futures=True)",
+        "self._thread.shutdown(wait=True)",
+        ("tests/experiments/test_tracking.py::test_a_run_that_breaks_off_does_not_wait_for_its_log",),
+        "Ctrl-C would wait until everything is logged",
+    ),
 )
