@@ -6,12 +6,13 @@ Where CROPKT_REQUIRE_DATA=1 their absence is an error; elsewhere it is a skip th
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from small_studies import SmallStudy, write_study
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,9 +31,11 @@ def _needed(folder: Path, variable: str, file: str) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """The matrices of tests are so small that threads only wait for each other, on a busy machine for seconds."""
+def one_thread() -> Iterator[None]:
+    """The matrices of tests are so small that threads only wait for each other, on a busy machine for minutes."""
     torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="session")

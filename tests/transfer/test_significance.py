@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cropkt.survival.concordance import concordance, p_value_of_difference, standard_error
 from cropkt.transfer.significance import FEWEST_EVENTS, TargetPredictions, collect_predictions, compare, judge
 
 PATIENTS = 100
@@ -60,6 +61,22 @@ def test_the_spread_of_random_models_counts() -> None:
     wide = rows(predictions(random=alternating))["good"]
     assert wide["difference_random"] == pytest.approx(rows(base)["good"]["difference_random"], abs=0.1)
     assert wide["p_random"] > 0.05 > rows(base)["good"]["p_random"]
+
+
+def test_the_error_against_random_models_is_that_of_one_more_of_them() -> None:
+    """With M = 2 models of variance v among them, one more differs from their mean by v (1 + 1/2)."""
+    found = predictions(random=np.random.default_rng(8).normal(size=(2, PATIENTS)))
+    good, random = found.scores("good").pooled, found.scores("random").pooled
+    cells = [
+        [concordance(found.time[of], found.event[of], model[of]) for of in (found.tested_in == f for f in range(5))]
+        for model in found.risk["random"]
+    ]
+    c_index = [sum(c.concordant for c in of_model) / sum(c.comparable for c in of_model) for of_model in cells]
+    error = np.hypot(standard_error(good.influence - random.influence), np.sqrt(np.var(c_index, ddof=1) * 1.5))
+    difference = good.c_index - random.c_index
+    expected = p_value_of_difference(difference, error, int(found.event.sum()))
+    assert rows(found)["good"]["p_random"] == pytest.approx(expected)
+    assert expected > 2 * p_value_of_difference(difference, standard_error(good.influence - random.influence), 70)
 
 
 def test_prediction_tables_are_put_side_by_side() -> None:
