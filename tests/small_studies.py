@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from cropkt.cohorts import cohort_info
-from cropkt.data.features import write_h5
+from cropkt.data.slide_files.features import write_h5
 
 if TYPE_CHECKING:
     from cropkt.training.sources import SourcePlan

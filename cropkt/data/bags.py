@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cropkt.data.features import header, read_features_into
-from cropkt.data.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.slide_files.features import header, read_features_into
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
 

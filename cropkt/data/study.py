@@ -14,19 +14,19 @@ from pathlib import Path
 import pandas as pd
 
 from cropkt.cohorts import CohortInfo, cohort_info
-from cropkt.data.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.faults import Faults
-from cropkt.data.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
 from cropkt.data.identity import CohortIdentity, cohort_identity
-from cropkt.data.label_sources import label_sources, study_cohorts
-from cropkt.data.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
 from cropkt.data.listing import SlideFiles
+from cropkt.data.patients.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
+from cropkt.data.patients.label_sources import label_sources, study_cohorts
+from cropkt.data.patients.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
+from cropkt.data.patients.tables import read_table
 from cropkt.data.persons import person_of
-from cropkt.data.settings import Encoder, StudySettings, read_settings, study_path
-from cropkt.data.slide_faults import SkippedSlide, skipped_by_reason
-from cropkt.data.slide_names import is_plain_name
+from cropkt.data.slide_files.digests import digest_cache, known_headers, slide_digests
+from cropkt.data.slide_files.slide_faults import SkippedSlide, skipped_by_reason
+from cropkt.data.slide_files.slide_names import is_plain_name
 from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
-from cropkt.data.tables import read_table
+from cropkt.data.study_yaml.settings import Encoder, StudySettings, read_settings, study_path
 from cropkt.errors import StudyError, suggestion
 
 __all__ = ["Cohort", "Encoder", "Fold", "Study", "open_study"]

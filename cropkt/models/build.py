@@ -6,4 +6,5 @@ from cropkt.models.mil import Architecture, MILModel
 
 def build_model(architecture: Architecture) -> MILModel:
     """A model of `architecture` with random weights, drawn from torch's current random state."""
-    return ARCHITECTURES[architecture.name](architecture)
+    model: MILModel = ARCHITECTURES[architecture.name](architecture)
+    return model

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.survival.concordance import (
     CombinedConcordance,
     FoldScores,

@@ -15,9 +15,9 @@ import pytest
 import zarr
 from small_studies import SmallStudy, slide_values
 
-from cropkt.data import digests as digests_module
-from cropkt.data.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.identity import CohortIdentity
+from cropkt.data.slide_files import digests as digests_module
+from cropkt.data.slide_files.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.study import Cohort, open_study
 from cropkt.files import write_json
 

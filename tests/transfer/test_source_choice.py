@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.transfer.rows import MethodRow
 from cropkt.transfer.significance import TargetPredictions
 from cropkt.transfer.source_choice import choose_sources, source_choices

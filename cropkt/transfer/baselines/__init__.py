@@ -5,29 +5,26 @@ One file each, with the record of that name. See docs/extending.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cropkt.registry import Table
-
-if TYPE_CHECKING:
-    from cropkt.training.sources import SourcePlan
-    from cropkt.transfer.pair import PairResult, TargetCohort
 
 
 @dataclass(frozen=True)
 class Baseline:
     """A baseline. trained_on and meaning are for people: the data it learns from, and one or two sentences about it.
 
-    measure: from a target held ready, and how the sources it is compared with are made, to the baseline's result. The
-    source of that result is `name`, which is also its mode. It may learn from patients of a target's fold only to
-    predict patients that this fold tests.
+    measure: (pair.TargetCohort, sources.SourcePlan) -> pair.PairResult: from a target held ready, and how the sources
+    it is compared with are made, to the baseline's result. The source of that result is `name`, which is also its mode.
+    It may learn from patients of a target's fold only to predict patients that this fold tests. The types are not
+    imported: pair.py asks this table who is a baseline.
     """
 
     name: str
     label: str
     trained_on: str
     meaning: str
-    measure: "Callable[[TargetCohort, SourcePlan], PairResult]"
+    measure: Callable[..., Any]
 
 
 BASELINES: Table[Baseline] = Table("baseline", "cropkt.transfer.baselines")

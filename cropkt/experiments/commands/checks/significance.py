@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _coverage(chosen: argparse.Namespace) -> int:
-    from cropkt.survival.coverage import coverage_table, error_table
+    from cropkt.survival.checks.coverage import coverage_table, error_table
 
     print(coverage_table(chosen.cohorts, chosen.seed).to_string(index=False, float_format="%.3f"))
     print()

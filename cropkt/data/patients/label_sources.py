@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cropkt.cohorts import COHORTS, cohort_info
-from cropkt.data.labels import LabelSource, in_cohort
-from cropkt.data.patterns import study_path
-from cropkt.data.settings import STUDY_FILE, StudySettings
-from cropkt.data.tables import read_table
+from cropkt.data.patients.labels import LabelSource, in_cohort
+from cropkt.data.patients.tables import read_table
+from cropkt.data.study_yaml.patterns import study_path
+from cropkt.data.study_yaml.settings import STUDY_FILE, StudySettings
 from cropkt.data.text_files import TextFileError
 from cropkt.errors import StudyError
 

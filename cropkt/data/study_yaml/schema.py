@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cropkt.data.columns import DAYS
 from cropkt.data.faults import Faults
+from cropkt.data.study_yaml.columns import DAYS
 from cropkt.errors import suggestion
 
 STUDY_FILE = "study.yaml"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cropkt.data.slide_content import (
+from cropkt.data.slide_files.slide_content import (
     COORDINATE_NAMES,
     FEATURE_NAMES,
     SlideContent,
@@ -16,7 +16,7 @@ from cropkt.data.slide_content import (
     require_floating,
     require_stored,
 )
-from cropkt.data.slide_faults import FeatureFileError, SlideFault, fault_of, require_regular
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault, fault_of, require_regular
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.errors import StudyError
 from cropkt.seeds import generator
 

@@ -5,9 +5,9 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import t as student_t
 
-from cropkt.survival import coverage
-from cropkt.survival.coverage import FEW_OF_MANY, Setting, coverage_table, error_table, true_c_index
-from cropkt.survival.interval_rules import SHAPES, rule_table
+from cropkt.survival.checks import coverage
+from cropkt.survival.checks.coverage import FEW_OF_MANY, Setting, coverage_table, error_table, true_c_index
+from cropkt.survival.checks.interval_rules import SHAPES, rule_table
 
 SMALL = (Setting(0.5, 0.3),)
 

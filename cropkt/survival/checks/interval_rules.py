@@ -14,8 +14,8 @@ from scipy.optimize import brentq
 from scipy.special import logit
 from scipy.stats import t as student_t
 
+from cropkt.survival.checks.coverage import Setting, simulated_cohorts, true_c_index
 from cropkt.survival.concordance import CombinedConcordance, score_all, standard_error
-from cropkt.survival.coverage import Setting, simulated_cohorts, true_c_index
 
 LEVELS = (0.05, 0.01, 0.001)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cropkt.cohorts import COHORTS, RESERVED, in_registry_order
-from cropkt.data.columns import Columns
 from cropkt.data.faults import Faults
-from cropkt.data.mapping import read_columns, read_id_rule, read_split_columns
-from cropkt.data.patterns import checked_pattern, feature_patterns, one_or_more, study_path
-from cropkt.data.schema import (
+from cropkt.data.study_yaml.columns import Columns
+from cropkt.data.study_yaml.mapping import read_columns, read_id_rule, read_split_columns
+from cropkt.data.study_yaml.patterns import checked_pattern, feature_patterns, one_or_more, study_path
+from cropkt.data.study_yaml.schema import (
     ENCODER_KEYS,
     MOST_FOLDS,
     MOST_WIDE,
@@ -24,7 +24,7 @@ from cropkt.data.schema import (
     shown,
     study_fault,
 )
-from cropkt.data.yaml_file import load_yaml
+from cropkt.data.study_yaml.yaml_file import load_yaml
 from cropkt.errors import StudyError
 
 __all__ = ["STUDY_FILE", "Encoder", "StudySettings", "read_settings", "study_path"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_studies import SmallStudy
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.data.study import open_study
 from cropkt.errors import StudyError
 

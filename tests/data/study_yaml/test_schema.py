@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from cropkt.data.faults import Faults
-from cropkt.data.schema import study_schema
-from cropkt.data.settings import read_settings
+from cropkt.data.study_yaml.schema import study_schema
+from cropkt.data.study_yaml.settings import read_settings
 from cropkt.errors import StudyError
 
 LEAST = """

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cropkt.data.slide_content import (
+from cropkt.data.slide_files.slide_content import (
     COORDINATE_NAMES,
     FEATURE_NAMES,
     SlideContent,
@@ -22,7 +22,7 @@ from cropkt.data.slide_content import (
     encoder_in,
     require_floating,
 )
-from cropkt.data.slide_faults import FeatureFileError, SlideFault, fault_of, require_regular
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault, fault_of, require_regular
 
 _rebuild_array = np.ndarray.__reduce__(np.empty(0))[0]
 ARRAYS_OF_NUMBERS: list[Any] = [

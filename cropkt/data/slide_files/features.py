@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from cropkt.data.h5_file import opened_h5
-from cropkt.data.slide_content import SlideContent, require_matching
-from cropkt.data.slide_faults import FeatureFileError, SlideFault
+from cropkt.data.slide_files.h5_file import opened_h5
+from cropkt.data.slide_files.slide_content import SlideContent, require_matching
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault
 from cropkt.files import atomic_path
 
 if TYPE_CHECKING:
@@ -127,9 +127,9 @@ def _opened(path: str | Path) -> Iterator[SlideContent]:
     """The file's content, read by what its suffix says it is; torch and zarr are imported only for their files."""
     path = Path(path)
     if path.suffix == ".pt":
-        from cropkt.data.pt_file import opened_pt as opened
+        from cropkt.data.slide_files.pt_file import opened_pt as opened
     elif path.suffix == ".zarr":
-        from cropkt.data.zarr_file import opened_zarr as opened
+        from cropkt.data.slide_files.zarr_file import opened_zarr as opened
     else:
         opened = opened_h5
     with opened(path) as content:

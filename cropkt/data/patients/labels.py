@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from cropkt.data.columns import (
+from cropkt.data.faults import Faults, Place
+from cropkt.data.patients.tables import Table, TableRow, read_table
+from cropkt.data.persons import TCGA, patient_id, person_of, tissue_source_site
+from cropkt.data.slide_files.slide_names import is_plain_name, slide_id
+from cropkt.data.study_yaml.columns import (
     DAYS,
     PUBLISHED_COLUMNS,
     Columns,
@@ -22,10 +26,6 @@ from cropkt.data.columns import (
     event_of,
     is_missing,
 )
-from cropkt.data.faults import Faults, Place
-from cropkt.data.persons import TCGA, patient_id, person_of, tissue_source_site
-from cropkt.data.slide_names import is_plain_name, slide_id
-from cropkt.data.tables import Table, TableRow, read_table
 from cropkt.data.text_files import TextFileError
 
 UNSAFE_NAME = "name that is no file name"

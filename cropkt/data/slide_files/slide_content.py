@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cropkt.data.slide_faults import FeatureFileError, SlideFault
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault
 
 FEATURE_NAMES = ("features", "feats", "embeddings", "feature", "embedding", "patch_features", "tile_features", "x")
 COORDINATE_NAMES = ("coords", "coordinates", "coord")

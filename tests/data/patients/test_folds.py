@@ -9,8 +9,8 @@ import pytest
 
 from cropkt.cohorts import COHORTS
 from cropkt.data.faults import Faults
-from cropkt.data.folds import Fold, make_splits, write_splits
-from cropkt.data.labels import read_labels
+from cropkt.data.patients.folds import Fold, make_splits, write_splits
+from cropkt.data.patients.labels import read_labels
 from cropkt.data.study import open_study
 from cropkt.errors import StudyError
 

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cropkt.data.features import header
-from cropkt.data.slide_faults import FeatureFileError, require_regular
+from cropkt.data.slide_files.features import header
+from cropkt.data.slide_files.slide_faults import FeatureFileError, require_regular
 from cropkt.files import write_json
 
 CACHE_VERSION = 1
@@ -121,7 +121,7 @@ def _file_stamp(status: os.stat_result) -> Stamp:
 
 def _folder_stamp(path: str | Path) -> Stamp:
     """The bytes of all files, the latest times, and a hash over names and stamps in place of the inode."""
-    from cropkt.data.zarr_file import store_files
+    from cropkt.data.slide_files.zarr_file import store_files
 
     files = [(name, _file_stamp(status)) for name, status in store_files(path)]
     over_all = hashlib.sha256(repr(files).encode()).digest()[:6]
@@ -138,7 +138,7 @@ def _digest(path: str) -> str | None:
     try:
         if not path.endswith(".zarr"):
             return _file_digest(path)
-        from cropkt.data.zarr_file import store_files
+        from cropkt.data.slide_files.zarr_file import store_files
 
         files = [(name, _file_digest(os.path.join(path, name))) for name, _ in store_files(path)]
         return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cropkt.data.site_folds import make_site_splits, site_code
+from cropkt.data.patients.site_folds import make_site_splits, site_code
 from cropkt.errors import StudyError
 
 

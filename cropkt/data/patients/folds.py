@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from cropkt.data.faults import Faults, Place
+from cropkt.data.patients.tables import read_table
 from cropkt.data.persons import TCGA, patient_id, person_of
-from cropkt.data.schema import PARTS
-from cropkt.data.slide_names import slide_id
-from cropkt.data.tables import read_table
+from cropkt.data.slide_files.slide_names import slide_id
+from cropkt.data.study_yaml.schema import PARTS
 from cropkt.data.text_files import TextFileError
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path

@@ -13,7 +13,7 @@ import pytest
 import torch
 import zarr
 
-from cropkt.data.features import (
+from cropkt.data.slide_files.features import (
     encoder_named_in,
     header,
     read_coordinates,
@@ -21,7 +21,7 @@ from cropkt.data.features import (
     read_features_into,
     write_h5,
 )
-from cropkt.data.slide_faults import FeatureFileError, SlideFault
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault
 
 VALUES = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
 COORDS = np.arange(14).reshape(7, 2)

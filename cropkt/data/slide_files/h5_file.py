@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from cropkt.data.slide_content import (
+from cropkt.data.slide_files.slide_content import (
     COORDINATE_NAMES,
     FEATURE_NAMES,
     SlideContent,
@@ -16,7 +16,7 @@ from cropkt.data.slide_content import (
     require_floating,
     require_stored,
 )
-from cropkt.data.slide_faults import FeatureFileError, SlideFault, fault_of, require_regular
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault, fault_of, require_regular
 
 LARGE = 2**32
 """Bytes from which the blocks of a file are counted: one that was reserved and not written has few."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cropkt.data.columns import DAYS, Columns, EventColumn, TimeColumn, normal_value
 from cropkt.data.faults import Faults
 from cropkt.data.persons import TCGA, is_rule
-from cropkt.data.schema import (
+from cropkt.data.study_yaml.columns import DAYS, Columns, EventColumn, TimeColumn, normal_value
+from cropkt.data.study_yaml.schema import (
     COLUMN_KEYS,
     EVENT_KEYS,
     ID_KEYS,

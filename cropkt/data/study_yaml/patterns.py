@@ -7,8 +7,8 @@ from string import Formatter
 from typing import Any
 
 from cropkt.data.faults import Faults
-from cropkt.data.features import SUFFIXES
-from cropkt.data.schema import shown, study_fault
+from cropkt.data.slide_files.features import SUFFIXES
+from cropkt.data.study_yaml.schema import shown, study_fault
 from cropkt.errors import suggestion
 
 LONGEST_PATTERN = 1000
