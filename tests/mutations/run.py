@@ -24,7 +24,8 @@ from wiring import MUTATIONS
 
 COPIED = ("cropkt", "scripts", "tests", "tune_spaces", "pyproject.toml", "cluster.yaml", "Makefile")
 LONGEST = 300
-"""Seconds after which the tests of a mutation are stopped: a mutation that makes a program hang is noticed."""
+"""Seconds of processor time after which tests are stopped: a mutation that makes a program hang is noticed. One that
+makes it wait is noticed by pytest's own limit per test."""
 FAILED = 1
 """pytest's exit code when tests ran and some failed; any other but 0 says that they did not run."""
 
@@ -70,7 +71,7 @@ def run(mutations: Sequence[Mutation], folder: Path) -> int:
 
 
 def _fate(mutation: Mutation, code: int) -> str:
-    if code == FAILED:
+    if code == FAILED or code < 0:  # below 0: stopped by a signal, of the limit among others
         return "killed"
     if code:
         return "BROKEN"  # nothing was tested: the mutated code cannot be imported
@@ -103,14 +104,15 @@ def _pytest(folder: Path, tests: Iterable[str]) -> tuple[int, float]:
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--durations=0", *tests]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    try:
-        code = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=LONGEST, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        code = FAILED
+    code = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, preexec_fn=_limit, check=False
+    ).returncode
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return code, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
 
 
 if __name__ == "__main__":
