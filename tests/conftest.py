@@ -6,13 +6,14 @@ Where CROPKT_REQUIRE_DATA=1 their absence is an error; elsewhere it is a skip th
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
 
 CHECKED = (
     "cropkt.data.bags",
@@ -47,9 +48,11 @@ def _needed(folder: Path, variable: str, file: str) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """The matrices of tests are so small that threads only wait for each other, on a busy machine for seconds."""
+def one_thread() -> Iterator[None]:
+    """The matrices of tests are so small that threads only wait for each other, on a busy machine for minutes."""
     torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Routing on disk: who may be an expert, whose vectors are read, and the table of methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +36,14 @@ def results(tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
 
 
-def store_vectors(results: ResultsFolder, source: str, patients: list[str], vectors: torch.Tensor) -> None:
+def store_vectors(
+    results: ResultsFolder, source: str, patients: list[str], vectors: torch.Tensor, folds: Sequence[int] = ()
+) -> None:
     """A measured pair of `source` and acc: vectors (folds, patients, width)."""
     identity = (source, "acc", "uni2-h", "abmil", "transfer")
-    folds = tuple(FoldRow(*identity, fold, 0, 0.5, 0.1, 2, 1, 1, Status.OK) for fold in range(len(vectors)))
-    result = PairResult(folds, PairRow(*identity), None, vectors.float().numpy())
+    numbers = folds or range(len(vectors))
+    rows = tuple(FoldRow(*identity, fold, 0, 0.5, 0.1, 2, 1, 1, Status.OK) for fold in numbers)
+    result = PairResult(rows, PairRow(*identity), None, vectors.float().numpy())
     store_pair(results, result, fingerprint="x", patients=patients, seconds=0.1)
 
 
@@ -62,6 +65,15 @@ def test_vectors_are_the_mean_of_the_folds_asked_for_in_the_patients_order(resul
     assert found.shape == (2, 2, 2)
     assert found[0, 0].tolist() == [6, 7]  # p2: mean of folds 0 and 2, (2, 3) and (10, 11)
     assert found[0, 1].tolist() == [104, 105]
+
+
+def test_vectors_are_found_by_the_number_of_their_fold(results: ResultsFolder) -> None:
+    """A sweep with --folds 1,3: the first stored vectors are of fold 1."""
+    store_vectors(results, "uvm", ["p1"], torch.tensor([[[1.0, 1.0]], [[3.0, 3.0]]]), folds=(1, 3))
+    for fold in (1, 3):
+        assert read_source_vectors(results, "acc", ["p1"], ["uvm"], [fold]).tolist() == [[[fold, fold]]]
+    with pytest.raises(CheckpointError, match="no vectors of uvm's folds 0"):
+        read_source_vectors(results, "acc", ["p1"], ["uvm"], [0])
 
 
 def test_vectors_that_are_not_there_are_said(results: ResultsFolder) -> None:
@@ -94,24 +106,37 @@ def test_own_vectors_come_back_only_for_what_they_were_made_from(tmp_path: Path)
 def acc(results: ResultsFolder, tmp_path: Path) -> Cohort:
     """A cohort whose own model ranks perfectly, uvm's the wrong way round, and kipan's nearly perfectly."""
     cohort = open_study(write_study(tmp_path / "study", "acc").folder).cohorts["acc"]
-    tested = {patient: fold for fold, split in enumerate(cohort.folds) for patient in split.test}
     for source, sign in (("acc", -1.0), ("uvm", 1.0), ("kipan", -0.9)):
-        table = pd.DataFrame({"patient_id": list(tested), "target_fold": list(tested.values())})
-        table["source_fold"] = table["target_fold"] if source == "acc" else 0
-        table = table.assign(time=cohort.labels.loc[table["patient_id"], "time"].to_numpy())
-        table = table.assign(
-            event=cohort.labels.loc[table["patient_id"], "event"].to_numpy(), risk=sign * table["time"]
-        )
-        mode = "self" if source == "acc" else "transfer"
-        result = PairResult((), PairRow(source, "acc", "uni2-h", "abmil", mode), PREDICTIONS.filled(table), None)
-        store_pair(results, result, fingerprint="x", patients=list(tested), seconds=0.1)
+        store_predictions(results, cohort, source, dict.fromkeys(range(3), sign))
     return cohort
+
+
+def store_predictions(results: ResultsFolder, cohort: Cohort, source: str, sign: Mapping[int, float]) -> None:
+    """A pair whose risks are times to death, each times the sign of the fold that tests the patient."""
+    tested = {patient: fold for fold, split in enumerate(cohort.folds) for patient in split.test}
+    labels = cohort.labels.loc[list(tested), ["time", "event"]].reset_index(drop=True)
+    table = labels.assign(patient_id=list(tested), target_fold=list(tested.values()))
+    table["source_fold"] = table["target_fold"] if source == "acc" else 0
+    table["risk"] = table["target_fold"].map(sign) * table["time"]
+    mode = "self" if source == "acc" else "transfer"
+    result = PairResult((), PairRow(source, "acc", "uni2-h", "abmil", mode), PREDICTIONS.filled(table), None)
+    store_pair(results, result, fingerprint="x", patients=list(tested), seconds=0.1)
 
 
 def test_a_source_is_chosen_among_the_experts_of_this_run(results: ResultsFolder, acc: Cohort) -> None:
     assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan"] * 3
     assert chosen_sources(results, acc, ["uvm"]) == ["uvm"] * 3
     assert chosen_sources(results, acc, ["brca"]) == []
+
+
+def test_no_test_patient_has_a_part_in_the_choice_of_the_source_to_be_tuned(
+    results: ResultsFolder, acc: Cohort
+) -> None:
+    """kipan is the best on everybody, thanks to fold 1 alone; on the patients of the other folds uvm is."""
+    signs = {"kipan": {0: 0.0, 1: -1.0, 2: 0.0}, "uvm": {0: -1.0, 1: 1.0, 2: 0.0}}
+    for source, by_fold in signs.items():
+        store_predictions(results, acc, source, by_fold)
+    assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan", "uvm", "kipan"]
 
 
 def fit(folder: RoutingFolder, cohort: Cohort, fold: int, methods: tuple[str, ...]) -> None:

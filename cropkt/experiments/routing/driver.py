@@ -9,7 +9,7 @@ import pandas as pd
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster, session
-from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.command import SOME_FAILED
 from cropkt.experiments.progress import stage
 from cropkt.experiments.routing.config import RoutingConfig
 from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings
@@ -50,14 +50,14 @@ def tune_router(config: RoutingConfig) -> int:
         _check(run, search.source_folds)
         with workspace(run.results) as scratch:
             claim(run.results.out, run.study)
-            sweep_if_needed(_with_experts(run), cluster, scratch)
+            swept = sweep_if_needed(_with_experts(run), cluster, scratch)
             outcome = _route(run, config, spaces, cluster, scratch)
             print_table(outcome.methods)
             conclude(config, outcome, spaces)
     for name, reason in outcome.failed.items():
         print(f"failed: {name}: {reason}; the same command tries it again")
     print(f"results: {run.results.out}")
-    return SOME_FAILED if outcome.failed else DONE
+    return SOME_FAILED if outcome.failed else swept
 
 
 def _check(run: Run, source_folds: Sequence[int]) -> None:

@@ -43,13 +43,13 @@ def sweep_transfer(config: RunConfig) -> int:
     return _conclude(run)
 
 
-def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> None:
-    """Measure those of the run's pairs that are missing. Nothing is started when nothing is missing."""
+def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> int:
+    """Measure those of the run's pairs that are missing; returns the exit code. Nothing is started when none is."""
     if run.untrained() or _todo(run, {}):
         _sweep(run, cluster, scratch)
-        _conclude(run)
-    else:  # a run that was killed when all pairs were measured has left no tables
-        _write_tables(run)
+        return _conclude(run)
+    _write_tables(run)  # a run that was killed when all pairs were measured has left none
+    return DONE
 
 
 def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:

@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.experiments.tracking.card import keep_card
 from cropkt.experiments.tracking.store import WHOLE, Store, tracking_uri
-from cropkt.experiments.tracking.sweep import Tracker, log_results, tracking
+from cropkt.experiments.tracking.sweep import ATTEMPTS, Tracker, log_results, tracking
 from cropkt.files import write_json
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
@@ -30,7 +32,6 @@ from cropkt.transfer.rows import PREDICTIONS, PairRow
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 SEARCH = 'params.target = "acc"'
-DOWN = "http://127.0.0.1:9"
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -148,14 +149,26 @@ def test_a_target_is_logged_as_soon_as_it_is_complete(results: ResultsFolder, st
     assert len(runs(store)) == 7
 
 
+@pytest.fixture
+def down() -> Iterator[tuple[str, list[int]]]:
+    """The address of a server that hangs up on everybody, and a list that grows with every call."""
+    calls: list[int] = []
+    with socketserver.TCPServer(("127.0.0.1", 0), lambda *_: calls.append(1)) as server:  # type: ignore[arg-type]
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", calls
+        server.shutdown()
+
+
 def test_a_store_that_is_down_is_named_and_can_be_caught_up(
-    results: ResultsFolder, store: str, capsys: pytest.CaptureFixture[str]
+    results: ResultsFolder, store: str, down: tuple[str, list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tracker = log(results, DOWN, seed="3")
+    uri, calls = down
+    tracker = log(results, uri, seed="3")
+    assert 1 <= len(calls) <= 2 * ATTEMPTS, "once again in each attempt; MLflow itself would ask for minutes"
     assert "could not be used" in (said := capsys.readouterr().out)
-    assert f"cropkt log --out {results.out} --tracking-uri {DOWN}" in said
+    assert f"cropkt log --out {results.out} --tracking-uri {uri}" in said
     assert tracker.problem
-    assert log_results(results.out, uri=DOWN) == 1
+    assert log_results(results.out, uri=uri) == 1
     assert log_results(results.out, uri=store) == 0
     assert len(runs(store)) == 7  # in the experiment and with the settings of the sweep that could not log
     assert runs(store, "tags.`cropkt.kind` = 'sweep'")[0].data.params == {"seed": "3"}
