@@ -103,7 +103,7 @@ def known_cohort(value: str) -> str | None:
 
 def _checked(code: str, table: InputTable) -> str:
     if not re.fullmatch(NAME, code) or code in RESERVED:
-        raise StudyError(f"{table.path}: {code!r} cannot be a cohort's name; give another: --cohort NAME")
+        raise StudyError(f"{table.path}: {code!r} cannot be a cohort's name; rename the file, or say --cohort NAME")
     return code
 
 

@@ -76,12 +76,21 @@ def check_study(study: Study, *, deep: bool = False, report: Callable[[int, int]
     for cohort in study.cohorts.values():
         bad = list(cohort.unusable)
         if deep:
-            start = done
-            bad += _read_all(cohort, lambda slides, start=start: report(start + slides, total) if report else None)
+            bad += _read_all(cohort, _from(done, total, report))
         done += len(cohort.slides)
         cohorts.append(check_cohort(cohort, bad))
     found = (*suspicions(study), *encoder_suspicions(study, None if deep else SAMPLED))
     return StudyCheck(study.name, study.encoder.name, study.encoder.dim, deep, tuple(cohorts), study.warnings, found)
+
+
+def _from(done: int, total: int, report: Callable[[int, int], None] | None) -> Callable[[int], None]:
+    """A report of one cohort's slides as part of all, of which `done` have been read."""
+
+    def of_cohort(slides: int) -> None:
+        if report is not None:
+            report(done + slides, total)
+
+    return of_cohort
 
 
 def check_cohort(cohort: Cohort, unusable: Sequence[SkippedSlide]) -> CohortCheck:

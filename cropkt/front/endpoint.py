@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cropkt.data.patients.tables import Table
 from cropkt.data.study_yaml.columns import DAYS, EventColumn, TimeColumn, as_number, is_missing, normal_value
-from cropkt.errors import StudyError
+from cropkt.errors import StudyError, suggestion
 from cropkt.front.choosing import Chooser, Reading
 
 ENDPOINTS = {
@@ -99,10 +99,10 @@ def _pair(table: Table, chooser: Chooser) -> tuple[str, str, str]:
     if len({reading.text for reading in readings} - {""}) == len(readings):
         (time, event), why = _value_and_why(chooser.choose("the endpoint", "endpoint", readings))
         return time, event, why
-    time = chooser.choose("the time", "time", [Reading(t, t, _seen(table, t)) for t in _first(pairs, 0)])
-    left = _first([pair for pair in pairs if pair[0] == time.value], 1)
-    event = chooser.choose("the event", "event", [Reading(e, e, _seen(table, e)) for e in left])
-    return time.value, event.value, event.evidence
+    chosen = chooser.choose("the time", "time", [Reading(t, t, _seen(table, t)) for t in _first(pairs, 0)])
+    left = _first([pair for pair in pairs if pair[0] == chosen.value], 1)
+    ends = chooser.choose("the event", "event", [Reading(e, e, _seen(table, e)) for e in left])
+    return chosen.value, ends.value, ends.evidence
 
 
 def _value_and_why(reading: Reading) -> tuple[tuple[str, str], str]:
@@ -146,8 +146,6 @@ def _events(table: Table, chooser: Chooser) -> list[str]:
 def _column(table: Table, name: str, flag: str) -> str:
     if name in table.columns:
         return name
-    from cropkt.errors import suggestion
-
     raise StudyError(
         f"--{flag} {name}: there is no such column; {suggestion(name, table.columns)}it has "
         f"{', '.join(table.columns[:20])}"
@@ -231,8 +229,8 @@ def _codings(name: str, cells: Sequence[str]) -> list[Reading]:
     if set(values) <= {"0", "1"}:
         return _of_numbers(name, words)
     if set(values) <= {"yes", "no", "y", "n"}:
-        event = ("yes", "y") if not words & CENSORED_WORDS else ("no", "n")
-        return [_reading(name, values, set(event), "yes and no, and the column's name")]
+        said = {"no", "n"} if words & CENSORED_WORDS else {"yes", "y"}
+        return [_reading(name, values, said, "yes and no, and the column's name")]
     if all(re.match(r"[01]\s*:", value) for value in values):
         event = {value for value in values if value.startswith("1")}
         return [_reading(name, values, event, "1: and 0: before the words, as cBioPortal writes them")]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cropkt.cohorts import cohort_info, in_registry_order
 from cropkt.data.faults import Faults
 from cropkt.data.patients.labels import LabelRow, LabelSource, read_cohort_labels
 from cropkt.data.persons import patient_id, person_of
 from cropkt.data.study_yaml.columns import Columns, is_missing
-from cropkt.data.study_yaml.settings import in_registry_order
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
 from cropkt.front.choosing import Chooser
@@ -75,11 +75,9 @@ def _one_mapping(columns: Sequence[Columns]) -> Columns | None:
     """The columns of all tables, if they are called and coded alike; only what all have of the optional ones."""
     first = columns[0]
     clinical = tuple(name for name in first.clinical if all(name in other.clinical for other in columns))
-    alike = {
-        key: getattr(first, key) if len({getattr(one, key) for one in columns}) == 1 else None
-        for key in ("project", "site")
-    }
-    cut = [replace(one, clinical=clinical, **alike) for one in columns]
+    project = first.project if len({one.project for one in columns}) == 1 else None
+    site = first.site if len({one.site for one in columns}) == 1 else None
+    cut = [replace(one, clinical=clinical, project=project, site=site) for one in columns]
     slide = first.slide if len({one.slide for one in cut}) == 1 else None
     if slide is None and any(one.slide for one in cut):
         return None
@@ -97,12 +95,12 @@ def _one_mapping(columns: Sequence[Columns]) -> Columns | None:
 
 def _divided_in_place(read: _Read, table: DividedTable, names: SlideNames) -> StudyLabels:
     columns = replace(read.reading.columns, cohort=table.column)
-    rows = {code: [] for code in table.codes}  # type: dict[str, list[dict[str, str]]]
+    rows: dict[str, list[dict[str, str]]] = {code: [] for code in table.codes}
     for row in read.table.content.rows:
         if (code := known_cohort(row.cells[table.column])) is not None:
             rows[code].append(row.cells)
     matches, incomplete = _matches(rows, dict.fromkeys(rows, columns), names)
-    cohorts = {code: (code,) for code in table.codes}
+    cohorts: dict[str, tuple[str, ...]] = {code: (code,) for code in table.codes}
     lines = [f"{read.table.path.name}: {len(rows)} cohorts, divided by column {table.column}"]
     pattern = _literal(read.table.path)
     return StudyLabels((pattern,), columns, cohorts, matches, incomplete, read.reading.evidence, tuple(lines))
@@ -181,16 +179,16 @@ def _written(
             found, without = _rows(read, table.column if table else None, code)
             rows.setdefault(code, []).extend(found)
             incomplete += without
-    matches, fitting = {}, names
+    matches = {}
     for code in in_registry_order(rows):
         with_slides = [slide for row in rows[code] for slide in _slides_of(row, listed, names)]
         people = [(row.patient, row.slide) for row in with_slides]
-        matches[code] = match((person for person, _ in people), people, fitting)
+        matches[code] = match((person for person, _ in people), people, names)
         _write(out / FOLDER / f"{code}.csv", with_slides)
-    lines = [*_table_lines(of_cohorts)] if of_cohorts else []
+    lines = _table_lines(of_cohorts) if of_cohorts else []
     lines += [f"{read.table.path.name}: {_read_as(read.reading)}" for read in reads[:SHOWN_TABLES]]
     lines.append(f"the tables differ, or list slides apart: written anew as {FOLDER}/{{cohort}}.csv, in days")
-    cohorts = {code: (code,) for code in in_registry_order(rows)}
+    cohorts: dict[str, tuple[str, ...]] = {code: (code,) for code in in_registry_order(rows)}
     evidence = {key: f"{read.table.path.name}: {why}" for read in reads for key, why in read.reading.evidence.items()}
     return StudyLabels((FOLDER + "/{cohort}.csv",), None, cohorts, matches, incomplete, evidence, tuple(lines))
 
@@ -203,7 +201,7 @@ def _read_as(reading: TableReading) -> str:
 
 
 def _rows(read: _Read, divided_by: str | None, code: str) -> tuple[list[LabelRow], int]:
-    faults = Faults("tables for the study")
+    faults = Faults("the clinical tables")
     columns = replace(read.reading.columns, cohort=divided_by)
     members = frozenset({code, *(project.lower() for project in _projects(code))})
     source = LabelSource(read.table.path, str(read.table.path), _project_of(code), members)
@@ -213,8 +211,6 @@ def _rows(read: _Read, divided_by: str | None, code: str) -> tuple[list[LabelRow
 
 
 def _projects(code: str) -> tuple[str, ...]:
-    from cropkt.cohorts import cohort_info
-
     return cohort_info(code).projects
 
 

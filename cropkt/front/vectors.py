@@ -49,13 +49,14 @@ def write_vectors(folder: Path, out: Path) -> WrittenVectors:
         if column is None:
             passed_over.append(path.name)
             continue
-        frames.append(frame.assign(**{"slide of row": frame[column].astype(str).map(slide_id), "table": path.name}))
+        frame["slide of row"] = frame[column].astype(str).map(slide_id)
+        frames.append(frame.assign(table=path.name))
     if not frames:
         raise StudyError(
             f"{folder}: no table has a column of slides ({', '.join(SLIDE_NAMES[:4])}, ...) and none of the "
             "files is a slide's features"
         )
-    features = [name for name in frames[0].select_dtypes("number") if all(name in frame for frame in frames)]
+    features = [str(name) for name in frames[0].select_dtypes("number") if all(name in frame for frame in frames)]
     rows = pd.concat(frames, ignore_index=True)
     _check(folder, rows, features)
     values = rows[features].to_numpy(dtype=np.float64)

@@ -103,7 +103,7 @@ def opened(arguments: Sequence[Path | str], out: Path, capsys: pytest.CaptureFix
     """What `check --json` says of the study that `init` writes."""
     assert main(["init", *map(str, arguments), "--out", str(out)]) == 0, capsys.readouterr().err
     told = capsys.readouterr().out.splitlines()
-    assert 7 <= len(told) <= 14, told
+    assert 6 <= len(told) <= 14, told
     assert main(["check", str(out)]) == 0, capsys.readouterr().err
     assert "device     " in capsys.readouterr().out
     assert main(["check", str(out), "--json"]) == 0
