@@ -24,6 +24,10 @@ from cropkt.report.style import HIGH, LIGHTEST, LOW, QUIET, SMALL, TEXT, TWO_COL
 
 COLOURS = LinearSegmentedColormap.from_list("attention", matplotlib.colormaps["YlGnBu"](np.linspace(0.08, 1, 256)))
 BOTH = "#1a1a1a"
+OPACITY = 0.7
+"""Of colours over a slide."""
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+"""Of red, green and blue (Rec. 601)."""
 MOST_COLUMNS = 3
 ROUND_LENGTHS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """Millimetres that a scale bar may have."""
@@ -48,14 +52,15 @@ def draw_attention(
     patches' coordinates, where known."""
     figure, axes = _panels(len(found.sources) + (image is not None), patches, below=0.1)
     if image is not None:
-        _show_slide(axes[0], image, "slide", veil=0)
+        _show_slide(axes[0], image)
+        _title(axes[0], "slide", "")
     for axis, source, rank, held in zip(
         axes[image is not None :], found.sources, found.percentile, found.held_by_top, strict=True
     ):
         colours = patch_colours(rank)
         if image is not None:
-            _show_slide(axis, image, "", veil=0.35)
-            colours[:, 3] = 0.15 + 0.6 * rank
+            _show_slide(axis, image, below_colours=True)
+            colours[:, 3] = OPACITY
         _fill(axis, patches, colours, seams=image is None)
         _title(axis, source.upper(), f"top {TOP:.0%} of patches hold {held:.0%} of attention")
     _scale_bar(axes[0], patches, scale)
@@ -125,14 +130,15 @@ def _fill(axis: Axes, patches: Patches, colours: np.ndarray, *, seams: bool) -> 
     axis.add_collection(PolyCollection(corners, facecolors=colours, rasterized=True, **edges))
 
 
-def _show_slide(axis: Axes, image: SlideImage, title: str, *, veil: float) -> None:
-    """The thumbnail, whitened by `veil`."""
-    whitened = image.thumbnail / 255 * (1 - veil) + veil
+def _show_slide(axis: Axes, image: SlideImage, *, below_colours: bool = False) -> None:
+    """The thumbnail; below colours in pale grey, so that stain does not mix with them."""
+    pixels = image.thumbnail / 255
+    if below_colours:
+        grey = pixels @ LUMINANCE
+        pixels = np.repeat((0.3 + 0.7 * grey)[:, :, None], 3, axis=2)
     limits = axis.get_xlim(), axis.get_ylim()
-    axis.imshow(whitened, extent=(0, image.width, image.height, 0), interpolation="antialiased", rasterized=True)
+    axis.imshow(pixels, extent=(0, image.width, image.height, 0), interpolation="antialiased", rasterized=True)
     axis.set(xlim=limits[0], ylim=limits[1])
-    if title:
-        _title(axis, title, "")
 
 
 def _title(axis: Axes, title: str, subtitle: str) -> None:
