@@ -8,6 +8,7 @@ from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import DEMO_STUDY, RunConfig
+from cropkt.experiments.journal import note
 from cropkt.models.mil import Architecture
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
@@ -97,6 +98,13 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=cluster.precision,
         device=cluster.device,
         strict=config.strict,
+    )
+    note(
+        study=study.name,
+        study_digest=study.fingerprint,
+        seed=config.seed,
+        device=plan.device,
+        precision=plan.precision,
     )
     for warning in study.warnings:
         print(f"warning: {warning}")

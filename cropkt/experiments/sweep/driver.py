@@ -15,8 +15,10 @@ import pandas as pd
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
+from cropkt.experiments.journal import note
 from cropkt.experiments.progress import Stage, stage
 from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, update_comparison, write_tables
 from cropkt.transfer.baselines import BASELINES
@@ -162,6 +164,12 @@ def _draw(run: Run, pairs: pd.DataFrame, settings: dict[str, str]) -> None:
     write_report(results.out, results.encoder, results.architecture, study=study, settings=settings)
 
 
+def _choice(run: Run) -> pd.DataFrame:
+    choice = pd.read_parquet(run.results.out / "source_choice.parquet")
+    ours = (choice["encoder"] == run.results.encoder) & (choice["architecture"] == run.results.architecture)
+    return choice[ours & choice["target"].isin(run.targets)]
+
+
 def _conclude(run: Run, pairs: pd.DataFrame) -> int:
     ours = pairs[
         (pairs["encoder"] == run.results.encoder)
@@ -184,6 +192,9 @@ def _conclude(run: Run, pairs: pd.DataFrame) -> int:
     if skipped.sum():
         per_target = ", ".join(f"{code} {count}" for code, count in skipped[skipped > 0].items())
         print(f"warning: {skipped.sum()} slides could not be used and were left out ({per_target})")
+    note(counts={"pairs": len(measured), "failed": len(failed), "skipped_slides": int(skipped.sum())})
+    for line in summary(measured, _choice(run)):
+        print(line)
     print(f"results: {run.results.out}")
     if failed.empty:
         return DONE
