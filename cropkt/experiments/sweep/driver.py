@@ -58,11 +58,13 @@ def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> None:
 
 def _sweep(run: Run, cluster: Cluster, scratch: Path) -> pd.DataFrame:
     from cropkt.experiments.sources.driver import train_missing_sources
+    from cropkt.experiments.tracking.card import cohorts_shown
     from cropkt.experiments.tracking.sweep import tracking
 
     untrained = train_missing_sources(run, cluster, scratch)
     settings = run.settings()
-    with tracking(run.results, run.experiment, run.config.tracking, settings=settings) as tracker:
+    shown = cohorts_shown(run.study)
+    with tracking(run.results, run.experiment, run.config.tracking, settings=settings, cohorts=shown) as tracker:
         todo = _todo(run, untrained)
         for number in range(ROUNDS):
             if todo:

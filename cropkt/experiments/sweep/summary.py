@@ -16,8 +16,8 @@ def summary(pairs: pd.DataFrame, choice: pd.DataFrame) -> list[str]:
 
     The source named is the one chosen on the target's training patients ("honest"; in most folds, where they differ),
     and the C-index is what this choice reaches on the test patients. The pair with the best C-index on the test
-    patients would look better, and be so by chance. The target comes first for which the choice beats its own model most clearly
-    (p of the difference); those without an interval have too few events to be named.
+    patients would look better, and be so by chance. The target comes first for which the choice beats its own model
+    most clearly (p of the difference); those without an interval have too few events to be named.
     """
     away = pairs[pairs["mode"] == "transfer"]
     if away.empty:
