@@ -29,6 +29,7 @@ from cropkt.data.slide_files.slide_names import is_plain_name
 from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
 from cropkt.data.study_yaml.settings import Encoder, StudySettings, read_settings, study_path
 from cropkt.errors import StudyError, suggestion
+from cropkt.files import digest
 
 __all__ = ["Cohort", "Encoder", "Fold", "Study", "open_study"]
 
@@ -76,6 +77,11 @@ class Study:
     cohorts: dict[str, Cohort]
     warnings: tuple[str, ...]
     settings: StudySettings
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when that of any cohort does."""
+        return digest({code: cohort.fingerprint for code, cohort in self.cohorts.items()})
 
 
 def open_study(

@@ -8,6 +8,7 @@ from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import DEMO_STUDY, RunConfig
+from cropkt.experiments.journal import note
 from cropkt.front.doctor import in_short
 from cropkt.models.mil import Architecture
 from cropkt.survival.losses import LOSSES
@@ -101,6 +102,13 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=cluster.precision,
         device=cluster.device,
         strict=config.strict,
+    )
+    note(
+        study=study.name,
+        study_digest=study.fingerprint,
+        seed=config.seed,
+        device=plan.device,
+        precision=plan.precision,
     )
     print("\n".join(in_short(study)))
     return Run(config, study, sources, targets, folds, plan, results)
