@@ -20,8 +20,7 @@ from safetensors import safe_open
 
 from cropkt.errors import CheckpointError, ConfigError, refuse_unknown
 from cropkt.files import content_digest, digest, read_json
-from cropkt.models.build import build_model
-from cropkt.models.mil import Architecture, MILModel, TrainedWith
+from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
 from cropkt.portable.reference import Reference
 from cropkt.portable.seen import SeenFeatures
 from cropkt.survival.calibration import Recalibration

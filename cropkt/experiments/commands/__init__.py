@@ -12,9 +12,9 @@ from cropkt.experiments.config import Parser
 from cropkt.experiments.journal import Voice, journal
 
 COMMANDS = {
-    "init": "init",
-    "check": "check",
-    "plan": "plan",
+    "init": "studies.init",
+    "check": "studies.check",
+    "plan": "studies.plan",
     "sweep": "sweep",
     "train": "train",
     "route": "route",
@@ -24,8 +24,8 @@ COMMANDS = {
     "attention": "attention",
     "report": "report",
     "log": "log",
-    "simulate": "simulate",
-    "build-tcga": "build_tcga",
+    "simulate": "studies.simulate",
+    "build-tcga": "studies.build_tcga",
     "benchmark": "benchmark",
     "check-significance": "checks.significance",
     "check-factors": "checks.factors",
