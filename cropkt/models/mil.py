@@ -1,8 +1,8 @@
 """What every multiple-instance model is: patches of bags in; logits, a representation and attention out.
 
 A model reads patches through linear layers that stand side by side (`patch_layer`); what follows makes a bag of them
-(`from_patch_layer`). The methods are the files of architectures/; `build_model` chooses. Parameter names are those of the
-published checkpoints, so these load as they are.
+(`from_patch_layer`). The methods are the files of architectures/; `build_model` chooses. Parameter names are those of
+the published checkpoints, so these load as they are.
 Shapes: P patches of B bags, D features, E embedding, K intervals.
 """
 
