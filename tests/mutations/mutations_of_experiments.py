@@ -27,8 +27,8 @@ MUTATIONS = (
     Mutation(
         "plan-ignores-the-seed",
         "cropkt/experiments/run.py",
-        "        seed=config.seed,\n",
-        "        seed=0,\n",
+        "training=training,\n        seed=config.seed,\n",
+        "training=training,\n        seed=0,\n",
         RUN,
         "--seed would change nothing",
     ),
