@@ -11,13 +11,14 @@ import pytest
 from processes import Script, descendants, kill_worker, run, wait_until
 from small_sweeps import COHORTS, MODELS, PAIRS, Undisturbed, logged, records, sweep_arguments
 
+from cropkt.transfer import rows
+
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 TUNE_WORKERS = ("ray::PairTrial", "ray::ResourceTrainable")
 """What Ray calls a worker between trials and at work on one."""
-_AGAINST_BASELINES = [f"{kind}_{name}" for kind in ("difference", "p", "q") for name in ("random", "mean_cox", "size")]
-_AGAINST_BASELINES += ["verdict"]
+_AGAINST_BASELINES = [column.name for column in rows.PAIRS.further() if not column.name.endswith(("_chance", "_self"))]
 
 
 def with_models(undisturbed: Undisturbed, out: Path) -> Path:
