@@ -222,6 +222,7 @@ class Tracker:
     def _log_sources(self) -> None:
         """One run per source cohort, in an experiment of its own: loss curves by fold, checkpoints and cards."""
         experiment_id = self._store.experiment(f"{self._card.experiment} sources")
+        self._experiment_id = self._experiment_id or experiment_id
         known = self._store.delete_halves(self._store.runs(experiment_id, {"cropkt.results": self._card.id}))
         logged = {run.data.tags["cropkt.fingerprint"] for run in known}
         for cohort in self._results.models.cohorts():

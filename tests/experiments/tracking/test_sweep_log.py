@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -98,7 +99,8 @@ def artifacts(uri: str, run: Any) -> set[str]:
 
 
 def artifact_folder(uri: str, run: Any) -> Path:
-    return Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts" / run.info.artifact_uri.removeprefix(SERVED)
+    below = unquote(run.info.artifact_uri.removeprefix(SERVED))
+    return Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts" / below
 
 
 def references(uri: str, run: Any) -> dict[str, str]:
@@ -106,7 +108,7 @@ def references(uri: str, run: Any) -> dict[str, str]:
 
 
 def test_one_parent_and_a_child_for_each_pair(results: ResultsFolder, store: str) -> None:
-    (results.out / "pairs.parquet").write_bytes(b"table")
+    (results.out / "transfer.parquet").write_bytes(b"table")
     assert log(results, store, seed="3", study="small").problem == ""
     (parent,) = runs(store, "tags.`cropkt.kind` = 'sweep'")
     children = runs(store, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
@@ -117,7 +119,7 @@ def test_one_parent_and_a_child_for_each_pair(results: ResultsFolder, store: str
     assert parent.data.metrics["pairs"] == 6
     assert parent.data.metrics["mean_c_index_self"] == pytest.approx((0.50 + 0.55) / 2)
     assert parent.info.status == "FINISHED"
-    assert artifacts(store, parent) == {"pairs.parquet"}
+    assert artifacts(store, parent) == {"transfer.parquet"}
 
 
 def test_a_target_is_found_and_its_best_source_is_first(results: ResultsFolder, store: str) -> None:
