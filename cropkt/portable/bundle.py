@@ -152,7 +152,7 @@ def reference_prefix(source: str, cohort: str) -> str:
 
 def arrays_of(record: Any) -> dict[str, np.ndarray]:
     """The fields of a dataclass of numbers and arrays, those of a dataclass in it by dotted name; None is left out."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for item in fields(record):
         value = getattr(record, item.name)
         if hasattr(value, "__dataclass_fields__"):
