@@ -69,7 +69,7 @@ def _owners(table: Path) -> dict[str, str]:
     if None in columns:
         raise ConfigError(
             f"--table {table}: needs a column {' or '.join(SLIDE_COLUMNS)} and {' or '.join(PATIENT_COLUMNS)}; "
-            f"it has {', '.join(map(str, rows.columns))}"
+            f"it has {', '.join(map(str, rows))}"
         )
     slides, patients = (rows[name].str.strip() for name in columns)
     return {slide_id(slide): patient for slide, patient in zip(slides, patients, strict=True) if slide and patient}
@@ -121,7 +121,8 @@ def _blocks(slides: Sequence[NewSlide]) -> Iterator[list[NewSlide]]:
         count = sum(_patches(new.path) for new in part)
         if held and patches + count > PATCHES_A_BLOCK:
             yield held
-            held, patches = [], 0
+            held: list[NewSlide] = []
+    patches = 0
         held, patches = held + part, patches + count
     if held:
         yield held

@@ -55,10 +55,10 @@ class Reference:
 def learn_reference(time: ArrayLike, event: ArrayLike, risk: np.ndarray) -> Reference:
     """From a cohort's patients: time (N,) days, event (N,) 0/1, risk (F, N) by model, NaN where the model has seen the
     patient. Patients whom every model has seen do not count."""
-    centre, scale = _scales(risk)
     known = np.isfinite(risk).any(axis=0)
-    days, died = np.asarray(time, dtype=np.float64)[known], np.asarray(event).astype(bool)[known]
-    found = Reference(centre, scale, np.empty(0), int(known.sum()), int(died.sum()), None)
+    days = np.asarray(time, dtype=np.float64)[known]
+    died = np.asarray(event).astype(bool)[known]
+    found = Reference(*_scales(risk), np.empty(0), int(known.sum()), int(died.sum()), None)
     standardised = found.standardised(risk[:, known])
     calibration = None
     if found.events >= GROUP:

@@ -91,4 +91,4 @@ def _models(chosen: "argparse.Namespace") -> "dict[str, list[MILModel]]":
         return found
     if lacking := [source for source, known in folds.items() if chosen.fold not in known]:
         raise ConfigError(f"--fold {chosen.fold}: {lacking[0]} has folds {', '.join(map(str, folds[lacking[0]]))}")
-    return {source: [found[source][list(known).index(chosen.fold)]] for source, known in folds.items()}
+    return {source: [found[source][known.index(chosen.fold)]] for source, known in folds.items()}
