@@ -11,8 +11,8 @@ from cropkt.data.schema import NAME
 from cropkt.data.tables import Table
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser
-from cropkt.front.endpoint import words_of
-from cropkt.front.table_reading import InputTable
+from cropkt.front.tables.endpoint import words_of
+from cropkt.front.tables.table_reading import InputTable
 
 COHORT_NAMES = ("cohort", "project", "project_id", "cancer_type_acronym", "type", "tcga_project", "study", "disease")
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")

@@ -9,8 +9,8 @@ from cropkt.data.features import FeatureFileError, header
 from cropkt.data.schema import NAME_IN_WORDS
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading
-from cropkt.front.layouts import FeatureSource, FoundFeatures
-from cropkt.front.sampling import Sample, look_into, same_encoder
+from cropkt.front.slides.layouts import FeatureSource, FoundFeatures
+from cropkt.front.slides.sampling import Sample, look_into, same_encoder
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from cropkt.data.tables import Table, read_table
 from cropkt.data.text_files import TextFileError
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading
-from cropkt.front.endpoint import Endpoint, cells_of, has_endpoint, read_endpoint, words_of
-from cropkt.front.match import SlideNames
+from cropkt.front.slides.match import SlideNames
+from cropkt.front.tables.endpoint import Endpoint, cells_of, has_endpoint, read_endpoint, words_of
 
 PATIENT_NAMES = (
     *("patient_id", "patient", "case_id", "case", "submitter_id", "case_submitter_id", "cases_submitter_id"),
