@@ -1,1 +1,1 @@
-"""What a stranger's tables say: columns, units, endpoints, cohorts; each reading with its evidence."""
+"""Clinical tables: what their columns are, which cohort they are of, and the label tables made of them."""

@@ -10,7 +10,7 @@ from cropkt.data.patients.tables import Table
 from cropkt.data.study_yaml.columns import is_missing
 from cropkt.data.study_yaml.schema import NAME
 from cropkt.errors import StudyError
-from cropkt.front.tables.choosing import Chooser
+from cropkt.front.choosing import Chooser
 from cropkt.front.tables.endpoint import words_of
 from cropkt.front.tables.table_reading import InputTable
 
