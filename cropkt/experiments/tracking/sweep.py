@@ -27,7 +27,7 @@ from cropkt.models.checkpoint import card_path
 from cropkt.training.cards import SourceCard, read_source_card
 from cropkt.transfer.assemble import read_comparison
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.rows import Status
+from cropkt.transfer.rows import PAIRS, Status
 from cropkt.transfer.store import PairRecord, ResultsFolder
 
 PAIR_METRICS = (
@@ -283,6 +283,8 @@ def _source_entry(cards: Sequence[SourceCard], paths: Sequence[Path], tags: Mapp
 
 def _verdicts(results: ResultsFolder) -> dict[tuple[str, str], dict[str, str]]:
     """Tags of each pair between cohorts: verdict and, where it has one, its q-value."""
+    if not (results.out / PAIRS.path).is_file():  # targets are logged before the first tables are written
+        return {}
     pairs = results.pairs()
     return {
         (row["source"], row["target"]): {
