@@ -17,6 +17,9 @@ EPILOG = """
 Exit code: 0 the study opens (what may be wrong is listed), 2 it does not (one message says all that is wrong).
 """
 
+OWN_JSON = True
+"""Its result is the JSON document that --json prints (commands/__init__.py)."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""

@@ -15,6 +15,9 @@ EPILOG = """
 Exit code: 0 done, 2 the input is wrong (one message says what).
 """
 
+OWN_JSON = True
+"""Its result is the JSON document that --json prints (commands/__init__.py)."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
