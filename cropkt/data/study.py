@@ -320,7 +320,9 @@ class _Opening:
         try:
             if unknown:
                 raise StudyError(f"{code}: the site of {unknown} of {len(site)} patients is unknown")
-            return make_site_splits(labels, site.to_dict(), self.settings.folds, self.seed, code)
+            return make_site_splits(
+                labels, dict(zip(labels.index, site, strict=True)), self.settings.folds, self.seed, code
+            )
         except StudyError as error:
             self.warnings.append(f"{error}. Its folds are stratified by event and project, and share sites")
             return stratified

@@ -61,4 +61,6 @@ def _recalibration(values: Mapping[str, Any]) -> Recalibration:
     arrays = {name: np.asarray(values[name], dtype=np.float64) for name in curves}
     if len({array.shape for array in arrays.values()}) != 1:
         raise ValueError("curves of different lengths")
-    return Recalibration(**{name: float(value) for name, value in values.items() if name not in curves}, **arrays)
+    numbers = {name: float(values[name]) for name in ("centre", "scale", "slope", "slope_variance", "end")}
+    fields: dict[str, Any] = {**numbers, **arrays}
+    return Recalibration(**fields)

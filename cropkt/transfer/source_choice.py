@@ -93,8 +93,9 @@ def _row(
     if name != "self":
         row = _compared(row, {rival: _against(predictions, risk, other) for rival, other in home.items()})
     if name == ORACLE:
-        nothing = dict.fromkeys(("standard_error", "interval_lower", "interval_upper", "p_self", "p_home"), np.nan)
-        return replace(row, **nothing)
+        return replace(
+            row, standard_error=np.nan, interval_lower=np.nan, interval_upper=np.nan, p_self=np.nan, p_home=np.nan
+        )
     return row
 
 
