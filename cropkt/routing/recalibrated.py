@@ -58,8 +58,9 @@ def read_calibration(router: Path, fingerprint: str) -> Recalibration | None:
 
 def _recalibration(values: Mapping[str, Any]) -> Recalibration:
     curves = ("times", "cumulative", "variance", "drift")
-    arrays: dict[str, Any] = {name: np.asarray(values[name], dtype=np.float64) for name in curves}
+    arrays = {name: np.asarray(values[name], dtype=np.float64) for name in curves}
     if len({array.shape for array in arrays.values()}) != 1:
         raise ValueError("curves of different lengths")
-    numbers: dict[str, Any] = {name: float(value) for name, value in values.items() if name not in curves}
-    return Recalibration(**numbers, **arrays)
+    numbers = {name: float(values[name]) for name in ("centre", "scale", "slope", "slope_variance", "end")}
+    fields: dict[str, Any] = {**numbers, **arrays}
+    return Recalibration(**fields)

@@ -93,8 +93,9 @@ def _row(
     if name != "self":
         row = _compared(row, {rival: _against(predictions, risk, other) for rival, other in home.items()})
     if name == ORACLE:
-        nan = float("nan")
-        return replace(row, standard_error=nan, interval_lower=nan, interval_upper=nan, p_self=nan, p_home=nan)
+        return replace(
+            row, standard_error=np.nan, interval_lower=np.nan, interval_upper=np.nan, p_self=np.nan, p_home=np.nan
+        )
     return row
 
 

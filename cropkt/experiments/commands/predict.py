@@ -1,14 +1,12 @@
 """Apply a tuned router to new slides: a patient's risk, survival by year, and the experts the router listened to."""
 
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
-from cropkt.experiments.commands.library import predict as library_predict
 from cropkt.experiments.config import Parser
 
 if TYPE_CHECKING:
@@ -23,16 +21,11 @@ Probabilities are recalibrated on the target's patients, each by a router that h
 were followed. They assume that patients who left were as likely to die of the disease later as similar ones who stayed.
 
   cropkt predict --model runs/demo/routing/simulated/abmil/acc --features new_slides/ --out risks.csv
-
-With the models of a library instead of a router: cropkt predict --library FOLDER --help
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 the input is wrong (one message says what)."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if any(word.partition("=")[0] == "--library" for word in given):
-        return library_predict.main(given)
 
     def command() -> int:
         parser = Parser(__doc__ or "", prog="cropkt predict", epilog=EPILOG)
@@ -66,9 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bags = read_slides(slides, routers[0].features, dtype=torch_dtype(routers[0].precision), strict=chosen.strict)
         found = apply_routers(routers, bags)
         years = _years(found.calibration, chosen.years)
-        curves = found.risk[:, None][:, :0]
-        if found.calibration is not None and years:
-            curves = found.calibration.survival(found.risk, np.multiply(years, YEAR))
+        days = np.multiply(years, YEAR)
+        curves = found.calibration.survival(found.risk, days) if found.calibration else np.empty((len(bags), 0))
         named = [f"survival_year_{year}" for year in years]
         header = ["patient_id", "risk", *named, *(f"gate_{code}" for code in found.experts)]
         with atomic_path(chosen.out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
