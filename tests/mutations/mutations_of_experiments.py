@@ -4,7 +4,7 @@ from mutation import Mutation
 
 RUN = ("tests/experiments/test_run.py",)
 ROUTING = ("tests/experiments/routing/test_routing_driver.py",)
-SWEEP = ("tests/experiments/sweep/test_sweep_driver.py",)
+SWEEP = "tests/experiments/sweep/test_sweep_driver.py"
 FIT = ("tests/experiments/routing/test_fit_and_apply.py",)
 
 MUTATIONS = (
@@ -101,7 +101,7 @@ MUTATIONS = (
         "cropkt/experiments/sweep/driver.py",
         "record is None or record.fingerprint != run.fingerprint(source, target):",
         "record is None:",
-        SWEEP,
+        (f"{SWEEP}::test_pairs_of_other_data_or_fewer_folds_are_missing",),
         "pairs of other models would stay in the matrix",
     ),
     Mutation(
@@ -117,7 +117,7 @@ MUTATIONS = (
         "cropkt/experiments/sweep/driver.py",
         "if not run.config.resume or record is None",
         "if record is None",
-        SWEEP,
+        (f"{SWEEP}::test_nothing_is_swept_when_nothing_is_missing",),
         "--no-resume would change nothing",
     ),
     Mutation(
@@ -125,7 +125,7 @@ MUTATIONS = (
         "cropkt/experiments/sweep/driver.py",
         "if run.untrained() or _todo(run, {}):",
         "if _todo(run, {}):",
-        SWEEP,
+        (f"{SWEEP}::test_nothing_is_swept_when_nothing_is_missing",),
         "a router would look for models that are not there",
     ),
     Mutation(
@@ -133,7 +133,7 @@ MUTATIONS = (
         "cropkt/experiments/sweep/trial.py",
         "if self._held is None or self._held.cohort.code != target:",
         "if self._held is None:",
-        SWEEP,
+        (f"{SWEEP}::test_a_worker_measures_each_pair_with_the_models_and_patients_of_the_pair",),
         "every later pair of a worker would be measured on its first target's patients",
     ),
     Mutation(
@@ -149,7 +149,7 @@ MUTATIONS = (
         "cropkt/experiments/sweep/trial.py",
         "strict=plan.strict",
         "strict=False",
-        SWEEP,
+        (f"{SWEEP}::test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict",),
         "--strict would leave slides out all the same",
     ),
     Mutation(
@@ -278,7 +278,7 @@ MUTATIONS = (
         "cropkt/experiments/sweep/driver.py",
         "        return _conclude(run)\n    _write_tables",
         "        _conclude(run)\n    _write_tables",
-        SWEEP,
+        (f"{SWEEP}::test_a_pair_that_failed_in_the_sweep_is_told_by_its_exit_code",),
         "a routing run would end with 0 though pairs have failed",
     ),
 )
