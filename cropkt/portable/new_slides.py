@@ -121,8 +121,7 @@ def _blocks(slides: Sequence[NewSlide]) -> Iterator[list[NewSlide]]:
         count = sum(_patches(new.path) for new in part)
         if held and patches + count > PATCHES_A_BLOCK:
             yield held
-            held: list[NewSlide] = []
-    patches = 0
+            held, patches = [], 0
         held, patches = held + part, patches + count
     if held:
         yield held
