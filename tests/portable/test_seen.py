@@ -50,7 +50,7 @@ def test_other_slides_are_warned_of(kind: str) -> None:
 
 
 def test_slides_of_a_patient_are_left_out_together() -> None:
-    """Every patient has two equal slides: were one kept while the other is left out, it would seem nearer than it is."""
+    """Every patient has two equal slides: were one kept while the other is left out, it would seem too near."""
     once = slides(30, 4)
     alone = learn_seen(once, names(30))
     twice = learn_seen(np.repeat(once, 2, axis=0), list(np.repeat(names(30), 2)))
