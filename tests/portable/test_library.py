@@ -19,6 +19,7 @@ from cropkt.data.slide_files.features import read_features, write_h5
 from cropkt.errors import CheckpointError, ConfigError, InputError
 from cropkt.experiments.commands import main
 from cropkt.models.checkpoint import load_model
+from cropkt.portable import new_slides
 from cropkt.portable.bundle import DIGESTED, ENSEMBLE, open_library
 from cropkt.portable.export import ExportSettings, export_library
 
@@ -135,6 +136,16 @@ def test_slides_unlike_the_cohorts_are_named(made: Made, tmp_path: Path, capsys:
     assert slides.loc[odd, "distance"] > 5 * slides.loc[odd, "limit"]
     assert slides["unlike"].sum() <= 3
     assert odd in capsys.readouterr().err
+
+
+def test_more_slides_than_memory_holds_are_read_in_blocks(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = predict(made, "acc", tmp_path / "one", "--source", "uvm,acc", "--cohort", "acc", "--ensemble")
+    monkeypatch.setattr(new_slides, "PATCHES_A_BLOCK", 20)
+    in_blocks = predict(made, "acc", tmp_path / "two", "--source", "uvm,acc", "--cohort", "acc", "--ensemble")
+    assert len(list(new_slides._blocks(new_slides.find_slides(tmp_path / "one" / "new", None)))) > 5
+    pd.testing.assert_frame_equal(at_once, in_blocks, rtol=1e-4)
 
 
 def test_it_predicts_where_there_is_no_study_no_ray_and_no_mlflow(made: Made, tmp_path: Path) -> None:
