@@ -12,6 +12,7 @@ FLOORS = {
     "report": 5,
     "factors": 4,
     "routing": 4,
+    "rivals": 4,
     "transfer": 3,
     "training": 2,
     "models": 1,

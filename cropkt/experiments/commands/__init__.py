@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "predict",
     "report": "report",
     "log": "log",
+    "curve": "curve",
     "simulate": "simulate",
     "build-tcga": "build_tcga",
     "check-significance": "checks.significance",
