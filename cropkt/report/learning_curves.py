@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cropkt.report.style import CHOSEN, HIGH, LOW, NEUTRAL, new_figure, styled
+from cropkt.report.style import CHOSEN, HIGH, LOW, NEUTRAL, SMALLEST, new_figure, styled
 from cropkt.rivals import RIVALS
 from cropkt.rivals.comparison import BEST_OWN, by_target, crossing, differences, method_means, sizes_in_order
 
@@ -68,19 +68,29 @@ def draw_curves(curve: pd.DataFrame) -> Figure:
 
 def _draw_means(axes: Axes, means: pd.DataFrame) -> None:
     sizes = sizes_in_order(means["patients"])
+    ends: list[tuple[float, str, str]] = []
     for name, rows in means.groupby("method", sort=False):
         own = name in own_methods()
         colour = HIGH if name == FOCUS else LOW if own else NEUTRAL
         values = rows.set_index("patients")["mean"].reindex(sizes)
         axes.plot(range(len(sizes)), values, "o-", color=colour, linewidth=2.0 if name == FOCUS else 0.8)
-        axes.annotate(
-            str(name), (len(sizes) - 1, values.iloc[-1]), xytext=(4, 0), textcoords="offset points", va="center",
-            fontsize=5, color=colour,
-        )  # fmt: skip
+        ends.append((float(values.iloc[-1]), str(name), colour))
     axes.axhline(0.5, color="black", linewidth=0.6)
-    axes.margins(x=0.25)
+    axes.margins(x=0.3)
+    _name_ends(axes, len(sizes) - 1, ends)
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_xlabel("training patients")
+
+
+def _name_ends(axes: Axes, place: float, ends: list[tuple[float, str, str]]) -> None:
+    """Names of lines at their ends, moved up where they would lie on one another."""
+    lowest, highest = axes.get_ylim()
+    least, at = 0.04 * (highest - lowest), -1.0
+    for value, name, colour in sorted(end for end in ends if end[0] == end[0]):
+        at = max(value, at + least)
+        axes.annotate(
+            name, (place, at), xytext=(4, 0), textcoords="offset points", va="center", fontsize=SMALLEST, color=colour
+        )
 
 
 def _draw_gain(axes: Axes, gain: pd.DataFrame) -> None:
@@ -97,4 +107,4 @@ def _draw_gain(axes: Axes, gain: pd.DataFrame) -> None:
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_xlabel("training patients")
     axes.set_ylabel("borrowed minus own, 95 % interval")
-    axes.legend(fontsize=5)
+    axes.legend(fontsize=SMALLEST)

@@ -89,7 +89,7 @@ class Crossing:
             return f"Borrowing is ahead {seen}; the line would cross at {self.events:.0f}, beyond what was seen."
         if self.events < self.fewest:
             return f"Own models are ahead {seen}."
-        upper = f"{self.upper:.0f}" if np.isfinite(self.upper) else "more than seen"
+        upper = f"{self.upper:.0f}" if self.upper <= self.most else f"more than {self.most:.0f}"
         return f"Below about {self.events:.0f} training events ({self.lower:.0f} to {upper}), borrow."
 
 

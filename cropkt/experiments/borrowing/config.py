@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.experiments.config import RunConfig, group, setting, words
@@ -50,3 +51,27 @@ class CurveConfig(RunConfig):
     """A run, and the draws of its targets."""
 
     curve: DrawsConfig = group("learning curves", DrawsConfig)
+
+
+@dataclass(frozen=True)
+class AskedConfig:
+    """Who asks from whom to borrow: a cohort of the study, or slides of their own."""
+
+    target: str = setting("mine", "a cohort of the study; with --features, the name of the slides' cohort")
+    features: Path | None = setting(
+        None,
+        "slides (.h5, .pt) of a cohort without outcomes",
+        read=Path,
+        metavar="DIR",
+        unset="the study has the target",
+    )
+    patients: Path | None = setting(
+        None, "columns patient_id and slide", read=Path, metavar="CSV", unset="every slide is a patient"
+    )
+
+
+@dataclass(frozen=True)
+class RecommendConfig(RunConfig):
+    """A run, and who asks."""
+
+    asked: AskedConfig = group("who asks", AskedConfig)

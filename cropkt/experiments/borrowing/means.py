@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cropkt.borrowing.axes import Moments, cohort_moments
-from cropkt.borrowing.lenders import CohortPatients
+from cropkt.borrowing.lenders import CohortPatients, Lenders, gather_lenders
 from cropkt.borrowing.means import CohortMeans, means_of, means_path, stored_means, with_outcomes
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
@@ -97,8 +97,12 @@ class CohortShelf:
             self._ridges[code] = ridge_cox(own.features, own.time, own.event, seed=seed) if has_events else None
         return self._ridges[code]
 
-    def others(self, codes: Sequence[str]) -> Others:
+    def lenders(self, codes: Sequence[str]) -> Lenders:
         """`codes` as lenders to a target that is not among them."""
+        return gather_lenders([self.patients(code) for code in codes], moments=[self.moments(code) for code in codes])
+
+    def others(self, codes: Sequence[str]) -> Others:
+        """`codes` as all that a rival may use of them; the target is not among them."""
         ridges = {code: ridge for code in codes if (ridge := self.ridge(code)) is not None}
         patients, moments = [self.patients(code) for code in codes], [self.moments(code) for code in codes]
         return gather_others(patients, ridges, moments=moments)

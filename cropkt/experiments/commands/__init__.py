@@ -18,11 +18,14 @@ COMMANDS = {
     "report": "report",
     "log": "log",
     "curve": "curve",
+    "recommend": "recommend",
+    "library": "library",
     "simulate": "simulate",
     "build-tcga": "build_tcga",
     "check-significance": "checks.significance",
     "check-factors": "checks.factors",
     "check-routing": "checks.routing",
+    "check-borrowing": "checks.borrowing",
 }
 """Name of each subcommand, and its module here; the module's first line is its help."""
 
