@@ -15,6 +15,7 @@ FLOORS = {
     "factors": 4,
     "portable": 4,
     "routing": 4,
+    "rivals": 4,
     "transfer": 3,
     "training": 2,
     "models": 1,

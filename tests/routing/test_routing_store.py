@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_up_cohorts import made_up_cohort
 from small_studies import write_study
 
+from cropkt.borrowing.lenders import CohortPatients, gather_lenders
+from cropkt.borrowing.means import fold_splits
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError
+from cropkt.routing.borrowed import BORROWED, borrowed_methods, in_order
 from cropkt.routing.methods import FittedFold
 from cropkt.routing.rows import FOLD_PREDICTIONS
 from cropkt.routing.store import (
@@ -200,3 +204,24 @@ def test_what_a_fold_left_goes_with_its_record(results: ResultsFolder, acc: Coho
     assert not folder.predictions_path(0).exists()
     assert read_gates(folder, 3).empty
     assert method_table(folder, acc, ["uvm"]).empty
+
+
+def test_borrowed_rows_come_first_and_are_of_the_same_patients(results: ResultsFolder, acc: Cohort) -> None:
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt",))
+    fit(folder, acc, 1, ("roupkt",))
+    patients = list(acc.labels.index)
+    random = np.random.default_rng(0)
+    lenders = gather_lenders([made_up_cohort(f"lender {n}") for n in range(4)], axes=3)
+    target = CohortPatients(
+        "acc", random.normal(size=(len(patients), 12)), acc.labels["time"].to_numpy(), acc.labels["event"].to_numpy()
+    )
+    kept = np.arange(1, len(patients))
+    without_first = CohortPatients("acc", target.features[kept], target.time[kept], target.event[kept])
+    found = borrowed_methods(lenders, without_first, patients[1:], fold_splits(acc, patients[1:]), seed=0)
+    table = method_table(folder, acc, ["uvm"], found)
+    assert table["method"].tolist()[:4] == list(BORROWED)
+    tested = {patient for fold in acc.folds[:2] for patient in fold.test} - {patients[0]}
+    events = table.set_index("method")["n_events"]
+    assert events["borrowed"] == acc.labels.loc[list(tested), "event"].sum()
+    assert in_order(found["borrowed"], patients)[:, 0].tolist() == pytest.approx([np.nan] * 3, nan_ok=True)

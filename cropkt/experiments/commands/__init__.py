@@ -24,12 +24,15 @@ COMMANDS = {
     "attention": "attention",
     "report": "report",
     "log": "log",
+    "curve": "curve",
+    "recommend": "recommend",
     "simulate": "studies.simulate",
     "build-tcga": "studies.build_tcga",
     "benchmark": "benchmark",
     "check-significance": "checks.significance",
     "check-factors": "checks.factors",
     "check-routing": "checks.routing",
+    "check-borrowing": "checks.borrowing",
 }
 """Name of each subcommand, and its module here; the module's first line is its help."""
 _VOICE = {"--quiet": "quiet", "--verbose": "verbose", "--json": "json"}

@@ -1,4 +1,4 @@
-"""Pack a run's source models into one folder that scores slides elsewhere, and look into such folders."""
+"""Libraries that travel: source models that score slides elsewhere, and summaries of cohorts to borrow from."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -6,7 +6,7 @@ from importlib import import_module
 from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.config import Parser
 
-SUBCOMMANDS = {"export": "export", "show": "show"}
+SUBCOMMANDS = {"export": "export", "show": "show", "summaries": "summaries"}
 """Name of each subcommand, and its module here; the module's first line is its help."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.config import Parser
-from cropkt.simulation.population import TRANSFER, SimulationConfig
+from cropkt.simulation.population import SIGNALS, TRANSFER, SimulationConfig
 
 DEFAULT = SimulationConfig()
 
@@ -25,6 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=DEFAULT.transfer,
         help="groups: cohorts of a group share what drives survival; none: slides tell nothing about survival, so that "
         "no pair transfers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--signal",
+        choices=SIGNALS,
+        default=DEFAULT.signal,
+        help="where the risk shows: in the fractions of tissue, in the few patches of a rare prototype, or in the most "
+        "extreme patches (default: %(default)s)",
     )
     parser.add_argument("--cohorts", metavar="A,B", help="codes of the 26 cohorts, e.g. blca,hnsc,ACC (default: all)")
     parser.add_argument(
