@@ -68,14 +68,15 @@ def lender_weights(lenders: Lenders, features: np.ndarray, *, seed: int = 0) -> 
     rows = []
     for number, summary in enumerate(model.summaries):
         distance = float(np.linalg.norm(summary.centroid - centroid)) / unit
-        numbers = float(weight[number]), float(lower[number]), float(upper[number]), distance
-        sharing = lenders.sharing[summary.cohort]
-        rows.append(LenderWeight(summary.cohort, *numbers, sharing, summary.patients, summary.events, lends=True))
+        sharing, counts = lenders.sharing[summary.cohort], (summary.patients, summary.events)
+        found = float(weight[number]), float(lower[number]), float(upper[number])
+        rows.append(LenderWeight(summary.cohort, found[0], found[1], found[2], distance, sharing, *counts, lends=True))
     return sorted(rows, key=lambda row: -row.weight) + [_apart(lenders, cohort) for cohort in lenders.apart]
 
 
 def _apart(lenders: Lenders, cohort: str) -> LenderWeight:
-    return LenderWeight(cohort, *[np.nan] * 4, lenders.sharing[cohort], 0, 0, lends=False)
+    unknown = float("nan")
+    return LenderWeight(cohort, unknown, unknown, unknown, unknown, lenders.sharing[cohort], 0, 0, lends=False)
 
 
 def _shares(model: CohortModel, scores: np.ndarray, centroid: np.ndarray) -> np.ndarray:

@@ -36,7 +36,9 @@ def told(curve: pd.DataFrame) -> list[str]:
             gain = differences(curve, own_methods(), measure=measure)
             against = gain[gain["patients"] == size].set_index("against")
             for row in of_size.sort_values("mean", ascending=False).itertuples():
-                lines.append(f"  {_label(row.method):55s} {row.mean:.3f}   {_gain(against, row.method)}".rstrip())
+                lines.append(
+                    f"  {_label(str(row.method)):55s} {row.mean:.3f}   {_gain(against, str(row.method))}".rstrip()
+                )
             lines.append(f"  {BEST_OWN + ' (by hindsight)':55s}         {_gain(against, BEST_OWN)}".rstrip())
         rivals = [name for name in own_methods() if name in by_target(curve, measure)]
         lines += [f"against {_label(name)}: {crossing(curve, name, measure=measure).sentence()}" for name in rivals]

@@ -4,7 +4,7 @@ A target's draws share its patients, so they are averaged first; targets are the
 share their lenders, so intervals are, if anything, short.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ BEST_OWN = "best own"
 """The best of the own methods, by mean over all targets of the size: a rival that is chosen with hindsight."""
 
 
-def sizes_in_order(sizes: Sequence[str]) -> list[str]:
+def sizes_in_order(sizes: Iterable[str]) -> list[str]:
     """Numbers rising, ALL last."""
     return sorted(set(sizes), key=lambda size: (size == ALL, int(size) if size != ALL else 0))
 
@@ -42,7 +42,8 @@ def method_means(curve: pd.DataFrame, measure: str = "c_index") -> pd.DataFrame:
     for size in sizes_in_order(wide.index.get_level_values("patients")):
         of_size = wide.xs(size, level="patients")
         rows += [
-            {"patients": size, "method": method, **mean_with_interval(of_size[method].to_numpy())} for method in wide
+            {"patients": size, "method": method, **mean_with_interval(of_size[method].to_numpy())}
+            for method in map(str, wide)
         ]
     return pd.DataFrame(rows)
 
@@ -56,7 +57,7 @@ def differences(
     rows = []
     for size in sizes_in_order(wide.index.get_level_values("patients")):
         of_size = wide.xs(size, level="patients")
-        rivals = {name: of_size[name] for name in wide if name != of}
+        rivals = {name: of_size[name] for name in map(str, wide) if name != of}
         if there := [name for name in own if name in wide]:
             rivals[BEST_OWN] = of_size[max(there, key=lambda name: of_size[name].mean())]
         for name, values in rivals.items():

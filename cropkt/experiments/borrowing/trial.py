@@ -14,8 +14,8 @@ from cropkt.experiments.run import Run
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.files import digest, read_json, write_json
-from cropkt.rivals import RIVALS
-from cropkt.rivals.draws import ALL, splits_of
+from cropkt.rivals import ALL, RIVALS
+from cropkt.rivals.draws import splits_of
 from cropkt.rivals.measure import Subject, measure_draw
 from cropkt.rivals.rows import CurveRow
 from cropkt.transfer.columns import row_from_json

@@ -68,15 +68,14 @@ def _rows(world: str, curve: "pd.DataFrame", measure: str) -> list[dict[str, str
     if curve.empty:
         return []
     means = method_means(curve, measure)
-    gain = differences(curve, own_methods(), measure=measure).set_index(["patients", "against"])
+    gain = differences(curve, own_methods(), measure=measure).set_index(["patients", "against"]).to_dict("index")
     rows = []
     for row in means.sort_values("mean", ascending=False).itertuples():
-        shown = f"{row.mean:.3f}"
-        if (row.patients, row.method) in gain.index:
-            found = gain.loc[(row.patients, row.method)]
+        shown, method = f"{row.mean:.3f}", str(row.method)
+        if found := gain.get((row.patients, method)):
             shown += f"; {found['mean']:+.3f} ({found['lower']:+.3f} to {found['upper']:+.3f})"
         where = f"{world}, {row.patients}, {row.targets} targets"
-        rows.append({"world": where, "method": RIVALS[row.method].label, "shown": shown})
+        rows.append({"world": where, "method": RIVALS[method].label, "shown": shown})
     return rows
 
 
