@@ -4,7 +4,7 @@ The evidence (`TargetFit.probability`) tells a cohort that runs the other way fr
 by how much borrowing helps: with more events the evidence for the others grows and the gain shrinks. On 389 draws (16
 cohorts of real RNA, 14 of a simulated study) the number of training events was all that foretold whether borrowed
 coefficients would beat an own ridge Cox model; cross-validated predictive likelihood and evidence added nothing.
-scripts/check_borrowing.py measures the calibration on other draws.
+`cropkt check-borrowing` measures the calibration on other draws (docs/borrowing.md).
 """
 
 import numpy as np
