@@ -28,9 +28,11 @@ def run(script: Path, *arguments: str, bare: bool = False) -> subprocess.Complet
     return subprocess.run(command, cwd="/", env={}, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_every_command_has_its_script() -> None:
+def test_every_script_calls_a_command_of_its_own() -> None:
     called = [re.findall(r'run\("(.+)"\)', (ROOT / "scripts" / name).read_text()) for name in SCRIPTS]
-    assert sorted(name for (name,) in called) == sorted(COMMANDS)
+    names = [name for (name,) in called]
+    assert len(set(names)) == len(names)
+    assert {"sweep", "train", "route", "factors", "predict", "simulate"} <= set(names) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

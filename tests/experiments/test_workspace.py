@@ -75,7 +75,7 @@ def test_a_file_system_without_flock_is_said_and_still_holds_one_run(
 @pytest.mark.usefixtures("no_flock")
 def test_without_flock_the_folder_of_a_dead_run_is_taken_over(tmp_path: Path) -> None:
     results = ResultsFolder(tmp_path, "uni2-h", "abmil")
-    held = results.models / ".lock-held"
+    held = results.models.path / ".lock-held"
     held.parent.mkdir(parents=True)
     dies = (
         f"import os; from filelock import SoftFileLock; lock = SoftFileLock({str(held)!r}); lock.acquire(); os._exit(0)"
