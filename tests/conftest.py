@@ -6,12 +6,30 @@ Where CROPKT_REQUIRE_DATA=1 their absence is an error; elsewhere it is a skip th
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from small_studies import SmallStudy, write_study
+from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
+
+CHECKED = (
+    "cropkt.data.bags",
+    "cropkt.models.architectures",
+    "cropkt.models.mil",
+    "cropkt.survival.concordance",
+    "cropkt.survival.cox",
+    *(f"cropkt.survival.losses.{loss}" for loss in ("cox_nll", "discrete_nll", "incidence_nll")),
+    "cropkt.survival.likelihood",
+    "cropkt.survival.risk",
+)
+"""Modules whose annotations, shapes included, are checked at every call while tests run."""
+if find_spec("beartype"):
+    install_import_hook(list(CHECKED), "beartype.beartype")
+
+from small_studies import SmallStudy, write_study  # noqa: E402 - the hook comes before the first import of cropkt
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,9 +48,11 @@ def _needed(folder: Path, variable: str, file: str) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """The matrices of tests are so small that threads only wait for each other, on a busy machine for seconds."""
+def one_thread() -> Iterator[None]:
+    """The matrices of tests are so small that threads only wait for each other, on a busy machine for minutes."""
     torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="session")

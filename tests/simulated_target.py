@@ -6,7 +6,7 @@ import torch
 
 from cropkt.cohorts import cohort_info
 from cropkt.data.bags import Bags
-from cropkt.data.folds import make_splits
+from cropkt.data.patients.folds import make_splits
 from cropkt.data.study import Cohort, Encoder
 from cropkt.transfer.pair import TargetCohort, hold_target
 

@@ -1,6 +1,7 @@
 """A small valid study on disk, for tests to open, to break first, or to train small models on."""
 
 import csv
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import yaml
 
 from cropkt.cohorts import cohort_info
-from cropkt.data.features import write_h5
+from cropkt.data.slide_files.features import write_h5
 
 if TYPE_CHECKING:
     from cropkt.training.sources import SourcePlan
@@ -63,8 +64,7 @@ class SmallStudy:
 
 def slide_values(slide: str, patches: int) -> np.ndarray:
     """Features (patches, DIM) no other slide has: a function of the slide's name."""
-    seed = int.from_bytes(slide.encode(), "little") % 2**32
-    return np.random.default_rng(seed).normal(size=(patches, DIM)).astype(np.float32)
+    return np.random.default_rng(zlib.crc32(slide.encode())).normal(size=(patches, DIM)).astype(np.float32)
 
 
 def write_study(folder: Path, *codes: str, patients: int = 12) -> SmallStudy:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cropkt.data.features import write_h5
+from cropkt.data.slide_files.features import write_h5
 from cropkt.files import atomic_path, digest, sweep_temporaries, write_json
 from cropkt.seeds import generator, named_seed, torch_generator
 

@@ -10,6 +10,7 @@ integral over all coefficients is exact. No inner cross-validation: a handful of
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cholesky
@@ -45,7 +46,7 @@ class Hyperparameters:
 class ConditionalPrior:
     """The target's coefficients given the other cohorts: N(mean (K,), covariance (K, K)).
 
-    contributions: (C, K), the part of the mean that each other cohort brings; they sum to the mean.
+    contributions: (C, K), the part of the mean that each other cohort's own estimate brings; they sum to the mean.
     """
 
     mean: np.ndarray
@@ -63,6 +64,14 @@ class CohortModel:
     """(C, K): r less what the posterior mean explains of it, (I + H cov)^-1 r."""
     weight: np.ndarray
     """(C, K, C, K): (cov + H^-1)^-1, how much the summaries settle."""
+
+    @cached_property
+    def estimates(self) -> np.ndarray:
+        """(C, K): each cohort's coefficients by its own summary alone, H^-1 r, and 0 where it tells nothing."""
+        information = np.stack([summary.information for summary in self.summaries])
+        linear = np.stack([summary.linear for summary in self.summaries])
+        inverse = np.linalg.pinv(information, rcond=1e-9, hermitian=True)
+        return np.asarray(np.einsum("ckl,cl->ck", inverse, linear))
 
     def prior(self, centroid: np.ndarray) -> ConditionalPrior:
         """The prior of a target whose training patients have this `centroid` (D,)."""
@@ -93,9 +102,10 @@ class CohortModel:
         """Of coefficients that have covariance `alike` (C,) with the cohorts'."""
         scale = self.hyperparameters.axis_variances(self.pull.shape[1])
         settled = np.einsum("c,ckdl,d->kl", alike, self.weight, alike, optimize=True)
-        contributions = alike[:, None] * self.pull * scale
+        # pull is the sum over cohorts d of weight_cd times d's own estimate: so much is d's doing.
+        brought = np.einsum("c,ckdl,dl->dk", alike, self.weight, self.estimates, optimize=True)
         covariance = self.hyperparameters.variance * np.diag(scale) - scale[:, None] * settled * scale
-        return ConditionalPrior(contributions.sum(axis=0), 0.5 * (covariance + covariance.T), contributions)
+        return ConditionalPrior(scale * (alike @ self.pull), 0.5 * (covariance + covariance.T), scale * brought)
 
 
 def fit_cohort_model(summaries: Sequence[Summary], hyperparameters: Hyperparameters | None = None) -> CohortModel:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 
-from cropkt.data.features import header, read_features_into
-from cropkt.data.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.slide_files.features import header, read_features_into
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
 
@@ -28,8 +29,8 @@ class Bags:
     """
 
     patients: tuple[str, ...]
-    features: torch.Tensor
-    offsets: torch.Tensor
+    features: Float[torch.Tensor, "P D"]
+    offsets: Int64[torch.Tensor, " B1"]
     skipped: tuple[SkippedSlide, ...] = ()
 
     def __len__(self) -> int:

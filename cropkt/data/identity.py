@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.files import digest
 
 IDENTITY_VERSION = 1

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cropkt.data.patterns import study_path
 from cropkt.data.persons import TCGA, person_of
-from cropkt.data.slide_names import patient_keys, slide_id
+from cropkt.data.slide_files.slide_names import patient_keys, slide_id
+from cropkt.data.study_yaml.patterns import study_path
 from cropkt.errors import StudyError
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from cropkt.data.faults import Faults, Place
-from cropkt.data.features import header
-from cropkt.data.labels import LabelRow, LabelTable
 from cropkt.data.listing import SlideFiles
-from cropkt.data.settings import Encoder
-from cropkt.data.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.patients.labels import LabelRow, LabelTable
+from cropkt.data.slide_files.features import header
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.study_yaml.settings import Encoder
 
 LEAVE_OUT = "set `unmatched: leave_out`"
 

@@ -14,21 +14,22 @@ from pathlib import Path
 import pandas as pd
 
 from cropkt.cohorts import CohortInfo, cohort_info
-from cropkt.data.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.faults import Faults
-from cropkt.data.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
 from cropkt.data.identity import CohortIdentity, cohort_identity
-from cropkt.data.label_sources import label_sources, study_cohorts
-from cropkt.data.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
 from cropkt.data.listing import SlideFiles
+from cropkt.data.patients.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
+from cropkt.data.patients.label_sources import label_sources, study_cohorts
+from cropkt.data.patients.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
+from cropkt.data.patients.site_folds import make_site_splits
+from cropkt.data.patients.tables import read_table
 from cropkt.data.persons import person_of
-from cropkt.data.settings import Encoder, StudySettings, read_settings, study_path
-from cropkt.data.site_folds import make_site_splits
-from cropkt.data.slide_faults import SkippedSlide, skipped_by_reason
-from cropkt.data.slide_names import is_plain_name
+from cropkt.data.slide_files.digests import digest_cache, known_headers, slide_digests
+from cropkt.data.slide_files.slide_faults import SkippedSlide, skipped_by_reason
+from cropkt.data.slide_files.slide_names import is_plain_name
 from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
-from cropkt.data.tables import read_table
+from cropkt.data.study_yaml.settings import Encoder, StudySettings, read_settings, study_path
 from cropkt.errors import StudyError, suggestion
+from cropkt.files import digest
 
 __all__ = ["Cohort", "Encoder", "Fold", "Study", "open_study"]
 
@@ -76,6 +77,11 @@ class Study:
     cohorts: dict[str, Cohort]
     warnings: tuple[str, ...]
     settings: StudySettings
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when that of any cohort does."""
+        return digest({code: cohort.fingerprint for code, cohort in self.cohorts.items()})
 
 
 def open_study(
@@ -320,9 +326,8 @@ class _Opening:
         try:
             if unknown:
                 raise StudyError(f"{code}: the site of {unknown} of {len(site)} patients is unknown")
-            return make_site_splits(
-                labels, dict(zip(labels.index, site, strict=True)), self.settings.folds, self.seed, code
-            )
+            sites = dict(zip(map(str, site.index), map(str, site), strict=True))
+            return make_site_splits(labels, sites, self.settings.folds, self.seed, code)
         except StudyError as error:
             self.warnings.append(f"{error}. Its folds are stratified by event and project, and share sites")
             return stratified

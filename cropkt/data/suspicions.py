@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cropkt.data.columns import DAYS
-from cropkt.data.patterns import study_path
 from cropkt.data.study import Cohort, Study
+from cropkt.data.study_yaml.columns import DAYS
+from cropkt.data.study_yaml.patterns import study_path
 
 SHORT_DAYS = 500
 """The longest follow-up of the 26 cohorts is 1,976 days (CHOL) or more; 60 months read as days are 60."""

@@ -32,8 +32,8 @@ import yaml
 
 from cropkt.cohorts import COHORTS
 from cropkt.data.faults import Faults
-from cropkt.data.features import write_h5
-from cropkt.data.labels import read_labels
+from cropkt.data.patients.labels import read_labels
+from cropkt.data.slide_files.features import write_h5
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
 

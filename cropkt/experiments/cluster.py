@@ -3,17 +3,23 @@
 import logging
 import math
 import os
+import secrets
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from joblib import cpu_count  # type: ignore[import-untyped]
 
 from cropkt.errors import ConfigError
+from cropkt.experiments.command import own_sigterm
 from cropkt.experiments.config import ClusterConfig
+from cropkt.experiments.journal import voice
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -28,6 +34,18 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+_LOCAL = {
+    # Ray's switch for clusters on macOS and Windows; off, it keeps to 127.0.0.1, on Linux too.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+}
+"""Environment of a run on this machine alone."""
+_LOOPBACK = ("127.0.0.1", "localhost")
+_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path (sun_path in unix(7))."""
+_BELOW_TEMPORARY = len("/session_2026-11-26_00-25-24_123456_1234567/sockets/plasma_store")
+"""What Ray puts behind its temporary folder at the longest."""
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -47,8 +65,10 @@ class Workers:
 class Cluster:
     """The machines that a run works on. Ray is started, or connected to, when an answer first needs it."""
 
-    def __init__(self, config: ClusterConfig) -> None:
+    def __init__(self, config: ClusterConfig, temporary: Path | None = None) -> None:
+        """`temporary`: folder for Ray's own files on this machine, where its default cannot be used."""
         self._config = config
+        self._temporary = temporary
 
     def connect(self) -> None:
         """Connect to the cluster that was named, or start Ray on this machine, if that has not been done.
@@ -61,22 +81,25 @@ class Cluster:
             return
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # "token authentication is enabled"
         address, local = self._config.ray_address, self._config.ray_address is None
+        level = logging.INFO if voice().verbose else logging.CRITICAL
         try:
             if address is not None:
                 _knock(address)
-            ray.init(
-                address=address or "local",
-                num_cpus=max(cpu_count(), self._config.workers) if local else None,
-                include_dashboard=False if local else None,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
+            with own_sigterm():
+                ray.init(
+                    address=address or "local",
+                    num_cpus=max(cpu_count(), self._config.workers) if local else None,
+                    include_dashboard=False if local else None,
+                    log_to_driver=voice().verbose,
+                    logging_level=level,
+                    _temp_dir=str(self._temporary) if local and self._temporary else None,
+                )
         except (OSError, ValueError) as error:
             if local:
                 raise
             raise ConfigError(f"--ray-address {address}: no Ray cluster answers there ({error})") from error
         for name in ("ray", "ray.train", "ray.tune", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger(name).setLevel(level)
 
     @cached_property
     def device(self) -> str:
@@ -150,16 +173,50 @@ class Cluster:
 
 @contextmanager
 def session(config: ClusterConfig) -> Iterator[Cluster]:
-    """The cluster of a run. Ray is disconnected at the end, if it was connected in the block."""
-    # Before Ray is imported anywhere: some of it is read only then.
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    """The cluster of a run. Ray is disconnected at the end, if it was connected in the block.
+
+    Without an address everything listens on 127.0.0.1 alone, and nothing is kept in the home folder.
+    """
+    _set_environment(local=config.ray_address is None)
     before = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    with _short_folder() as temporary:
+        try:
+            yield Cluster(config, temporary)
+        finally:
+            if not before and "ray" in sys.modules:
+                sys.modules["ray"].shutdown()
+
+
+def _set_environment(*, local: bool) -> None:
+    """Before Ray is imported anywhere: some of it is read only then."""
+    own = {**_LOCAL, "RAY_AUTH_TOKEN": secrets.token_hex(32)} if local else {}
+    for name, value in (_ENVIRONMENT | own).items():
+        os.environ.setdefault(name, value)
+    for name in ("no_proxy", "NO_PROXY"):
+        known = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join([*known, *(host for host in _LOOPBACK if host not in known)])
+
+
+@contextmanager
+def _short_folder() -> Iterator[Path | None]:
+    """A folder for Ray's own files whose path is short enough for its sockets; None where Ray's default is. Removed at
+    the end."""
+    default = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+    if len(os.fsencode(default)) + _BELOW_TEMPORARY <= _SOCKET_PATH:
+        yield None
+        return
+    place = next((path for path in _SHORT_FOLDERS if os.access(path, os.W_OK | os.X_OK)), None)
+    if place is None:
+        raise ConfigError(
+            f"TMPDIR is {default.parent}: too long for Ray's sockets, whose paths hold {_SOCKET_PATH} bytes; set "
+            "RAY_TMPDIR to a shorter folder on this machine's own disk"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="cropkt-", dir=place))
+    print(f"Ray's own files are in {folder}: TMPDIR is too long for its sockets", file=sys.stderr)
     try:
-        yield Cluster(config)
+        yield folder
     finally:
-        if not before and "ray" in sys.modules:
-            sys.modules["ray"].shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _knock(address: str) -> None:

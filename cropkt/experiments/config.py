@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cropkt.errors import ConfigError, refuse_unknown
+from cropkt.experiments.journal import VOICE_HELP
 from cropkt.factors.config import FactConfig
 from cropkt.models.names import ARCHITECTURE_NAMES, PRECISION_NAMES, explained
 from cropkt.training.config import TrainingConfig
@@ -105,6 +106,11 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ConfigError(f"--workers is {self.workers}; it must be 1 or more, or 0 to choose by the machine")
+        if self.device == "mps":
+            raise ConfigError(
+                "--device mps: Apple's GPU is not used, because Ray hands out none and no result has been checked on "
+                "it; use --device cpu"
+            )
         refuse_unknown("--device", self.device, DEVICES)
         refuse_unknown("--precision", self.precision, list(PRECISION_NAMES))
 
@@ -167,7 +173,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=prog,
             description=description,
-            epilog=epilog,
+            epilog="\n\n".join([*([epilog.strip("\n")] if epilog else []), VOICE_HELP]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 

@@ -15,6 +15,7 @@ from cropkt.data.study import Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import DEMO_STUDY, FactorsConfig
+from cropkt.experiments.journal import keep_in, note
 from cropkt.experiments.progress import stage
 from cropkt.experiments.tracking.analysis import Analysis as LoggedAnalysis
 from cropkt.experiments.tracking.analysis import log_analysis
@@ -56,6 +57,9 @@ def analyse_factors(config: FactorsConfig) -> int:
     out = (wanted.out or Path("runs") / study.name).resolve()
     results = ResultsFolder(out, study.encoder.name, wanted.architecture)
     check_owner(out, study.name)
+    note(study=study.name, study_digest=study.fingerprint)
+    if out.is_dir():
+        keep_in(out)
     started = time.time()
     with _one_thread():
         analysis, files = _analyse(config, study, results)

@@ -8,6 +8,8 @@ from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import DEMO_STUDY, RunConfig
+from cropkt.experiments.journal import note
+from cropkt.front.doctor import in_short
 from cropkt.models.mil import Architecture
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
@@ -77,8 +79,8 @@ class Run:
 def prepare(config: RunConfig, cluster: Cluster) -> Run:
     """Open and check the study, and settle what `config` asks of it. Simulates the demo study on first use.
 
-    Prints the study's warnings. Raises StudyError with everything that is wrong with the study, ConfigError for
-    selections it cannot meet.
+    Prints the short form of `cropkt check`. Raises StudyError with everything that is wrong with the study,
+    ConfigError for selections it cannot meet.
     """
     study = _opened(config)
     training = replace(config.training, drop_partial_update=config.protocol == "paper")
@@ -101,8 +103,14 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         device=cluster.device,
         strict=config.strict,
     )
-    for warning in study.warnings:
-        print(f"warning: {warning}")
+    note(
+        study=study.name,
+        study_digest=study.fingerprint,
+        seed=config.seed,
+        device=plan.device,
+        precision=plan.precision,
+    )
+    print("\n".join(in_short(study)))
     return Run(config, study, sources, targets, folds, plan, results)
 
 

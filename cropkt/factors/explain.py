@@ -15,7 +15,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.cluster import KMeans
 
-from cropkt.data.features import read_coordinates
+from cropkt.data.slide_files.features import read_coordinates
 from cropkt.data.study import Fold, Study
 from cropkt.factors.analysis import Analysis
 from cropkt.factors.catalogue import COHORT_FACTORS, PAIR_FACTORS, label_of

@@ -22,6 +22,7 @@ DESIGNS = {
     "no transfer": MatrixDesign(cohorts=16, transfer=False),
     "no transfer, sources in a place weigh alike": MatrixDesign(cohorts=16, transfer=False, alike=True),
 }
+PLANTED_DESIGN = MatrixDesign()
 TESTS = {"least squares": "p_ols", "mixed model": "p_mixed", "QAP": "p_qap", "strictest permutation": "p_value"}
 PLANTED = ("same_group", "distance", "source:learnt")
 UNPLANTED = ("irrelevant_pair", "source:irrelevant_source")
@@ -41,10 +42,12 @@ def size_table(matrices: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def power_table(seeds: int, seed: int) -> pd.DataFrame:
-    """In how many of `seeds` matrices of 26 cohorts each factor is found, and with which sign, at q < 5 %."""
+def power_table(
+    seeds: int, seed: int, design: MatrixDesign = PLANTED_DESIGN, permutations: int = PERMUTATIONS
+) -> pd.DataFrame:
+    """In how many of `seeds` matrices of `design` each factor is found, and with which sign, at q < 5 %."""
     names = [*PLANTED, *UNPLANTED]
-    tables = [_tested(simulate_matrix(MatrixDesign(), seed + number), names) for number in range(seeds)]
+    tables = [_tested(simulate_matrix(design, seed + number), names, permutations) for number in range(seeds)]
     return _found(pd.concat(tables), names).assign(planted=lambda table: table["factor"].isin(PLANTED))
 
 
@@ -85,10 +88,10 @@ def tables_of(matrix: SimulatedMatrix) -> tuple[pd.DataFrame, pd.DataFrame, Erro
     return pairs, cohorts, errors
 
 
-def _tested(matrix: SimulatedMatrix, names: Sequence[str]) -> pd.DataFrame:
+def _tested(matrix: SimulatedMatrix, names: Sequence[str], permutations: int = PERMUTATIONS) -> pd.DataFrame:
     pairs, cohorts, errors = tables_of(matrix)
     _, null = variance_table(pairs, errors)
-    return factor_table(pairs, cohorts, null, errors, names, permutations=PERMUTATIONS)
+    return factor_table(pairs, cohorts, null, errors, names, permutations=permutations)
 
 
 def _found(tables: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """What every multiple-instance model is: patches of bags in; logits, a representation and attention out.
 
 A model reads patches through linear layers that stand side by side (`patch_layer`); what follows makes a bag of them
-(`from_patch_layer`). The methods are the files of architectures/; build.py chooses. Parameter names are those of the
-published checkpoints, so these load as they are.
+(`from_patch_layer`). The methods are the files of architectures/; `build_model` chooses. Parameter names are those of
+the published checkpoints, so these load as they are.
 Shapes: P patches of B bags, D features, E embedding, K intervals.
 """
 
@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cropkt.errors import ConfigError, refuse_unknown
@@ -52,9 +53,9 @@ class BagOutput(NamedTuple):
     Attention sums to 1 over a bag, but for transmil, whose attention is an approximation.
     """
 
-    logits: Tensor
-    representation: Tensor
-    attention: Tensor
+    logits: Float[Tensor, "B K"]
+    representation: Float[Tensor, "B E"]
+    attention: Float[Tensor, " P"]
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,30 @@ class MILModel(SurvivalModel):
     def check(cls, architecture: Architecture) -> None:
         """Raise ConfigError where this method cannot be of these sizes."""
 
-    def forward(self, features: Tensor, offsets: Tensor) -> BagOutput:
+    def forward(self, features: Float[Tensor, "P D"], offsets: Int64[Tensor, " B1"]) -> BagOutput:
         """`features` (P, D) of B bags; bag b owns rows offsets[b]:offsets[b + 1]. One output a bag."""
         return self.from_patch_layer(F.linear(features, *self.patch_layer()), features, offsets)
 
-    def patch_layer(self) -> tuple[Tensor, Tensor]:
+    def patch_layer(self) -> tuple[Float[Tensor, "W D"], Float[Tensor, " W"]]:
         """Weight (W, D) and bias (W,) of the linear layers that read the patches."""
         raise NotImplementedError
 
-    def from_patch_layer(self, product: Tensor, features: Tensor, offsets: Tensor) -> BagOutput:
+    def from_patch_layer(
+        self, product: Float[Tensor, "P W"], features: Float[Tensor, "P D"], offsets: Int64[Tensor, " B1"]
+    ) -> BagOutput:
         """The rest of the model, from what `patch_layer` made of the patches, (P, W), and the patches themselves."""
         raise NotImplementedError
 
 
-def forward_together(models: Sequence[MILModel], features: Tensor, offsets: Tensor) -> list[BagOutput]:
+def build_model(architecture: Architecture) -> MILModel:
+    """A model of `architecture` with random weights, drawn from torch's current random state."""
+    model: MILModel = ARCHITECTURES[architecture.name](architecture)
+    return model
+
+
+def forward_together(
+    models: Sequence[MILModel], features: Float[Tensor, "P D"], offsets: Int64[Tensor, " B1"]
+) -> list[BagOutput]:
     """Several models of one architecture, in eval mode, on the same bags, the patches read once.
 
     Their patch layers are one wide matrix product, (P, D) x (D, M W); what follows is each model's own. Equals

@@ -5,24 +5,34 @@ discrete hazards (Ilse et al. 2018, arXiv 1802.04712).
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cropkt.models.dropout import kept_like
 from cropkt.models.mil import Architecture, BagOutput, MILModel, at_least_float32
-from cropkt.models.pooling import attention_pool, membership
+from cropkt.models.pooling import attention_pool
 
 
 class GatedAttention(nn.Module):
-    """score = w . (tanh(A h) * sigmoid(B h)) (Ilse et al. 2018, eq. 9)."""
+    """score = w . (tanh(A h) * sigmoid(B h)) (Ilse et al. 2018, eq. 9), both branches with dropout."""
 
     def __init__(self, embedding: int, attention: int, dropout: float) -> None:
         super().__init__()
-        self.attention_a = nn.Sequential(nn.Linear(embedding, attention), nn.Tanh(), nn.Dropout(dropout))
-        self.attention_b = nn.Sequential(nn.Linear(embedding, attention), nn.Sigmoid(), nn.Dropout(dropout))
+        self.dropout = dropout
+        self.attention_a = nn.Sequential(nn.Linear(embedding, attention), nn.Tanh())
+        self.attention_b = nn.Sequential(nn.Linear(embedding, attention), nn.Sigmoid())
         self.attention_c = nn.Linear(attention, 1)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """(P, E) to (P,)."""
-        return self.attention_c(self.attention_a(embedding) * self.attention_b(embedding)).squeeze(-1)
+        product = self.attention_a(embedding) * self.attention_b(embedding)
+        if not (self.training and self.dropout):
+            return self.attention_c(product).squeeze(-1)
+        # A product is kept where both factors are, so one mask with the square of their keep probability has the
+        # distribution of two. The kept ones' scale is put on the vector w, not on the matrix.
+        keep = (1 - self.dropout) ** 2
+        product = product.mul_(kept_like(product.detach(), keep))
+        return F.linear(product, self.attention_c.weight / keep, self.attention_c.bias).squeeze(-1)
 
 
 class Attention(nn.Module):
@@ -47,7 +57,8 @@ class PooledMIL(MILModel):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         width, dropout = architecture.embedding, architecture.dropout
-        layers: list[nn.Module] = [nn.Linear(architecture.features, width), nn.ReLU()]
+        # In place, on the patch layer's product, which nobody else reads.
+        layers: list[nn.Module] = [nn.Linear(architecture.features, width), nn.ReLU(inplace=True)]
         for _ in range(architecture.projection_layers - 1):
             layers += [nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU()]
         self.feat_proj = nn.Sequential(*layers)
@@ -85,5 +96,4 @@ class AttentionMIL(PooledMIL):
         """The bags' means, weighted by attention."""
         score = self.attention_net(embedding)
         with torch.autocast(embedding.device.type, enabled=False):
-            member = membership(offsets, len(embedding))
-            return attention_pool(at_least_float32(score), at_least_float32(embedding), member)
+            return attention_pool(at_least_float32(score), embedding, offsets)

@@ -1,12 +1,16 @@
 """From patches to bags: the bags of a batch lie one after the other, and offsets say whose is whose.
 
-Shapes: P patches of B bags, E embedding. A dense (B, P) membership turns pooling into one masked softmax and one
-matrix product: deterministic on every device, differentiable, no padding. Its cost grows with B x P, so batches
-hold tens of bags (about 2 % of a model's arithmetic at 16 bags).
+Shapes: P patches of B bags, E embedding. On a CPU attention and mean are pooled bag by bag: each patch is touched once,
+in cache. On a GPU some hundred small kernels would cost more than the work in them, so a dense (B, P) membership turns
+pooling into one masked softmax and one matrix product; its cost grows with B x P. Both are deterministic,
+differentiable, need no padding, and pool in float32.
 """
 
 import torch
 from torch import Tensor
+
+BAG_BY_BAG = ("cpu",)
+"""Devices that pool one bag after the other."""
 
 
 def membership(offsets: Tensor, patches: int) -> Tensor:
@@ -38,20 +42,24 @@ def _check(offsets: Tensor, patches: int) -> None:
         raise ValueError(f"offsets end at {int(offsets[-1])}, but there are {patches} patches")
 
 
-def attention_pool(score: Tensor, embedding: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+def attention_pool(score: Tensor, embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax of `score` (P,) within each bag, and the bags' weighted mean of `embedding` (P, E).
 
     Returns the representation (B, E) and the attention (P,). Both are computed in the precision of `score`:
     rounding attention or the mean to bfloat16 would cost digits that ranking patients needs.
     """
-    weight = score.masked_fill(~member, -torch.inf).softmax(dim=1)
-    return weight @ embedding.to(score.dtype), weight.sum(dim=0)
+    if embedding.device.type not in BAG_BY_BAG:
+        weight = score.masked_fill(~membership(offsets, len(score)), -torch.inf).softmax(dim=1)
+        return weight @ embedding.to(score.dtype), weight.sum(dim=0)
+    weights = [bag.softmax(dim=0) for bag in bags_of(score, offsets)]
+    means = [weight @ bag.to(score.dtype) for weight, bag in zip(weights, bags_of(embedding, offsets), strict=True)]
+    return torch.stack(means), torch.cat(weights)
 
 
-def mean_pool(embedding: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+def mean_pool(embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """The bags' mean of `embedding` (P, E): representation (B, E) and the equal attention (P,) it amounts to."""
-    weight = member.to(embedding.dtype) / member.sum(dim=1, keepdim=True)
-    return weight @ embedding, weight.sum(dim=0)
+    # Softmax of equal scores: the same weights, 1 / length, by the same way of pooling.
+    return attention_pool(embedding.new_zeros(len(embedding)), embedding, offsets)
 
 
 def max_pool(embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

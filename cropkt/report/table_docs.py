@@ -7,11 +7,12 @@ from pathlib import Path
 
 from cropkt.factors.catalogue import COHORT_FACTORS, PAIR_FACTORS, Factor
 from cropkt.files import atomic_path
+from cropkt.rivals.rows import CURVE
 from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
 from cropkt.transfer.columns import Table
 from cropkt.transfer.rows import CHOICE, FOLDS, GATES, PAIRS, PREDICTIONS, ROUTING, STALE
 
-TABLES = (PAIRS, FOLDS, CHOICE, STALE, PREDICTIONS, ROUTING, GATES, FOLD_PREDICTIONS, FOLD_GATES)
+TABLES = (PAIRS, FOLDS, CHOICE, STALE, PREDICTIONS, ROUTING, GATES, FOLD_PREDICTIONS, FOLD_GATES, CURVE)
 PATH = Path("docs") / "tables.md"
 _HEAD = """# Tables
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropkt.data.folds import make_splits
+from cropkt.data.patients.folds import make_splits
 from cropkt.errors import StudyError
 from cropkt.models.checkpoint import load_model
 from cropkt.models.predict import predict

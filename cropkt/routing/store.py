@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError
 from cropkt.files import atomic_path, content_digest, digest, read_json, write_json
+from cropkt.routing.borrowed import BORROWED, in_order
 from cropkt.routing.methods import METHOD_LABELS, FittedFold
 from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
 from cropkt.transfer.columns import read_table
@@ -35,7 +36,7 @@ FROM_SWEEP = {
     "majority_vote": "all sources, majority vote",
 }
 TUNED = {"fusion_tuned": "fusion, tuned", "own_tuned": "own model, tuned"}
-NAMES = {**FROM_SWEEP, **METHOD_LABELS, **TUNED}
+NAMES = {**BORROWED, **FROM_SWEEP, **METHOD_LABELS, **TUNED}
 """What methods are called in tables that people read."""
 _FILES = ("router", "gates", "predictions")
 
@@ -208,8 +209,16 @@ def store_fold(folder: RoutingFolder, fitted: FittedFold, record: FoldRecord) ->
     folder.store_record(record)
 
 
-def method_table(folder: RoutingFolder, cohort: Cohort, sources: Sequence[str]) -> pd.DataFrame:
-    """One row per method (rows.ROUTING), fitted here or in the sweep, all on the test patients of the fitted folds."""
+def method_table(
+    folder: RoutingFolder,
+    cohort: Cohort,
+    sources: Sequence[str],
+    borrowed: Mapping[str, dict[str, np.ndarray]] | None = None,
+) -> pd.DataFrame:
+    """One row per method (rows.ROUTING), fitted here or in the sweep, all on the test patients of the fitted folds.
+
+    `borrowed` (borrowed.borrowed_methods) come first.
+    """
     results, target = folder.results, folder.target
     predictions = results.predictions(target, sorted({*sources, target, *at_home()} - {"self"}))
     records = folder.records(len(cohort.folds))
@@ -221,6 +230,8 @@ def method_table(folder: RoutingFolder, cohort: Cohort, sources: Sequence[str]) 
     for method, predicted in fitted.groupby("method", sort=False):
         risk = predicted.set_index("patient_id")["risk"].reindex(list(predictions.patients))
         risks[str(method)] = risk.to_numpy(dtype=np.float64)[None, :]
+    for method, of_patients in (borrowed or {}).items():
+        risks[method] = in_order(of_patients, predictions.patients)
     there = np.isin(predictions.tested_in, list(records))
     rows = method_rows(predictions, {name: np.where(there, risk, np.nan) for name, risk in risks.items()}, chosen)
     tuned = {method for record in records.values() for method in record.tuned}

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-from scipy.stats import t as student_t
+
+from cropkt.survival.paired import mean_with_interval
 
 RIVALS = ("self", "honest", "fusion_mean", "fusion_tuned", "rank_average", "finetune_head")
 """What ROUPKT is set against, target by target."""
@@ -57,12 +58,3 @@ def group_shares(gates: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def mean_with_interval(values: np.ndarray) -> dict[str, float]:
-    """mean, lower and upper (95 %, Student's t) of independent `values`, and their number as targets."""
-    count = len(values)
-    error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
-    reach = student_t.ppf(0.975, count - 1) * error if count > 1 else np.nan
-    mean = float(values.mean()) if count else np.nan
-    return {"mean": mean, "lower": mean - reach, "upper": mean + reach, "targets": count}

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from cropkt.cohorts import COHORTS
-from cropkt.data.features import write_h5
+from cropkt.data.slide_files.features import write_h5
 from cropkt.errors import StudyError
 from cropkt.files import digest
 from cropkt.seeds import generator, named_seed

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Integer
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import t as student_t
@@ -125,7 +126,11 @@ def concordance(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> Concordan
 
 
 def score_folds(
-    time: ArrayLike, event: ArrayLike, risk: np.ndarray, tested_in: np.ndarray, valid: np.ndarray
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: Float[np.ndarray, "M N"],
+    tested_in: Integer[np.ndarray, " N"],
+    valid: Bool[np.ndarray, "M N"],
 ) -> FoldScores:
     """C-indices of M models on the patients of a cohort, compared within test folds only.
 
@@ -154,7 +159,9 @@ def score_folds(
     )
 
 
-def score_all(time: ArrayLike, event: ArrayLike, risk: np.ndarray, valid: np.ndarray) -> CombinedConcordance:
+def score_all(
+    time: ArrayLike, event: ArrayLike, risk: Float[np.ndarray, "M N"], valid: Bool[np.ndarray, "M N"]
+) -> CombinedConcordance:
     """C-index of M models over all comparable pairs of patients, whatever fold tests them.
 
     For models that know none of these patients, as the models of another cohort: each scores everybody on one scale, so
@@ -228,7 +235,7 @@ def _why_undefined(event: np.ndarray) -> str:
     return "no comparable pair" if event.any() else "no event"
 
 
-def standard_error(influence: np.ndarray) -> float:
+def standard_error(influence: Float[np.ndarray, " N"]) -> float:
     """Root of the sum of squared influences (NaN of none); of a difference, give the difference of two influences."""
     return float(np.sqrt(np.sum(np.square(influence)))) if len(influence) else np.nan
 

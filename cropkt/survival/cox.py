@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Real, Shaped
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
 
@@ -55,7 +56,7 @@ class PartialLikelihood:
 
     def value(self, coefficients: np.ndarray) -> float:
         """Log partial likelihood; 0 without events."""
-        return sum(_value(stratum, stratum.covariates @ coefficients) for stratum in self.strata)
+        return float(sum(_value(stratum, stratum.covariates @ coefficients) for stratum in self.strata))
 
     def derivatives(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gradient (K,) of the log partial likelihood and its information, the negative Hessian (K, K)."""
@@ -120,7 +121,9 @@ def partial_likelihood(
     return PartialLikelihood(blocks, covariates.shape[1], int(event.sum()))
 
 
-def gaussian_mode(likelihood: PartialLikelihood, mean: np.ndarray, covariance: np.ndarray) -> GaussianMode:
+def gaussian_mode(
+    likelihood: PartialLikelihood, mean: Float[np.ndarray, " K"], covariance: Float[np.ndarray, "K K"]
+) -> GaussianMode:
     """Mode and Laplace evidence of `likelihood` under the prior N(mean (K,), covariance (K, K)), by Newton's method.
 
     The search runs in the prior's own units, b = mean + root @ z with z ~ N(0, I), so a prior that is singular in some
@@ -147,7 +150,9 @@ def gaussian_mode(likelihood: PartialLikelihood, mean: np.ndarray, covariance: n
     return GaussianMode(mean + root @ z, posterior, information, log_evidence)
 
 
-def ridge_cox(features: np.ndarray, time: np.ndarray, event: np.ndarray, *, seed: int) -> RidgeCox:
+def ridge_cox(
+    features: Float[np.ndarray, "N D"], time: Real[np.ndarray, " N"], event: Shaped[np.ndarray, " N"], *, seed: int
+) -> RidgeCox:
     """Ridge Cox model of `features` (N, D), its penalty chosen by cross-validated partial likelihood.
 
     Features are scaled to unit deviation; constant ones keep coefficient 0. With a ridge penalty the coefficients lie

@@ -23,6 +23,10 @@ class TrainingConfig:
     bags_per_update: int = field(default=16, metadata={"help": "patients an update averages over"})
     learning_rate: float = field(default=1e-4, metadata={"help": "peak rate of AdamW"})
     weight_decay: float = field(default=1e-5, metadata={"help": "decay of matrices; biases never decay"})
+    patches_per_bag: int = field(
+        default=0,
+        metadata={"help": "patches drawn anew from each bag in every epoch of training", "unset": "all of them"},
+    )
     schedule: str = "cosine"
     warmup_epochs: int = 1
     loss: str = field(default="discrete_nll", metadata={"help": "the survival loss", "choices": LOSSES.labels()})
@@ -33,7 +37,7 @@ class TrainingConfig:
     drop_partial_update: bool = False
 
     def __post_init__(self) -> None:
-        for name, lowest in (("epochs", 1), ("bags_per_update", 1), ("warmup_epochs", 0)):
+        for name, lowest in (("epochs", 1), ("bags_per_update", 1), ("warmup_epochs", 0), ("patches_per_bag", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise ConfigError(f"training.{name} is {value!r}; it must be a whole number of {lowest} or more")

@@ -8,6 +8,7 @@ epoch, not once an epoch and fold. What a fold learns does not depend on which o
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from cropkt.seeds import generator, named_seed
 from cropkt.survival.losses import LOSSES, SurvivalTargets
 from cropkt.training.config import TrainingConfig
 from cropkt.training.optimiser import build_optimiser, learning_rate, set_learning_rate
+from cropkt.training.pieces import PATCHES_PER_PIECE, logits_of, pieces, sample_patches, to_device
 
 
 class TrainingError(RuntimeError):
@@ -87,54 +89,106 @@ def train_epochs(
 ) -> Iterator[int]:
     """`train_folds` an epoch at a time: yields the epoch after each, with the models in eval mode."""
     order = order or (lambda epoch: shuffled(len(bags), epoch, seed=seed, stream=stream))
+    lesson = _Lesson(bags, targets, config, seed, stream, precision, bags.offsets.cpu().numpy())
     optimisers = [build_optimiser(fold.model, config) for fold in folds]
     updates = [config.updates_per_epoch(len(fold.train)) for fold in folds]
     device = bags.features.device
     for epoch in range(config.epochs):
         walk = order(epoch)
         chosen = [walk[np.isin(walk, fold.train)] for fold in folds]
+        losses: list[list[Tensor]] = [[] for _ in folds]
         for fold in folds:
             fold.model.train()
             fold.model.trained_with = TrainedWith(config.loss, precision)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for update in range(max(updates)):
-                for fold, optimiser, per_epoch, indices in zip(folds, optimisers, updates, chosen, strict=True):
+                for fold, optimiser, per_epoch, indices, found in zip(
+                    folds, optimisers, updates, chosen, losses, strict=True
+                ):
                     if update >= per_epoch:
                         continue
                     start = update * config.bags_per_update
                     batch = indices[start : start + config.bags_per_update]
                     rate = learning_rate(epoch * per_epoch + update, per_epoch, config)
                     set_learning_rate(optimiser, rate)
-                    # Dropout is drawn from a stream of its own for each update, so that a fold trained alone and a
-                    # fold trained beside four others get the same numbers.
-                    torch.manual_seed(named_seed(seed, "dropout", stream, fold.fold, epoch, update))
-                    with matmul_precision(precision, device.type):
-                        logits, penalty = _forward(fold, bags, batch)
-                    loss = survival_loss(logits, targets, batch, config)
-                    value = loss.item()
-                    if not math.isfinite(value):
-                        raise TrainingError(
-                            f"{stream}, fold {fold.fold}, epoch {epoch}: the loss is {value}; lower "
-                            "training.learning_rate, or look for extreme feature values"
-                        )
                     optimiser.zero_grad()
-                    (loss if penalty is None else loss + penalty).backward()
+                    found.append(_backward(lesson, fold, batch, epoch, update))
                     optimiser.step()
                     fold.rates.append(rate)
-                    fold.losses.append(value)
-        for fold in folds:
+        for fold, found in zip(folds, losses, strict=True):
             fold.model.eval()
+            fold.losses += _checked(found, fold.fold, stream, epoch)
         yield epoch
 
 
-def _forward(fold: FoldTraining[Any], bags: Bags, batch: np.ndarray) -> tuple[Tensor, Tensor | None]:
-    if fold.forward is not None:
-        return fold.forward(batch)
-    part = bags.take(batch)
-    return fold.model(part.features, part.offsets).logits, None
+@dataclass
+class _Lesson:
+    """What all folds of a cohort share; `ends` (B + 1,) are the bags' offsets on the host.
+
+    `recompute`: has memory run out, so that activations are computed again instead of kept? Numbers stay the same.
+    """
+
+    bags: Bags
+    targets: SurvivalTargets
+    config: TrainingConfig
+    seed: int
+    stream: str
+    precision: str
+    ends: np.ndarray
+    recompute: bool = False
+
+
+def _backward(lesson: _Lesson, fold: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
+    """Put the gradients of `batch` (indices) into the fold's model; its mean survival loss, left on the device."""
+    if not lesson.recompute:
+        try:
+            return _attempt(lesson, fold, batch, epoch, update)
+        except torch.OutOfMemoryError:
+            lesson.recompute = True
+            fold.model.zero_grad()
+    # Not in the handler: the error holds on to the memory of the attempt.
+    return _attempt(lesson, fold, batch, epoch, update)
+
+
+def _attempt(lesson: _Lesson, fold: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
+    # Dropout is drawn from a stream of its own for each update, so that a fold trained alone and a fold trained beside
+    # four others get the same numbers.
+    torch.manual_seed(named_seed(lesson.seed, "dropout", lesson.stream, fold.fold, epoch, update))
+    with matmul_precision(lesson.precision, lesson.bags.features.device.type):
+        if fold.forward is None:
+            logits, penalty = logits_of(fold.model, _parts(lesson, batch, epoch), recompute=lesson.recompute), None
+        else:
+            logits, penalty = fold.forward(batch)
+    loss = survival_loss(logits, lesson.targets, batch, lesson.config)
+    (loss if penalty is None else loss + penalty).backward()
+    return loss.detach()
+
+
+def _parts(lesson: _Lesson, batch: np.ndarray, epoch: int) -> Iterator[Bags]:
+    """The bags of `batch` in pieces; where bags are sampled, every fold sees the same patches of a bag in an epoch."""
+    bags, most, lengths = lesson.bags, lesson.config.patches_per_bag, np.diff(lesson.ends)
+    size = PATCHES_PER_PIECE[bags.features.device.type]
+    if not most:
+        yield from (bags.take(piece) for piece in pieces(batch, lengths, size))
+        return
+    draw = partial(generator, lesson.seed, "patches", lesson.stream, epoch)
+    for piece in pieces(batch, lengths.clip(max=most), size):
+        yield sample_patches(bags, piece, lesson.ends, most, draw)
+
+
+def _checked(losses: Sequence[Tensor], fold: int, stream: str, epoch: int) -> list[float]:
+    """The losses of an epoch on the host, read once: a GPU is not kept waiting within it."""
+    found: list[float] = torch.stack(list(losses)).tolist()
+    for value in found:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{stream}, fold {fold}, epoch {epoch}: the loss is {value}; lower training.learning_rate, or look for "
+                "extreme feature values"
+            )
+    return found
 
 
 def survival_loss(logits: Tensor, targets: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:
     """The mean loss of the bags `batch` (indices) with `logits` (len(batch), K)."""
-    labels = targets.take(torch.as_tensor(batch, device=logits.device))
+    labels = targets.take(to_device(batch, logits.device))
     return LOSSES[config.loss].value(logits, labels, config.censored_weight, config.clamp)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cropkt.cohorts import in_registry_order
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.files import atomic_path, digest, read_json, write_json
 from cropkt.transfer.agreement import architecture_agreement
 from cropkt.transfer.columns import row_from_json

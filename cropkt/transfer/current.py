@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cropkt.data.label_sources import label_sources
-from cropkt.data.patterns import study_path
+from cropkt.data.patients.label_sources import label_sources
 from cropkt.data.study import Study
+from cropkt.data.study_yaml.patterns import study_path
 from cropkt.errors import ConfigError
 from cropkt.files import digest, read_json, stored_files, write_json
 from cropkt.transfer.baselines import BASELINES

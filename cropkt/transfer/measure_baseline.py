@@ -21,7 +21,8 @@ def measure_baseline(name: str, target: TargetCohort, plan: SourcePlan) -> PairR
 
     Raises ConfigError for a name that is not in BASELINES.
     """
-    return BASELINES[name].measure(target, plan)
+    result: PairResult = BASELINES[name].measure(target, plan)
+    return result
 
 
 def baseline_fingerprint(name: str, target: Cohort, plan: SourcePlan) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.data.persons import person_digest
 from cropkt.transfer.baselines import BASELINES
 

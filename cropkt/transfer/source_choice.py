@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.survival.concordance import confidence_interval
 from cropkt.survival.percentile import risk_percentile
 from cropkt.transfer.rows import MethodRow

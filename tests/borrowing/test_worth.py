@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from made_up_cohorts import made_up_cohort
 
-from cropkt.borrowing.lenders import CohortPatients
+from cropkt.borrowing.axes import Moments
+from cropkt.borrowing.lenders import CohortPatients, Lenders, gather_lenders
 from cropkt.borrowing.worth import WorthRow, expected_concordance, true_worth
 from cropkt.seeds import generator
 from cropkt.simulation.population import SIZES, SimulationConfig, build_cohorts, censoring_times, event_times
@@ -46,6 +48,22 @@ def worth() -> dict[tuple[str, str], WorthRow]:
         log_risk[code] = drawn.log_risk
     rows = true_worth(cohorts, folds, log_risk, TARGETS)
     return {(row.target, row.method): row for row in rows}
+
+
+def test_a_target_has_no_part_in_what_the_others_lend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its outcomes in the prior, nor its patients in the axes."""
+    cohorts = {name: made_up_cohort(name, patients=30) for name in "abcd"}
+    tested = np.arange(30) % 2
+    folds = {"b": [(np.flatnonzero(tested != fold), np.flatnonzero(tested == fold)) for fold in range(2)]}
+    lent: list[tuple[set[str], set[str]]] = []
+
+    def watched(others: list[CohortPatients], *, axes: int, moments: list[Moments]) -> Lenders:
+        lent.append(({other.cohort for other in others}, {of.cohort for of in moments}))
+        return gather_lenders(others, axes=axes, moments=moments)
+
+    monkeypatch.setattr("cropkt.borrowing.worth.gather_lenders", watched)
+    true_worth(cohorts, folds, {"b": np.arange(30.0)}, ["b"], axes=4)
+    assert lent == [({"a", "c", "d"}, {"a", "c", "d"})]
 
 
 def mean_of(worth: dict[tuple[str, str], WorthRow], method: str) -> float:

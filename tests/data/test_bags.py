@@ -14,7 +14,7 @@ from small_studies import slide_values
 
 from cropkt.data import bags as bags_module
 from cropkt.data.bags import Bags, read_bags, read_slides
-from cropkt.data.slide_faults import SkippedSlide, SlideFault, skipped_by_reason
+from cropkt.data.slide_files.slide_faults import SkippedSlide, SlideFault, skipped_by_reason
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import StudyError
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,10 @@ import pytest
 import zarr
 from small_studies import SmallStudy, slide_values
 
-from cropkt.data import digests as digests_module
-from cropkt.data.digests import digest_cache, known_headers, slide_digests
-from cropkt.data.identity import CohortIdentity
+from cropkt.data.identity import CohortIdentity, cohort_identity
+from cropkt.data.patients.folds import Fold
+from cropkt.data.slide_files import digests as digests_module
+from cropkt.data.slide_files.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.study import Cohort, open_study
 from cropkt.files import write_json
 
@@ -80,6 +81,12 @@ def label(study: SmallStudy) -> None:
     study.set_cell("acc", 4, "t", "111")
 
 
+def outcome(study: SmallStudy) -> None:
+    """Who was censored has died."""
+    assert study.rows("acc")[3][3] == "0"
+    study.set_cell("acc", 4, "e", "1")
+
+
 def fold(study: SmallStudy) -> None:
     text = study.split("acc", 1).read_text().splitlines()
     study.split("acc", 1).write_text("\n".join([text[0], *reversed(text[1:])]) + "\n")
@@ -99,6 +106,7 @@ CHANGES = {
     two_swapped: ["2 slides changed"],
     one_byte: ["1 slide changed"],
     label: ["1 label changed"],
+    outcome: ["1 label changed"],
     fold: ["fold 1 changed"],
     encoder: ["encoder uni2-h (6 wide) is now uni3 (6 wide)"],
     one_slide_less: ["1 slide removed"],
@@ -112,6 +120,18 @@ def test_what_changed_changes_the_fingerprint_and_is_named(aged: SmallStudy, cha
     after = opened(aged)
     assert after.fingerprint != before.fingerprint
     assert before.identity.differences(after.identity) == CHANGES[change]
+
+
+def test_a_patient_more_to_choose_a_model_on_is_another_fold(aged: SmallStudy) -> None:
+    cohort = opened(aged)
+
+    def identity(folds: Sequence[Fold]) -> CohortIdentity:
+        contents = dict.fromkeys(cohort.slides["path"], "the same")
+        return cohort_identity("uni2-h", 6, cohort.labels, folds, cohort.slides, contents)
+
+    one, other, *_ = cohort.folds
+    chosen = replace(other, validation=(cohort.labels.index[0],))
+    assert identity(cohort.folds).differences(identity([one, chosen, *cohort.folds[2:]])) == ["fold 1 changed"]
 
 
 def new_times(study: SmallStudy) -> None:

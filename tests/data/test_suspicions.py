@@ -9,10 +9,10 @@ import pytest
 
 from cropkt.cohorts import COHORTS, cohort_info
 from cropkt.data.faults import Faults
-from cropkt.data.folds import Fold, make_splits
-from cropkt.data.labels import read_labels
-from cropkt.data.settings import Encoder
+from cropkt.data.patients.folds import Fold, make_splits
+from cropkt.data.patients.labels import read_labels
 from cropkt.data.study import Cohort, open_study
+from cropkt.data.study_yaml.settings import Encoder
 from cropkt.data.suspicions import event_suspicions, fold_suspicions, suspicions, time_suspicions
 
 

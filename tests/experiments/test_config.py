@@ -122,6 +122,7 @@ def flat(config: Any) -> dict[str, Any]:
             ["--protocol", "papers"],
             "--protocol 'papers' is unknown; did you mean 'paper'\\? choose one of default, paper",
         ),
+        (["--device", "mps"], "--device mps: Apple's GPU is not used, because Ray hands out none"),
         (["--sorces", "acc"], "--sorces"),
     ],
 )

@@ -4,11 +4,42 @@ import pytest
 import torch
 
 from cropkt.models.nystrom import NystromAttention
-from cropkt.models.pooling import max_pool, membership
+from cropkt.models.pooling import attention_pool, max_pool, mean_pool, membership
 
 
 def test_membership_says_whose_patch_it_is() -> None:
     assert membership(torch.tensor([0, 1, 3]), 3).tolist() == [[True, False, False], [False, True, True]]
+
+
+def test_attention_and_mean_pool_each_bag_by_itself() -> None:
+    torch.manual_seed(0)
+    score, embedding = 9 * torch.randn(12), torch.randn(12, 5)
+    offsets = torch.tensor([0, 1, 8, 12])
+    representation, attention = attention_pool(score, embedding, offsets)
+    means, equal = mean_pool(embedding, offsets)
+    for bag, (start, end) in enumerate([(0, 1), (1, 8), (8, 12)]):
+        weight = score[start:end].exp() / score[start:end].exp().sum()
+        torch.testing.assert_close(attention[start:end], weight)
+        torch.testing.assert_close(representation[bag], (weight[:, None] * embedding[start:end]).sum(0))
+        torch.testing.assert_close(means[bag], embedding[start:end].mean(0))
+        torch.testing.assert_close(equal[start:end], torch.full((end - start,), 1 / (end - start)))
+
+
+def test_attention_pools_in_the_precision_of_the_score() -> None:
+    """15 patches of 1 and one of 1.0078, the next bfloat16: their mean lies between two bfloat16."""
+    embedding = torch.ones(16, 1, dtype=torch.bfloat16)
+    embedding[0] += 0.0078125
+    representation, _ = attention_pool(torch.zeros(16), embedding, torch.tensor([0, 16]))
+    assert representation.item() == pytest.approx(1 + 0.0078125 / 16, abs=1e-6)
+
+
+def test_the_devices_two_ways_of_pooling_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    score, embedding, offsets = torch.randn(12), torch.randn(12, 5), torch.tensor([0, 1, 8, 12])
+    found = attention_pool(score, embedding, offsets)
+    monkeypatch.setattr("cropkt.models.pooling.BAG_BY_BAG", ())
+    for ours, dense in zip(found, attention_pool(score, embedding, offsets), strict=True):
+        torch.testing.assert_close(ours, dense)
 
 
 def test_max_pooling_counts_the_features_a_patch_wins() -> None:

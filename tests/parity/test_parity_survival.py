@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cropkt.data.faults import Faults
-from cropkt.data.labels import read_labels
+from cropkt.data.patients.labels import read_labels
 from cropkt.survival.concordance import concordance
 from cropkt.survival.intervals import interval_of, quantile_edges, uniform_edges
 from cropkt.survival.losses import LOSSES

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cropkt.cohorts import COHORTS, cohort_info
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.seeds import generator
 from cropkt.transfer.assemble import update_comparison, write_tables
 from cropkt.transfer.baselines import BASELINES

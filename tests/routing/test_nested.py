@@ -11,7 +11,7 @@ from simulated_target import WIDTH, simulated_target
 from cropkt.models.checkpoint import load_model, save_model
 from cropkt.models.mil import Architecture
 from cropkt.models.router import RouterSettings
-from cropkt.routing.combination import Recipe
+from cropkt.routing.combination import Recipe, build_combination, predict_combination
 from cropkt.routing.methods import RoutingSettings, fit_fold
 from cropkt.routing.nested import (
     InnerTraining,
@@ -23,7 +23,7 @@ from cropkt.routing.nested import (
     without,
 )
 from cropkt.training.config import TrainingConfig
-from cropkt.training.loop import FoldTraining, train_folds
+from cropkt.training.loop import FoldTraining, survival_loss, train_folds
 from cropkt.training.sources import SourcePlan, store_null_model
 from cropkt.training.targets import survival_targets
 from cropkt.transfer.pair import TargetCohort, hold_target
@@ -183,6 +183,24 @@ def test_own_models_do_not_see_the_parts_left_out(target: TargetCohort, tmp_path
     assert set(fewer) == {(), (0,), (1,), (2,)}
     assert all(np.array_equal(fewer[parts], own[parts]) for parts in fewer)
     assert left_out_parts(outer, cross_fitted=False, searched=False) == []
+
+
+def test_the_inner_loss_is_the_mean_over_patients_not_over_parts(target: TargetCohort) -> None:
+    """Untrained, the models of all parts are one: its mean loss over all learning patients, however they are dealt."""
+    whole = outer_fold(target, 0, 2, seed=0)
+    outer = replace(whole, inner=(whole.train[:4], whole.train[4:]))
+    vectors = torch.zeros(60, 3, EMBEDDING)
+    vectors[outer.inner[1]] = 3.0
+    apart = [vectors.clone(), vectors.clone()]
+    for part in (0, 1):  # a part's vectors for the patients of the other part are not to be looked at
+        apart[part][outer.inner[1 - part]] = -7.0
+    recipe = Recipe(ROUTER, TRAINING)
+    training = InnerTraining(recipe, target, outer, apart, intervals=32, seed=3)
+    start = build_combination(recipe, features=WIDTH, vectors=vectors, intervals=32, seed=3, precision="float32").eval()
+    found = predict_combination(start, target.bags, vectors, outer.train)
+    targets = survival_targets(target.cohort, target.bags)
+    expected = float(survival_loss(torch.from_numpy(found.logits), targets, outer.train, TRAINING))
+    assert training.score().loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_helps_is_found(target: TargetCohort, tmp_path: Path) -> None:

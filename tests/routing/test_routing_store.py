@@ -1,16 +1,20 @@
 """Routing on disk: who may be an expert, whose vectors are read, and the table of methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_up_cohorts import made_up_cohort
 from small_studies import write_study
 
+from cropkt.borrowing.lenders import CohortPatients, gather_lenders
+from cropkt.borrowing.means import fold_splits
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError
+from cropkt.routing.borrowed import BORROWED, borrowed_methods, in_order
 from cropkt.routing.methods import FittedFold
 from cropkt.routing.rows import FOLD_PREDICTIONS
 from cropkt.routing.store import (
@@ -36,11 +40,14 @@ def results(tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
 
 
-def store_vectors(results: ResultsFolder, source: str, patients: list[str], vectors: torch.Tensor) -> None:
+def store_vectors(
+    results: ResultsFolder, source: str, patients: list[str], vectors: torch.Tensor, folds: Sequence[int] = ()
+) -> None:
     """A measured pair of `source` and acc: vectors (folds, patients, width)."""
     identity = (source, "acc", "uni2-h", "abmil", "transfer")
-    folds = tuple(FoldRow(*identity, fold, 0, 0.5, 0.1, 2, 1, 1, Status.OK) for fold in range(len(vectors)))
-    result = PairResult(folds, PairRow(*identity), None, vectors.float().numpy())
+    numbers = folds or range(len(vectors))
+    rows = tuple(FoldRow(*identity, fold, 0, 0.5, 0.1, 2, 1, 1, Status.OK) for fold in numbers)
+    result = PairResult(rows, PairRow(*identity), None, vectors.float().numpy())
     store_pair(results, result, fingerprint="x", patients=patients, seconds=0.1)
 
 
@@ -62,6 +69,15 @@ def test_vectors_are_the_mean_of_the_folds_asked_for_in_the_patients_order(resul
     assert found.shape == (2, 2, 2)
     assert found[0, 0].tolist() == [6, 7]  # p2: mean of folds 0 and 2, (2, 3) and (10, 11)
     assert found[0, 1].tolist() == [104, 105]
+
+
+def test_vectors_are_found_by_the_number_of_their_fold(results: ResultsFolder) -> None:
+    """A sweep with --folds 1,3: the first stored vectors are of fold 1."""
+    store_vectors(results, "uvm", ["p1"], torch.tensor([[[1.0, 1.0]], [[3.0, 3.0]]]), folds=(1, 3))
+    for fold in (1, 3):
+        assert read_source_vectors(results, "acc", ["p1"], ["uvm"], [fold]).tolist() == [[[fold, fold]]]
+    with pytest.raises(CheckpointError, match="no vectors of uvm's folds 0"):
+        read_source_vectors(results, "acc", ["p1"], ["uvm"], [0])
 
 
 def test_vectors_that_are_not_there_are_said(results: ResultsFolder) -> None:
@@ -94,24 +110,37 @@ def test_own_vectors_come_back_only_for_what_they_were_made_from(tmp_path: Path)
 def acc(results: ResultsFolder, tmp_path: Path) -> Cohort:
     """A cohort whose own model ranks perfectly, uvm's the wrong way round, and kipan's nearly perfectly."""
     cohort = open_study(write_study(tmp_path / "study", "acc").folder).cohorts["acc"]
-    tested = {patient: fold for fold, split in enumerate(cohort.folds) for patient in split.test}
     for source, sign in (("acc", -1.0), ("uvm", 1.0), ("kipan", -0.9)):
-        table = pd.DataFrame({"patient_id": list(tested), "target_fold": list(tested.values())})
-        table["source_fold"] = table["target_fold"] if source == "acc" else 0
-        table = table.assign(time=cohort.labels.loc[table["patient_id"], "time"].to_numpy())
-        table = table.assign(
-            event=cohort.labels.loc[table["patient_id"], "event"].to_numpy(), risk=sign * table["time"]
-        )
-        mode = "self" if source == "acc" else "transfer"
-        result = PairResult((), PairRow(source, "acc", "uni2-h", "abmil", mode), PREDICTIONS.filled(table), None)
-        store_pair(results, result, fingerprint="x", patients=list(tested), seconds=0.1)
+        store_predictions(results, cohort, source, dict.fromkeys(range(3), sign))
     return cohort
+
+
+def store_predictions(results: ResultsFolder, cohort: Cohort, source: str, sign: Mapping[int, float]) -> None:
+    """A pair whose risks are times to death, each times the sign of the fold that tests the patient."""
+    tested = {patient: fold for fold, split in enumerate(cohort.folds) for patient in split.test}
+    labels = cohort.labels.loc[list(tested), ["time", "event"]].reset_index(drop=True)
+    table = labels.assign(patient_id=list(tested), target_fold=list(tested.values()))
+    table["source_fold"] = table["target_fold"] if source == "acc" else 0
+    table["risk"] = table["target_fold"].map(sign) * table["time"]
+    mode = "self" if source == "acc" else "transfer"
+    result = PairResult((), PairRow(source, "acc", "uni2-h", "abmil", mode), PREDICTIONS.filled(table), None)
+    store_pair(results, result, fingerprint="x", patients=list(tested), seconds=0.1)
 
 
 def test_a_source_is_chosen_among_the_experts_of_this_run(results: ResultsFolder, acc: Cohort) -> None:
     assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan"] * 3
     assert chosen_sources(results, acc, ["uvm"]) == ["uvm"] * 3
     assert chosen_sources(results, acc, ["brca"]) == []
+
+
+def test_no_test_patient_has_a_part_in_the_choice_of_the_source_to_be_tuned(
+    results: ResultsFolder, acc: Cohort
+) -> None:
+    """kipan is the best on everybody, thanks to fold 1 alone; on the patients of the other folds uvm is."""
+    signs = {"kipan": {0: 0.0, 1: -1.0, 2: 0.0}, "uvm": {0: -1.0, 1: 1.0, 2: 0.0}}
+    for source, by_fold in signs.items():
+        store_predictions(results, acc, source, by_fold)
+    assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan", "uvm", "kipan"]
 
 
 def fit(folder: RoutingFolder, cohort: Cohort, fold: int, methods: tuple[str, ...]) -> None:
@@ -150,6 +179,20 @@ def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: Resul
     assert table.loc["finetune", "n_events"] == acc.labels.loc[list(acc.folds[0].test), "event"].sum()
 
 
+@pytest.mark.parametrize("kind", ["router", "gates", "predictions"])
+def test_a_fold_whose_files_are_not_those_of_its_record_is_not_done(
+    results: ResultsFolder, acc: Cohort, kind: str
+) -> None:
+    """A file of fold 1 lies where that of fold 0 should: it is there, and can be read."""
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt",))
+    fit(folder, acc, 1, ("roupkt",))
+    folder.router_path(1).write_bytes(b"other weights")
+    path = getattr(folder, f"{kind}_path")
+    path(0).write_bytes(path(1).read_bytes())
+    assert folder.record(0) is None
+
+
 def test_what_a_fold_left_goes_with_its_record(results: ResultsFolder, acc: Cohort) -> None:
     folder = RoutingFolder(results, "acc")
     fit(folder, acc, 0, ("roupkt",))
@@ -161,3 +204,24 @@ def test_what_a_fold_left_goes_with_its_record(results: ResultsFolder, acc: Coho
     assert not folder.predictions_path(0).exists()
     assert read_gates(folder, 3).empty
     assert method_table(folder, acc, ["uvm"]).empty
+
+
+def test_borrowed_rows_come_first_and_are_of_the_same_patients(results: ResultsFolder, acc: Cohort) -> None:
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt",))
+    fit(folder, acc, 1, ("roupkt",))
+    patients = list(acc.labels.index)
+    random = np.random.default_rng(0)
+    lenders = gather_lenders([made_up_cohort(f"lender {n}") for n in range(4)], axes=3)
+    target = CohortPatients(
+        "acc", random.normal(size=(len(patients), 12)), acc.labels["time"].to_numpy(), acc.labels["event"].to_numpy()
+    )
+    kept = np.arange(1, len(patients))
+    without_first = CohortPatients("acc", target.features[kept], target.time[kept], target.event[kept])
+    found = borrowed_methods(lenders, without_first, patients[1:], fold_splits(acc, patients[1:]), seed=0)
+    table = method_table(folder, acc, ["uvm"], found)
+    assert table["method"].tolist()[:4] == list(BORROWED)
+    tested = {patient for fold in acc.folds[:2] for patient in fold.test} - {patients[0]}
+    events = table.set_index("method")["n_events"]
+    assert events["borrowed"] == acc.labels.loc[list(tested), "event"].sum()
+    assert in_order(found["borrowed"], patients)[:, 0].tolist() == pytest.approx([np.nan] * 3, nan_ok=True)

@@ -19,7 +19,7 @@ from sksurv.util import Surv
 
 from cropkt.cohorts import COHORTS
 from cropkt.data.bags import read_bags
-from cropkt.data.features import read_coordinates
+from cropkt.data.slide_files.features import read_coordinates
 from cropkt.data.study import Study, open_study
 from cropkt.errors import ConfigError, StudyError
 from cropkt.seeds import generator

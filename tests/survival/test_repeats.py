@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from cropkt.survival.checks.repeats_check import Learning, size_table
 from cropkt.survival.concordance import CombinedConcordance, p_value_of_difference, smallest_difference
 from cropkt.survival.repeats import repeated_c_index, repeated_difference, variance_parts
-from cropkt.survival.repeats_check import Learning, size_table
 
 
 def repeat(c_index: float, influence: list[float], events: int = 9) -> CombinedConcordance:

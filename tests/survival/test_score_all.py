@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sksurv.metrics import concordance_index_censored
 
+from cropkt.survival.checks.coverage import Setting, SimulatedCohort, coverage_table, simulated_cohorts
 from cropkt.survival.concordance import CombinedConcordance, score_all, score_folds
-from cropkt.survival.coverage import Setting, SimulatedCohort, coverage_table, simulated_cohorts
 
 
 def drawn(patients: int = 80, seed: int = 0) -> SimulatedCohort:

@@ -15,6 +15,7 @@ WRONG = [
     *(("epochs", value) for value in (0, -1, 1.5, math.inf, math.nan, True)),
     *(("bags_per_update", value) for value in (0, 2.5, math.inf)),
     *(("warmup_epochs", value) for value in (-1, math.nan)),
+    *(("patches_per_bag", value) for value in (-1, 1.5, True)),
 ]
 
 

@@ -1,5 +1,6 @@
 """The training loop: the same numbers whoever trains beside, whole and partial updates, and what ends it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,56 @@ def test_an_epoch_meets_every_training_bag_once_and_no_other() -> None:
     epochs = seen[:3]
     assert [sorted(epoch) for epoch in epochs] == [sorted(f"p{k}" for k in (1, 4, 5, 6, 7, 9))] * 3
     assert epochs[0] != epochs[1], "shuffled anew"
+
+
+def test_what_a_forward_adds_to_the_loss_is_learnt_but_not_told() -> None:
+    bags, targets = cohort()
+
+    def trained_with(weight: float) -> FoldTraining:
+        (one,) = jobs = [job(0, range(8))]
+
+        def forward(batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            part = bags.take(batch)
+            penalty = weight * one.model.pred_head.weight.square().sum()
+            return one.model(part.features, part.offsets).logits, penalty
+
+        one.forward = forward
+        train_folds(jobs, bags, targets, CONFIG, seed=7, stream="acc")
+        return one
+
+    free, held_down = trained_with(0.0), trained_with(1e4)
+    sizes = [float(one.model.pred_head.weight.detach().norm()) for one in (free, held_down)]
+    assert sizes[1] < sizes[0]
+    assert held_down.losses[0] == free.losses[0] < 1e3
+
+
+def test_training_multiplies_in_the_precision_asked_for() -> None:
+    bags, targets = cohort()
+    exact, coarse = job(0, range(8)), job(0, range(8))
+    train_folds([exact], bags, targets, CONFIG, seed=7, stream="acc")
+    train_folds([coarse], bags, targets, CONFIG, seed=7, stream="acc", precision="bfloat16")
+    assert exact.losses != coarse.losses
+    np.testing.assert_allclose(exact.losses, coarse.losses, rtol=0.05)
+
+
+def test_every_update_of_every_epoch_and_fold_has_a_dropout_of_its_own() -> None:
+    bags, targets = cohort()
+    draws: list[float] = []
+
+    def forward_of(model: MILModel) -> Callable[[np.ndarray], tuple[torch.Tensor, None]]:
+        def forward(batch: np.ndarray) -> tuple[torch.Tensor, None]:
+            draws.append(float(torch.rand(())))
+            part = bags.take(batch)
+            return model(part.features, part.offsets).logits, None
+
+        return forward
+
+    jobs = [job(fold, range(8)) for fold in (0, 1)]
+    for one in jobs:
+        one.forward = forward_of(one.model)
+    train_folds(jobs, bags, targets, CONFIG, seed=7, stream="acc")
+    assert len(draws) == 2 * 3 * 2, "folds, epochs, updates"
+    assert len(set(draws)) == len(draws)
 
 
 def test_tiny_cohorts_train_and_the_published_protocol_says_that_it_cannot() -> None:

@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file
 from small_studies import DIM, HEADER, small_plan
 
+from cropkt.cohorts import cohort_info
 from cropkt.data.bags import read_bags
 from cropkt.data.persons import person_digest
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError, StudyError
 from cropkt.models.checkpoint import card_path, load_model
+from cropkt.models.mil import TrainedWith
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance
 from cropkt.training.cards import read_source_card
@@ -229,6 +231,30 @@ def test_a_slide_left_out_is_on_the_card(plan: SourcePlan, small_study: Callable
     assert all(digest in card.train_patients or patient in cohort.folds[card.fold].test for card in cards)
     with pytest.raises(StudyError, match=slide):
         train_cohort(replace(plan, strict=True), cohort, FOLDS)
+
+
+def test_models_of_another_loss_are_scored_and_loaded_with_it(tmp_path: Path, small_study: Callable) -> None:
+    cohort = open_study(small_study("acc", patients=40).folder).cohorts["acc"]
+    plan = small_plan(tmp_path / "cox", loss="cox_nll")
+    store_null_model(plan)
+    (card,) = train_cohort(plan, cohort, [0])
+    (model,) = load_source_models(plan, "acc", [0]).models
+    assert model.reading() == TrainedWith("cox_nll", "float32")
+    bags = read_bags(cohort)
+    test = bags.take([bags.patients.index(patient) for patient in cohort.folds[0].test])
+    labels = cohort.labels.loc[list(test.patients)]
+    c_index = {}
+    for loss in ("cox_nll", "discrete_nll"):
+        model.trained_with = TrainedWith(loss, "float32")
+        c_index[loss] = concordance(labels["time"], labels["event"], predict([model], test).risk[0]).c_index
+    assert card.test_c_index == c_index["cox_nll"] != c_index["discrete_nll"]
+
+
+def test_cohorts_draw_orders_and_dropout_of_their_own(plan: SourcePlan, cohort: Cohort) -> None:
+    """The same slides and labels under another name are another source."""
+    train_cohort(plan, cohort, [0])
+    train_cohort(plan, replace(cohort, info=cohort_info("uvm")), [0])
+    assert not equal(weights(plan, 0), load_model(plan.model_path("uvm", 0)).state_dict())
 
 
 def test_cards_are_plain_json(plan: SourcePlan, cohort: Cohort) -> None:

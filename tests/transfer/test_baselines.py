@@ -155,3 +155,16 @@ def test_constant_features_give_ties_not_errors() -> None:
         0.5,
         pytest.approx(np.nan, nan_ok=True),
     )
+
+
+def test_random_weights_are_read_with_the_sources_loss() -> None:
+    target, _ = simulated_target(40)
+    risks = {}
+    for loss in ("discrete_nll", "cox_nll"):
+        plan = replace(PLAN, training=TrainingConfig(loss=loss))
+        predictions = measure_baseline("random", target, plan).predictions
+        assert predictions is not None
+        risks[loss] = predictions["risk"].to_numpy()
+    # A Cox model's risk is its first logit, a discrete one's minus the sum of a survival curve.
+    assert (risks["discrete_nll"] < 0).all()
+    assert not (risks["cox_nll"] < 0).all()

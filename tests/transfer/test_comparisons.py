@@ -85,4 +85,18 @@ def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
         return "other models" if source == "brca" else "f"
 
     update_comparison(folder, "acc", target.cohort.folds, other_models)
-    assert write_tables(folder, other_models).pairs.set_index("source")["verdict"]["brca"] == "worse than chance"
+    pairs = write_tables(folder, other_models).pairs.set_index("source")
+    assert pairs["verdict"]["brca"] == "worse than chance"
+    assert pairs["difference_self"]["brca"] < 0, "compared anew, with the models of today"
+
+
+def test_the_own_model_is_never_chosen_however_good_it_is(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, "simulated", "abmil")
+    target, log_risk = simulated_target(100)
+    for name, risk in {"brca": 0.1 * log_risk, "acc": 9 * log_risk}.items():
+        store(folder, source(name, target, risk), target.bags.patients)
+    update_comparison(folder, "acc", target.cohort.folds, today)
+    pairs = write_tables(folder, today).pairs.set_index("source")
+    assert pairs["c_index_pooled"]["acc"] > pairs["c_index_pooled"]["brca"] + 0.1
+    choice = pd.read_parquet(tmp_path / "source_choice.parquet").set_index("method")
+    assert list(choice.loc["honest", "sources"]) == list(choice.loc["oracle", "sources"]) == ["brca"] * 5

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_studies import SmallStudy, small_plan
 
 from cropkt.data.bags import read_bags
@@ -208,3 +209,28 @@ def test_the_fingerprint_follows_models_target_and_precision(study: SmallStudy) 
         pair_fingerprint("models", replace(uvm, fingerprint="other data"), "float32"),
     ]
     assert len({first, *others}) == 5
+
+
+def test_a_pair_is_measured_with_the_loss_of_its_models(plan: SourcePlan, study: SmallStudy) -> None:
+    opened = open_study(study.folder)
+    cox = replace(plan, folder=plan.folder / "cox", training=replace(plan.training, loss="cox_nll"))
+    store_null_model(cox)
+    models, held = source(cox, opened, "acc"), target(opened, "uvm")
+    result = measure_pair(models, held)
+    with torch.inference_mode():
+        logits = models.models[0](held.bags.features, held.bags.offsets).logits
+    first = result.predictions[result.predictions["source_fold"] == 0].set_index("patient_id")["risk"]
+    np.testing.assert_allclose(first.loc[list(held.bags.patients)], logits[:, 0], rtol=1e-4)
+
+
+def test_rows_and_predictions_name_the_folds_of_their_models(plan: SourcePlan, study: SmallStudy) -> None:
+    """A sweep with --folds 1,2."""
+    opened = open_study(study.folder)
+    models, held = source(plan, opened, "acc", [1, 2]), target(opened, "uvm")
+    result = measure_pair(models, held)
+    pairs_of_folds = [(row.source_fold, row.target_fold) for row in result.folds]
+    assert pairs_of_folds == [(m, f) for m in (1, 2) for f in FOLDS]
+    assert set(scored(result)) == {1, 2}
+    risk = result.predictions.set_index(["source_fold", "patient_id"])["risk"]
+    patient = held.bags.patients[0]
+    assert risk[2, patient] == predict(models.models[1:], held.bags).risk[0, 0]

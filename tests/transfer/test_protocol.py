@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.data.persons import person_digest
 from cropkt.transfer.protocol import fold_tested_in, may_score
 

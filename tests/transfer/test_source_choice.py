@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cropkt.data.folds import Fold
+from cropkt.data.patients.folds import Fold
 from cropkt.transfer.rows import MethodRow
 from cropkt.transfer.significance import TargetPredictions
-from cropkt.transfer.source_choice import choose_sources
+from cropkt.transfer.source_choice import choose_sources, source_choices
 
 PATIENTS = 150
 NAMES = tuple(f"p{number:03d}" for number in range(PATIENTS))
@@ -34,8 +34,8 @@ def predictions(seed: int = 0) -> TargetPredictions:
     return TargetPredictions("acc", NAMES, random.exponential(np.exp(-truth)), event, TESTED_IN, {**risk, "acc": own})
 
 
-def chosen(found: TargetPredictions) -> dict[str, MethodRow]:
-    return {row.method: row for row in choose_sources(found, ["a", "b", "c"], FOLDS)}
+def chosen(found: TargetPredictions, *sources: str) -> dict[str, MethodRow]:
+    return {row.method: row for row in choose_sources(found, sources or ("a", "b", "c"), FOLDS)}
 
 
 def test_the_honest_choice_finds_the_better_source() -> None:
@@ -49,17 +49,55 @@ def test_the_honest_choice_finds_the_better_source() -> None:
     assert np.isnan(rows["self"].p_self)
 
 
+def rivals() -> TargetPredictions:
+    """Of two sources, "good" is a little better in every fold than "worse"."""
+    random = np.random.default_rng(4)
+    truth = random.normal(size=PATIENTS)
+    risk = {name: skill * truth + random.normal(size=PATIENTS) for name, skill in (("good", 1.0), ("worse", 0.5))}
+    risk = {name: np.tile(of_source, (5, 1)) for name, of_source in risk.items()}
+    event = (random.random(PATIENTS) < 0.6).astype(np.int64)
+    return TargetPredictions("acc", NAMES, random.exponential(np.exp(-truth)), event, TESTED_IN, risk)
+
+
 @pytest.mark.parametrize("fold", range(5))
 def test_no_test_label_reaches_the_choice(fold: int) -> None:
-    """Labels of a fold that would make the worst source look best change other folds' choices, not its own."""
-    base = predictions()
+    """Labels of a fold's test patients that follow the worse source turn every other fold's choice, but not its own."""
+    base = rivals()
     tested = base.tested_in == fold
-    turned = replace(
-        base,
-        time=np.where(tested, np.argsort(np.argsort(base.risk["c"].mean(axis=0))), base.time),
-        event=np.where(tested, 1, base.event),
-    )
-    assert chosen(turned)["honest"].sources[fold] == chosen(base)["honest"].sources[fold]
+    # Whom the worse source puts at the highest risk dies first, and all of them die.
+    dies_as_it_says = np.argsort(np.argsort(-base.risk["worse"][0])) + 1.0
+    turned = replace(base, time=np.where(tested, dies_as_it_says, base.time), event=np.where(tested, 1, base.event))
+    rows = {method: row.sources for method, row in chosen(turned, "good", "worse").items()}
+    assert chosen(base, "good", "worse")["honest"].sources == ("good",) * 5
+    assert rows["honest"] == tuple("good" if number == fold else "worse" for number in range(5))
+    assert rows["oracle"] == ("worse",) * 5, "who looks at the test patients is taken in"
+
+
+def test_each_folds_risks_are_those_of_the_source_chosen_for_it() -> None:
+    base = rivals()
+    tested = base.tested_in == 3
+    dies_as_it_says = np.argsort(np.argsort(-base.risk["worse"][0])) + 1.0
+    turned = replace(base, time=np.where(tested, dies_as_it_says, base.time), event=np.where(tested, 1, base.event))
+    risks, chosen_by = source_choices(turned, ["good", "worse"], FOLDS)
+    assert len(set(chosen_by["honest"])) == 2
+    for fold, source in enumerate(chosen_by["honest"]):
+        of_fold = turned.tested_in == fold
+        np.testing.assert_array_equal(risks["honest"][:, of_fold], turned.risk[source][:, of_fold])
+
+
+@pytest.mark.parametrize("ensemble", ["rank_average", "majority_vote"])
+def test_an_ensemble_ranks_a_patient_among_training_patients_alone(ensemble: str) -> None:
+    base = rivals()
+
+    def of_fold_0(patients: np.ndarray) -> np.ndarray:
+        """What the ensemble says of fold 0 but its first patient, when `patients` are at the highest risk there is."""
+        risk = {name: np.where(patients, 100.0, values) for name, values in base.risk.items()}
+        found = source_choices(replace(base, risk=risk), list(risk), FOLDS)[0][ensemble]
+        return found[0, np.flatnonzero(TESTED_IN == 0)[1:]]
+
+    nobody, number = np.zeros(PATIENTS, bool), np.arange(PATIENTS)
+    np.testing.assert_array_equal(of_fold_0(nobody), of_fold_0(number == np.flatnonzero(TESTED_IN == 0)[0]))
+    assert not np.array_equal(of_fold_0(nobody), of_fold_0((TESTED_IN != 0) & (number < 80)))
 
 
 def test_the_oracle_is_never_worse_than_a_single_source_chosen_for_all_folds() -> None:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         if chosen.years < 1:
             raise ConfigError(f"--years is {chosen.years}; it must be 1 or more")
-        slides = _slides(chosen.features, chosen.patients)
+        slides = slides_in(chosen.features, chosen.patients)
         import numpy as np
 
         from cropkt.data.bags import read_slides
@@ -86,7 +86,7 @@ def _years(calibration: "Recalibration | None", most: int) -> list[int]:
     return list(range(1, min(most, followed) + 1))
 
 
-def _slides(features: Path, patients: Path | None) -> list[tuple[str, Path]]:
+def slides_in(features: Path, patients: Path | None) -> list[tuple[str, Path]]:
     """(patient, file) of every slide, a patient's one after the other."""
     paths = [features] if features.is_file() else sorted([*features.glob("*.h5"), *features.glob("*.pt")])
     if not paths:

@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from cropkt.errors import ConfigError
+from cropkt.borrowing.means import fold_splits
+from cropkt.errors import ConfigError, InputError
+from cropkt.experiments.borrowing.means import CohortShelf, lender_codes, measure_missing_means
 from cropkt.experiments.cluster import Cluster, session
-from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.command import SOME_FAILED
 from cropkt.experiments.progress import stage
 from cropkt.experiments.routing.config import RoutingConfig
 from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings
@@ -18,6 +21,7 @@ from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
+from cropkt.routing.borrowed import borrowed_methods
 from cropkt.routing.recalibrated import store_calibration
 from cropkt.routing.store import (
     chosen_sources,
@@ -50,14 +54,14 @@ def tune_router(config: RoutingConfig) -> int:
         _check(run, search.source_folds)
         with workspace(run.results) as scratch:
             claim(run.results.out, run.study)
-            sweep_if_needed(_with_experts(run), cluster, scratch)
+            swept = sweep_if_needed(_with_experts(run), cluster, scratch)
             outcome = _route(run, config, spaces, cluster, scratch)
             print_table(outcome.methods)
             conclude(config, outcome, spaces)
     for name, reason in outcome.failed.items():
         print(f"failed: {name}: {reason}; the same command tries it again")
     print(f"results: {run.results.out}")
-    return SOME_FAILED if outcome.failed else DONE
+    return SOME_FAILED if outcome.failed else swept
 
 
 def _check(run: Run, source_folds: Sequence[int]) -> None:
@@ -97,6 +101,7 @@ def _route(
         if reason:
             failed[f"search for a {kind}, {target}, fold {fold}"] = reason
     failed |= _fit(job, chosen, cluster, scratch / "fit")
+    measure_missing_means(run, sorted({*run.sources, *targets}), cluster, scratch / "means")
     methods, gates = _tables(job, targets)
     return RoutingOutcome(job, methods, gates, trials, failed)
 
@@ -178,14 +183,30 @@ def _tables(job: RoutingJob, targets: Sequence[str]) -> tuple[pd.DataFrame, pd.D
     """The methods' table and the gates of `targets`; and OUT/routing.parquet and gates.parquet, which keep the rows of
     other targets."""
     methods, gates = [], []
+    shelf = CohortShelf(job.run)
     for target in targets:
         folder, cohort = job.folder(target), job.run.cohorts[target]
-        methods.append(method_table(folder, cohort, job.sources[target]))
+        methods.append(method_table(folder, cohort, job.sources[target], _borrowed(job.run, shelf, target)))
         store_calibration(folder, len(cohort.folds))
         gates.append(read_gates(folder, len(cohort.folds)))
     routed = _joined(methods, ROUTING), _joined(gates, GATES)
     write_routing(job.run.results, *routed, codes=list(job.run.cohorts))
     return routed
+
+
+def _borrowed(run: Run, shelf: CohortShelf, target: str) -> dict[str, dict[str, np.ndarray]]:
+    """What borrowing says of the target's test patients; the sources lend. Nothing, with a warning, where it cannot."""
+    codes = lender_codes(run.cohorts, target, run.sources)
+    if not codes:
+        return {}
+    try:
+        lenders = shelf.lenders(codes)
+    except InputError as error:  # no feature varies, say: no reason to lose what routers have found
+        print(f"warning: {target}: nothing can be borrowed ({error})")
+        return {}
+    patients = shelf.means(target).patients
+    folds = fold_splits(run.cohorts[target], patients)
+    return borrowed_methods(lenders, shelf.patients(target), patients, folds, seed=run.plan.seed)
 
 
 def _joined(parts: Sequence[pd.DataFrame], table: Table) -> pd.DataFrame:

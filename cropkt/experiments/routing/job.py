@@ -1,7 +1,7 @@
 """What every trial of a routing run is handed, how its methods are set up, and what the run has found."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -14,9 +14,8 @@ from cropkt.routing.store import RoutingFolder
 from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import source_fingerprint
 
-if TYPE_CHECKING:
-    from cropkt.experiments.routing.search import Unit
-
+Unit = tuple[str, str, int]
+"""What one search is for: kind (router, fusion, abmil), target, outer fold."""
 ROUTING_VERSION = 1
 """Raised when the code changes what the same data and settings give."""
 
@@ -61,7 +60,7 @@ class RoutingOutcome:
     job: RoutingJob
     methods: pd.DataFrame
     gates: pd.DataFrame
-    trials: "dict[Unit, list[dict[str, Any]]]"
+    trials: dict[Unit, list[dict[str, Any]]]
     failed: dict[str, str]
 
 

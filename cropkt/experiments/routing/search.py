@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.progress import Stage, stage
 from cropkt.experiments.routing.config import RoutingConfig
-from cropkt.experiments.routing.job import RoutingJob
+from cropkt.experiments.routing.job import RoutingJob, Unit
 from cropkt.experiments.routing.space import Dimension, SearchSpace
 from cropkt.experiments.routing.trial import REPORTS, SearchTrial
 from cropkt.experiments.tune import WORKER_DIED, InOrder, run_trials
@@ -27,8 +27,6 @@ from cropkt.files import digest, read_json, write_json
 from cropkt.routing.methods import recipe_of
 from cropkt.seeds import named_seed
 
-Unit = tuple[str, str, int]
-"""What one search is for: kind (router, fusion, abmil), target, outer fold."""
 HALVING = 2
 """At each report the worse half of what got so far is stopped."""
 RANDOM_FIRST = 5

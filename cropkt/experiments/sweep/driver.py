@@ -13,8 +13,10 @@ import pandas as pd
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
+from cropkt.experiments.journal import note
 from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
 from cropkt.transfer.current import claim
@@ -43,22 +45,24 @@ def sweep_transfer(config: RunConfig) -> int:
     return _conclude(run)
 
 
-def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> None:
-    """Measure those of the run's pairs that are missing. Nothing is started when nothing is missing."""
+def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> int:
+    """Measure those of the run's pairs that are missing; returns the exit code. Nothing is started when none is."""
     if run.untrained() or _todo(run, {}):
         _sweep(run, cluster, scratch)
-        _conclude(run)
-    else:  # a run that was killed when all pairs were measured has left no tables
-        _write_tables(run)
+        return _conclude(run)
+    _write_tables(run)  # a run that was killed when all pairs were measured has left none
+    return DONE
 
 
 def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
     from cropkt.experiments.sources.driver import train_missing_sources
+    from cropkt.experiments.tracking.card import cohorts_shown
     from cropkt.experiments.tracking.sweep import tracking
 
     untrained = train_missing_sources(run, cluster, scratch)
     settings = run.settings()
-    with tracking(run.results, run.experiment, run.config.tracking, settings=settings) as tracker:
+    shown = cohorts_shown(run.study)
+    with tracking(run.results, run.experiment, run.config.tracking, settings=settings, cohorts=shown) as tracker:
         todo = _todo(run, untrained)
         for number in range(ROUNDS):
             if todo:
@@ -134,6 +138,11 @@ def _draw(run: Run, settings: dict[str, str]) -> None:
     write_report(results, study=study, settings=settings)
 
 
+def _choice(run: Run) -> pd.DataFrame:
+    choice = run.results.choice()
+    return choice[choice["target"].isin(run.targets)]
+
+
 def _conclude(run: Run) -> int:
     pairs, baselines = run.results.pairs(), run.results.baselines()
     measured = pairs[pairs["source"].isin(run.sources) & pairs["target"].isin(run.targets)]
@@ -152,6 +161,9 @@ def _conclude(run: Run) -> int:
     if skipped.sum():
         per_target = ", ".join(f"{code} {count}" for code, count in skipped[skipped > 0].items())
         print(f"warning: {skipped.sum()} slides could not be used and were left out ({per_target})")
+    note(counts={"pairs": len(measured), "failed": len(failed), "skipped_slides": int(skipped.sum())})
+    for line in summary(measured, _choice(run)):
+        print(line)
     print(f"results: {run.results.out}")
     if failed.empty:
         return DONE

@@ -1,26 +1,41 @@
 """The identity of results in MLflow: created once and stored beside them, so that any machine can log them later."""
 
+import getpass
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from cropkt.data.study import Study
+from cropkt.experiments.journal import git_commit
 from cropkt.files import read_json, write_json
 from cropkt.transfer.store import ResultsFolder
 
 
 @dataclass(frozen=True)
 class Card:
-    """`id` is a tag of every run of these results; `settings` say how they were made."""
+    """`id` is a tag of every run of these results; `settings` say how they were made.
+
+    cohorts: by code the digest of the cohort's data, and its patients, events and slides. made_by: MLflow's tags of
+    who made the results with which code.
+    """
 
     id: str
     experiment: str
-    settings: dict[str, str]
+    settings: dict[str, str] = field(default_factory=dict)
+    cohorts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made_by: dict[str, str] = field(default_factory=dict)
+
+
+def tracking_folder(results: ResultsFolder) -> Path:
+    """What MLflow is to know of these results, beyond the results themselves."""
+    return results.out / "tracking" / results.encoder
 
 
 def card_path(results: ResultsFolder) -> Path:
     """The JSON file of the card."""
-    return results.out / "tracking" / results.encoder / f"{results.architecture}.json"
+    return tracking_folder(results) / f"{results.architecture}.json"
 
 
 def read_tracking_card(results: ResultsFolder) -> Card | None:
@@ -29,12 +44,45 @@ def read_tracking_card(results: ResultsFolder) -> Card | None:
     return Card(**known) if known else None
 
 
-def keep_card(results: ResultsFolder, experiment: str, settings: Mapping[str, str]) -> Card:
-    """The card, made or brought up to date."""
-    known = read_tracking_card(results)
+def keep_card(
+    results: ResultsFolder, experiment: str, settings: Mapping[str, str], cohorts: Mapping[str, dict[str, Any]]
+) -> Card:
+    """The card, made or brought up to date; empty `settings` are those of a run that only logs."""
+    known = read_tracking_card(results) or Card(uuid.uuid4().hex, experiment)
     card = Card(
-        known.id if known else uuid.uuid4().hex, experiment, dict(settings) or (known.settings if known else {})
+        known.id,
+        experiment,
+        dict(settings) or known.settings,
+        dict(cohorts) or known.cohorts,
+        _made_by() if settings else known.made_by,
     )
-    if card != known:
+    if card != read_tracking_card(results):
         write_json(card_path(results), asdict(card))
     return card
+
+
+def cohorts_shown(study: Study) -> dict[str, dict[str, Any]]:
+    """What a card says of the study's cohorts."""
+    return {
+        code: {
+            "digest": cohort.fingerprint,
+            "patients": len(cohort.labels),
+            "events": int(cohort.labels["event"].sum()),
+            "slides": len(cohort.slides),
+        }
+        for code, cohort in study.cohorts.items()
+    }
+
+
+def _made_by() -> dict[str, str]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = "unknown"
+    commit = git_commit()
+    return {
+        "mlflow.user": user,
+        "mlflow.source.name": "cropkt",
+        "mlflow.source.type": "LOCAL",
+        **({"mlflow.source.git.commit": commit} if commit else {}),
+    }

@@ -10,22 +10,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import TrackingConfig
+from cropkt.experiments.tracking.analysis import log_stored
 from cropkt.experiments.tracking.card import Card, keep_card, read_tracking_card
-from cropkt.experiments.tracking.store import Entry, Store, is_number, reason, tracking_uri
+from cropkt.experiments.tracking.models import SourceModels, cohort_dataset
+from cropkt.experiments.tracking.store import Entry, Store, is_number, page, reason, tracking_uri
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
 from cropkt.models.checkpoint import card_path
 from cropkt.training.cards import SourceCard, read_source_card
 from cropkt.transfer.assemble import read_comparison
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.rows import Status
+from cropkt.transfer.rows import PAIRS, Status
 from cropkt.transfer.store import PairRecord, ResultsFolder
 
 PAIR_METRICS = (
@@ -65,6 +67,7 @@ class Tracker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._waiting: list[Future[None]] = []
         self._problems: dict[str, str] = {}
+        self._experiment_id = ""
 
     @property
     def problem(self) -> str:
@@ -85,6 +88,10 @@ class Tracker:
         """Log the source models, without waiting for it."""
         self._thread.submit(self._try_all, "sources", self._log_sources)
 
+    def log_analyses(self) -> None:
+        """Log what is stored of analyses (routing, factors), without waiting for it."""
+        self._thread.submit(self._try_all, "analyses", self._log_analyses)
+
     def has_pairs(self) -> bool:
         """Whether any pair has been measured, or has failed."""
         return bool(self._records())
@@ -96,16 +103,17 @@ class Tracker:
     def finish(self) -> None:
         """Wait until all is logged, and say on the screen where to look, or how to log later."""
         self._thread.shutdown(wait=True)
-        out, uri, experiment = self._results.out, self._store.uri, self._card.experiment
+        out, uri = self._results.out, self._store.uri
         if self.problem:
             print(
                 f"warning: MLflow at {uri} could not be used ({self.problem}). All results are in {out}; log them "
                 f"later with: cropkt log --out {out} --tracking-uri {uri}"
             )
-        elif uri.startswith("sqlite"):
-            print(f"MLflow: mlflow ui --backend-store-uri {uri}   (experiment {experiment})")
-        else:
-            print(f"MLflow: {uri}   (experiment {experiment})")
+            return
+        command, address = page(uri, self._experiment_id)
+        if command:
+            print(f"MLflow: {command}")
+        print(f"MLflow: {address}")
 
     def _try_target(self, target: str) -> None:
         """What fails now is tried again with the next target, and at the end."""
@@ -127,12 +135,16 @@ class Tracker:
     def _log_sweep(self) -> None:
         experiment_id, parent_id = self._open_sweep()
         self._log_pairs(experiment_id, parent_id, None)
+        self._log_verdicts(experiment_id, parent_id)
         self._close_sweep(parent_id)
+
+    def _log_analyses(self) -> None:
+        log_stored(self._results, self._store, self._card)
 
     def _open_sweep(self) -> tuple[str, str]:
         """The experiment and the parent run, which is made and given its settings if need be."""
         client = self._store.client
-        experiment_id = self._store.experiment(self._card.experiment)
+        self._experiment_id = experiment_id = self._store.experiment(self._card.experiment)
         tags = {"cropkt.kind": "sweep", "cropkt.results": self._card.id}
         found = self._store.runs(experiment_id, tags)
         if found:
@@ -141,7 +153,7 @@ class Tracker:
                 client.update_run(run.info.run_id, status="RUNNING")
         else:
             name = f"transfer {self._results.encoder} {self._results.architecture}"
-            run = client.create_run(experiment_id, tags=tags, run_name=name)
+            run = client.create_run(experiment_id, tags=tags | self._card.made_by, run_name=name)
         for key, value in self._card.settings.items():
             if key not in run.data.params:  # a server may have died between the run and its settings
                 client.log_param(run.info.run_id, key, value)
@@ -155,6 +167,7 @@ class Tracker:
         for run in self._store.delete_halves(self._store.runs(experiment_id, tags)):
             logged.setdefault((run.data.tags["cropkt.source"], run.data.tags["cropkt.target"]), []).append(run)
         compared: dict[tuple[str, str], dict[str, Any]] = {}
+        models = SourceModels(self._results, self._store, self._card, experiment_id, parent_id)
         for record in self._records(target):
             pair = record.pair
             key = (pair.source, pair.target)
@@ -165,7 +178,8 @@ class Tracker:
             if any(run.data.tags["cropkt.fingerprint"] == fingerprint for run in known):
                 continue
             self._store.delete(known)
-            self._store.log(experiment_id, self._entry({**compared.get(key, {}), **vars(pair)}, parent_id, fingerprint))
+            entry = self._entry({**compared.get(key, {}), **vars(pair)}, parent_id, fingerprint)
+            self._store.log(experiment_id, models.evaluated(entry, *key))
 
     def _records(self, target: str | None = None) -> list[PairRecord]:
         """Records of pairs that are in no list of stale ones; baselines are rows of the tables, and each pair's
@@ -197,16 +211,18 @@ class Tracker:
                 "cropkt.target": pair["target"],
                 "cropkt.fingerprint": fingerprint,
                 "cropkt.status": f"failed: {pair['reason']}" if pair["reason"] else str(pair["status"]),
+                **self._card.made_by,
             },
             {name: pair[name] for name in PAIR_PARAMETERS},
             {name: pair.get(name) for name in (*PAIR_METRICS, *compared)},
-            files=[(predictions, None)] if predictions.exists() else [],
+            references=[predictions] if predictions.exists() else [],
             failed=pair["status"] == Status.FAILED,
         )
 
     def _log_sources(self) -> None:
         """One run per source cohort, in an experiment of its own: loss curves by fold, checkpoints and cards."""
         experiment_id = self._store.experiment(f"{self._card.experiment} sources")
+        self._experiment_id = self._experiment_id or experiment_id
         known = self._store.delete_halves(self._store.runs(experiment_id, {"cropkt.results": self._card.id}))
         logged = {run.data.tags["cropkt.fingerprint"] for run in known}
         for cohort in self._results.models.cohorts():
@@ -220,15 +236,30 @@ class Tracker:
                     "cropkt.results": self._card.id,
                     "cropkt.fingerprint": fingerprint,
                 }
-                self._store.log(experiment_id, _source_entry(cards, paths, tags))
+                entry = _source_entry(cards, paths, tags | self._card.made_by)
+                data = cohort_dataset(self._card, cards[0].cohort, "training")
+                self._store.log(experiment_id, replace(entry, datasets=[data] if data else []))
+
+    def _log_verdicts(self, experiment_id: str, parent_id: str) -> None:
+        """Tags verdict and q, which need all pairs: they are known only when the tables are."""
+        from mlflow.entities import Metric, RunTag
+
+        now, known = int(time.time() * 1000), _verdicts(self._results)
+        for run in self._store.runs(experiment_id, {"mlflow.parentRunId": parent_id}):
+            tags = known.get((run.data.tags["cropkt.source"], run.data.tags["cropkt.target"]), {})
+            new = [RunTag(name, value) for name, value in tags.items() if run.data.tags.get(name) != value]
+            if new:
+                q = [Metric("q_chance", float(tags["q"]), now, 0)] if "q" in tags else []
+                self._store.client.log_batch(run.info.run_id, q, [], new)
 
     def _close_sweep(self, parent_id: str) -> None:
         from mlflow.entities import Metric
 
         client = self._store.client
+        run = client.get_run(parent_id).info
         for name in FILES:
             if (self._results.out / name).exists():
-                client.log_artifact(parent_id, str(self._results.out / name))
+                self._store.put(run, self._results.out / name)
         records, now = self._records(), int(time.time() * 1000)
         metrics = [Metric("pairs", float(len(records)), now, 0)]
         for mode in ("self", "transfer"):
@@ -244,10 +275,27 @@ def _source_entry(cards: Sequence[SourceCard], paths: Sequence[Path], tags: Mapp
     first = cards[0]
     settings = {"cohort": first.cohort, "encoder": first.encoder, **asdict(first.training)}
     settings |= {"architecture": first.architecture.name, "seed": first.seed}
-    files = [(file, "checkpoints") for path in paths for file in (path, card_path(path))]
+    files = [file for path in paths for file in (path, card_path(path))]
     metrics = {f"test_c_index_fold_{card.fold}": card.test_c_index for card in cards}
     histories = {f"loss_fold_{card.fold}": _losses_by_epoch(card) for card in cards}
-    return Entry(f"source {first.cohort}", tags, settings, metrics, histories, files)
+    return Entry(f"source {first.cohort}", tags, settings, metrics, histories, references=files)
+
+
+def _verdicts(results: ResultsFolder) -> dict[tuple[str, str], dict[str, str]]:
+    """Tags of each pair between cohorts: verdict and, where it has one, its q-value."""
+    if not (results.out / PAIRS.path).is_file():  # targets are logged before the first tables are written
+        return {}
+    pairs = results.pairs()
+    return {
+        (row["source"], row["target"]): {
+            name: text for name, text in (("verdict", row["verdict"]), ("q", _three_digits(row["q_chance"]))) if text
+        }
+        for row in pairs[pairs["mode"] == "transfer"].to_dict("records")
+    }
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if is_number(value) else ""
 
 
 def _losses_by_epoch(card: SourceCard) -> list[float]:
@@ -259,13 +307,18 @@ def _losses_by_epoch(card: SourceCard) -> list[float]:
 
 @contextmanager
 def tracking(
-    results: ResultsFolder, experiment: str, config: TrackingConfig, *, settings: Mapping[str, str] | None = None
+    results: ResultsFolder,
+    experiment: str,
+    config: TrackingConfig,
+    *,
+    settings: Mapping[str, str] | None = None,
+    cohorts: Mapping[str, dict[str, Any]] | None = None,
 ) -> Iterator[Tracker | None]:
     """A tracker of `results`, None when none is wanted; at the end of the block all that was asked for is logged."""
     if not config.wanted:
         yield None
         return
-    card = keep_card(results, experiment, settings or {})
+    card = keep_card(results, experiment, settings or {}, cohorts or {})
     tracker = Tracker(results, Store(tracking_uri(results.out, config.uri), results.out), card)
     try:
         yield tracker
@@ -294,5 +347,6 @@ def log_results(out: Path, experiment: str | None = None, *, uri: str | None = N
             if tracker.has_pairs():
                 tracker.log_sweep()
             tracker.log_sources()
+            tracker.log_analyses()
         problem |= bool(tracker.problem)
     return SOME_FAILED if problem else DONE

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from cropkt.data.features import FeatureFileError, read_features
+from cropkt.data.slide_files.features import FeatureFileError, read_features
 from cropkt.data.study import Cohort
 from cropkt.models.mil import MILModel, forward_together
 from cropkt.seeds import generator

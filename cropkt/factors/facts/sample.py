@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cropkt.data.features import FeatureFileError, read_features
+from cropkt.data.slide_files.features import FeatureFileError, read_features
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
 from cropkt.seeds import generator

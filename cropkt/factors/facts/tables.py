@@ -255,8 +255,7 @@ def error_covariances(folder: ResultsFolder, pairs: pd.DataFrame) -> dict[str, p
         predictions = folder.predictions(str(target), list(known.index))
         if predictions is not None and len(predictions.risk) > 1:
             sources = list(predictions.risk)
-            scores = [predictions.score(predictions.risk[source], within_folds=False) for source in sources]
-            influence = np.array([found.pooled.influence for found in scores])
+            influence = np.array([predictions.score(predictions.risk[source]).pooled.influence for source in sources])
             covariance.loc[sources, sources] = influence @ influence.T
         covariances[str(target)] = covariance
     return covariances

@@ -1,10 +1,11 @@
-"""The architectures: one file each, with the class of that name. See docs/extending.md."""
+"""The architectures: one file each, with the class of that name. See docs/extending.md.
 
-from typing import TYPE_CHECKING
+A record is a class of models (mil.MILModel). It is not named here: models check their architecture in this table, and
+an import would go round in a circle.
+"""
+
+from typing import Any
 
 from cropkt.registry import Table
 
-if TYPE_CHECKING:
-    from cropkt.models.mil import MILModel
-
-ARCHITECTURES: "Table[type[MILModel]]" = Table("architecture", "cropkt.models.architectures")
+ARCHITECTURES: Table[Any] = Table("architecture", "cropkt.models.architectures")

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cropkt.models.mil import at_least_float32
 from cropkt.models.pooled import PooledMIL
-from cropkt.models.pooling import mean_pool, membership
+from cropkt.models.pooling import mean_pool
 
 
 class MeanMIL(PooledMIL):
@@ -17,7 +17,7 @@ class MeanMIL(PooledMIL):
     def pool_bags(self, embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """As pooling.mean_pool."""
         with torch.autocast(embedding.device.type, enabled=False):
-            return mean_pool(at_least_float32(embedding), membership(offsets, len(embedding)))
+            return mean_pool(at_least_float32(embedding), offsets)
 
 
 ARCHITECTURE = MeanMIL

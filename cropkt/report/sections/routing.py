@@ -81,7 +81,7 @@ def draw_routing(target: str, methods: pd.DataFrame, gates: pd.DataFrame, pairs:
 def _draw_methods(axes: Axes, methods: pd.DataFrame) -> None:
     rows: list[dict[Hashable, Any]] = methods.iloc[::-1].to_dict("records")
     for place, row in enumerate(rows):
-        routed = str(row["method"]).startswith("roupkt")
+        routed = str(row["method"]).startswith(("roupkt", "borrowed"))
         colour = ROUTER if routed else BOUND if row["method"] == "oracle" else OTHER
         axes.plot([row["interval_lower"], row["interval_upper"]], [place, place], color=colour, linewidth=1.0)
         axes.plot(row["c_index_pooled"], place, "D" if routed else "o", color=colour)
@@ -135,6 +135,12 @@ def findings(target: str, methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.
         f"ROUPKT reaches {router['c_index_pooled']:.3f} ({router['interval_lower']:.3f} to "
         f"{router['interval_upper']:.3f})."
     ]
+    if "borrowed" in by_method:
+        gain = by_method["borrowed"]["c_index_pooled"] - by_method["own_ridge"]["c_index_pooled"]
+        sentences.append(
+            f"Borrowed coefficients reach {by_method['borrowed']['c_index_pooled']:.3f}, {gain:+.3f} to the own ridge "
+            "Cox model."
+        )
     for other, name in (
         ("self", "the own model"),
         ("honest", "the best single source chosen on training patients"),

@@ -1,6 +1,7 @@
 """Cox's partial likelihood. One logit, the log-risk; no hazards."""
 
 import torch
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from cropkt.survival.losses import Loss, SurvivalTargets
@@ -9,7 +10,7 @@ MOST_LOG_RISK = 10.0
 """Log-risks are cut here, so that exp stays finite."""
 
 
-def cox_nll(log_risk: Tensor, time: Tensor, event: Tensor) -> Tensor:
+def cox_nll(log_risk: Float[Tensor, " B"], time: Real[Tensor, " B"], event: Real[Tensor, " B"]) -> Float[Tensor, ""]:
     """Cox's negative log partial likelihood of B patients, over all B, not over events: a scalar. Ties as Breslow.
 
     `log_risk` (B,) is cut at 10 from above; `time` (B,) may have any unit. The risk sets are within these patients.
@@ -25,7 +26,7 @@ def _value(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -
     return cox_nll(logits[:, 0], targets.time, targets.event)
 
 
-def _hazard_and_risk(logits: Tensor) -> tuple[Tensor, Tensor]:
+def _hazard_and_risk(logits: Float[Tensor, "*N K"]) -> tuple[Float[Tensor, "*N K"], Float[Tensor, "*N"]]:
     return torch.full_like(logits, torch.nan), logits[..., 0]
 
 

@@ -1,6 +1,7 @@
 """Negative log-likelihood of discrete hazards (Zadeh & Schmid 2020), the study's loss."""
 
 import torch
+from jaxtyping import Float, Integer, Real
 from torch import Tensor
 
 from cropkt.survival.likelihood import clamped_log, weigh_censored
@@ -8,7 +9,14 @@ from cropkt.survival.losses import Loss, SurvivalTargets
 from cropkt.survival.risk import hazard, risk, survival
 
 
-def discrete_nll(logits: Tensor, interval: Tensor, event: Tensor, *, alpha: float = 0.5, eps: float = 1e-7) -> Tensor:
+def discrete_nll(
+    logits: Float[Tensor, "B K"],
+    interval: Integer[Tensor, " B"],
+    event: Real[Tensor, " B"],
+    *,
+    alpha: float = 0.5,
+    eps: float = 1e-7,
+) -> Float[Tensor, " B"]:
     """Each patient's negative log-likelihood (B,) under hazards sigmoid(logits), logits (B, K).
 
     With S(-1) = 1: an event in interval b costs -log S(b - 1) - log h_b, a censored patient (1 - alpha) times
@@ -23,11 +31,11 @@ def discrete_nll(logits: Tensor, interval: Tensor, event: Tensor, *, alpha: floa
     return weigh_censored(died, censored, event, alpha)
 
 
-def _value(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -> Tensor:
+def _value(logits: Float[Tensor, "B K"], targets: SurvivalTargets, alpha: float, eps: float) -> Float[Tensor, ""]:
     return discrete_nll(logits, targets.interval, targets.event, alpha=alpha, eps=eps).mean()
 
 
-def _hazard_and_risk(logits: Tensor) -> tuple[Tensor, Tensor]:
+def _hazard_and_risk(logits: Float[Tensor, "*N K"]) -> tuple[Float[Tensor, "*N K"], Float[Tensor, "*N"]]:
     return hazard(logits), risk(survival(hazard(logits)))
 
 

@@ -1,6 +1,7 @@
 """Negative log-likelihood of discrete incidences: the published interval-free variant."""
 
 import torch
+from jaxtyping import Float, Integer, Real
 from torch import Tensor
 
 from cropkt.survival.likelihood import clamped_log, weigh_censored
@@ -8,7 +9,14 @@ from cropkt.survival.losses import Loss, SurvivalTargets
 from cropkt.survival.risk import incidence_survival, risk
 
 
-def incidence_nll(logits: Tensor, interval: Tensor, event: Tensor, *, alpha: float = 0.5, eps: float = 1e-7) -> Tensor:
+def incidence_nll(
+    logits: Float[Tensor, "B K"],
+    interval: Integer[Tensor, " B"],
+    event: Real[Tensor, " B"],
+    *,
+    alpha: float = 0.5,
+    eps: float = 1e-7,
+) -> Float[Tensor, " B"]:
     """Each patient's negative log-likelihood (B,) under incidences f = softmax(logits), logits (B, K).
 
     An event in interval b costs -log f_b, a censored patient (1 - alpha) times -log(1 - F_b), F the running sum.
@@ -20,11 +28,11 @@ def incidence_nll(logits: Tensor, interval: Tensor, event: Tensor, *, alpha: flo
     return weigh_censored(died, censored, event, alpha)
 
 
-def _value(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -> Tensor:
+def _value(logits: Float[Tensor, "B K"], targets: SurvivalTargets, alpha: float, eps: float) -> Float[Tensor, ""]:
     return incidence_nll(logits, targets.interval, targets.event, alpha=alpha, eps=eps).mean()
 
 
-def _hazard_and_risk(logits: Tensor) -> tuple[Tensor, Tensor]:
+def _hazard_and_risk(logits: Float[Tensor, "*N K"]) -> tuple[Float[Tensor, "*N K"], Float[Tensor, "*N"]]:
     curve = incidence_survival(logits)
     before = torch.cat([torch.ones_like(curve[..., :1]), curve[..., :-1]], dim=-1)
     return 1 - curve / before.clamp_min(torch.finfo(curve.dtype).tiny), risk(curve)

@@ -6,7 +6,7 @@ One file each, with the record of that name. See docs/extending.md.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cropkt.registry import Table
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cropkt.data.study import Cohort
-    from cropkt.training.sources import SourcePlan
-    from cropkt.transfer.pair import PairResult, TargetCohort
 
 
 class Role(StrEnum):
@@ -36,9 +34,10 @@ def _nothing(cohort: "Cohort") -> "pd.DataFrame | None":  # noqa: ARG001
 class Baseline:
     """A baseline. trained_on and meaning are for people: the data it learns from, and one or two sentences about it.
 
-    measure: from a target held ready, and how the sources it is compared with are made, to the baseline's result. The
-    source of that result is `name`, which is also its mode. It may learn from patients of a target's fold only to
-    predict patients that this fold tests.
+    measure: (pair.TargetCohort, sources.SourcePlan) -> pair.PairResult: from a target held ready, and how the sources
+    it is compared with are made, to the baseline's result. The source of that result is `name`, which is also its mode.
+    It may learn from patients of a target's fold only to predict patients that this fold tests. The types are not
+    imported: pair.py asks this table who is a baseline.
     learns: whether it does; pairs are then compared with it within test folds only. reads: columns beyond times,
     events, folds and features that it learns from, so that it is measured again when they change.
     """
@@ -47,7 +46,7 @@ class Baseline:
     label: str
     trained_on: str
     meaning: str
-    measure: "Callable[[TargetCohort, SourcePlan], PairResult]"
+    measure: Callable[..., Any]
     role: Role = Role.SHOWN
     learns: bool = True
     reads: "Callable[[Cohort], pd.DataFrame | None]" = _nothing

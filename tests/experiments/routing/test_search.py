@@ -98,6 +98,27 @@ def test_other_settings_or_another_space_start_a_new_search(job: RoutingJob, tmp
     assert FoldSearch(job, ("router", "acc", 1), SPACE).trials == []
 
 
+def test_folds_try_points_of_their_own(job: RoutingJob) -> None:
+    second = [go_on(FoldSearch(job, ("router", "acc", fold), SPACE), 2)[1]["values"] for fold in range(3)]
+    assert len({str(values) for values in second}) == 3
+
+
+def test_halving_compares_trials_of_one_fold_alone(job: RoutingJob) -> None:
+    """A trial of fold 1 that is worse than everything in fold 0, but the first of its own, goes on."""
+    searches = [FoldSearch(job, ("router", "acc", fold), SPACE) for fold in range(2)]
+    halving = FoldwiseHalving(searches)
+
+    def reports(name: str, fold: int, score: float) -> str:
+        config = {"point": {"kind": "router", "target": "acc", "fold": fold}}
+        trial: Any = type("Trial", (), {"trial_id": name, "config": config})()
+        halving.on_trial_add(None, trial)
+        return halving.on_trial_result(None, trial, {"training_iteration": 1, "score": score})
+
+    assert [reports(f"{number}", 0, 0.9 + number / 100) for number in range(3)] == ["CONTINUE"] * 3
+    assert reports("of fold 1", 1, 0.5) == "CONTINUE"
+    assert reports("of fold 0", 0, 0.5) == "STOP"
+
+
 def test_the_best_is_complete_and_equal_ones_are_told_apart_by_their_loss() -> None:
     trials = [
         {"state": "stopped", "score": 0.99, "loss": 0.1},

@@ -122,6 +122,21 @@ def test_frechet_is_the_formula_with_matrix_roots_but_for_the_bias_it_takes_away
     assert found.value[0, 1] < plugged_in
 
 
+def test_the_jackknife_takes_the_whole_bias_of_a_mean_away() -> None:
+    """Ten patients of one patch against a point: Frechet is |m|^2 + tr(C), of which |m|^2 is tr(C) / 10 too large.
+
+    With one patient per part the jackknife is exact: the value, and the error from ten values that leave one out.
+    """
+    points = cohort(10, 3)[0][::12]
+    nowhere = np.zeros_like(points)
+    found = measure("frechet", (points, np.arange(10)), (nowhere, np.arange(10)))
+    trace = np.trace(np.cov(points.T))
+    assert_allclose(found.value[0, 1], np.square(points.mean(axis=0)).sum() - trace / 10 + trace)
+    less = [np.delete(points, patient, axis=0) for patient in range(10)]
+    values = [np.square(of.mean(axis=0)).sum() + np.trace(np.cov(of.T)) for of in less]
+    assert_allclose(found.standard_error[0, 1], np.sqrt(9 * np.var(values)))
+
+
 def test_two_halves_of_one_cohort_are_at_distance_zero_within_their_error() -> None:
     beyond: dict[str, int] = {}
     total: dict[str, np.ndarray] = {}

@@ -19,12 +19,29 @@ from cropkt.transfer.significance import q_values
 
 
 def test_planted_factors_are_found_and_irrelevant_ones_are_not() -> None:
-    table = power_table(seeds=4, seed=0).set_index("factor")
-    assert table.loc["same_group", "found_positive"] >= 3
-    assert table.loc["distance", "found"] == 4
+    design = MatrixDesign(cohorts=20, group=0.8, distance=0.8, target=0.3)
+    table = power_table(seeds=2, seed=0, design=design, permutations=99).set_index("factor")
+    assert table.loc["same_group", "found_positive"] == 2
+    assert table.loc["distance", "found"] == 2
     assert table.loc["distance", "found_positive"] == 0
-    assert table.loc[list(UNPLANTED), "found"].sum() <= 1
+    assert table.loc[list(UNPLANTED), "found"].sum() == 0
     assert list(table.index) == [*PLANTED, *UNPLANTED]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_fact_about_cohorts_is_tested_against_the_effects_of_its_side(side: str) -> None:
+    pairs, cohorts, errors = tables_of(simulate_matrix(MatrixDesign(cohorts=14), seed=1))
+    random = np.random.default_rng(0)
+    cohorts = cohorts.assign(fact=random.standard_normal(len(cohorts)))
+    fact = pairs[side].map(cohorts.set_index("cohort")["fact"])
+    pairs = pairs.assign(**{OUTCOME: 0.6 + 0.05 * fact + random.normal(scale=0.02, size=len(pairs))})
+    _, null = variance_table(pairs, errors)
+    table = factor_table(pairs, cohorts, null, errors, ["source:fact", "target:fact"], permutations=99)
+    p_value, slope = (table.set_index("factor")[column] for column in ("p_value", "coefficient"))
+    other = {"source": "target", "target": "source"}[side]
+    assert p_value[f"{side}:fact"] == 0.01
+    assert slope[f"{side}:fact"] == pytest.approx(0.05, abs=0.01)
+    assert p_value[f"{other}:fact"] > 0.05
 
 
 def test_variance_shares_follow_what_makes_targets_differ() -> None:
@@ -101,6 +118,24 @@ def test_a_left_out_target_has_no_part_in_its_own_prediction(tables: tuple[pd.Da
     of_target = before["target"] == "c05"
     assert_allclose(before.loc[of_target, columns], after.loc[of_target, columns])
     assert not np.allclose(before.loc[~of_target, columns], after.loc[~of_target, columns])
+
+
+def test_in_training_a_sources_record_leaves_the_cell_out_that_it_predicts(
+    tables: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+
+    def ridge(factors: pd.DataFrame, train: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:
+        fitted.append((factors, train))
+        return np.zeros(len(asked))
+
+    monkeypatch.setattr("cropkt.factors.statistics.prediction._ridge", ridge)
+    predict_left_out(*tables)
+    factors, train = next((given, train) for given, train in fitted if "record" in given)
+    easier = train.groupby("target")[OUTCOME].transform("mean") - train[OUTCOME].mean()
+    for row in train.index[:20]:
+        others = (train["source"] == train["source"][row]) & (train.index != row)
+        assert factors["record"][row] == pytest.approx((train[OUTCOME] - easier)[others].mean())
 
 
 def test_predictions_find_the_planted_distance(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -37,7 +37,7 @@ def _refit(chosen: argparse.Namespace) -> int:
 
     from cropkt.data.study import open_study
     from cropkt.routing.refit import refit_on_folds
-    from cropkt.routing.worth import mean_with_interval
+    from cropkt.survival.paired import mean_with_interval
     from cropkt.transfer.store import ResultsFolder
 
     rows = []

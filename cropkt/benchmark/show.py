@@ -1,0 +1,63 @@
+"""A benchmark as a table of text and as a picture."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from cropkt.benchmark.growth import Growth
+from cropkt.benchmark.run import Benchmark
+from cropkt.benchmark.speed import Speed
+from cropkt.report.style import CHOSEN, HIGH, LOW, NEUTRAL, QUIET, new_figure, save_figure, styled
+
+COLOURS = {"float32": LOW, "bfloat16": HIGH}
+
+
+def lines(found: Benchmark) -> Iterator[str]:
+    """The benchmark, a line at a time."""
+    rates = ", ".join(f"{rate:.0f} GFLOP/s {precision}" for precision, rate in found.machine.multiply.items())
+    yield f"{found.processor} / {found.device}, {found.threads} threads: {rates}; reads {found.machine.read:.0f} MB/s"
+    yield f"{'':9s}{'patches':>8s}{'precision':>10s}{'plain, s':>10s}{'ours, s':>10s}{'speed-up':>9s}{'of limit':>9s}"
+    for speed in found.speeds:
+        yield (
+            f"{speed.work:9s}{speed.patches:8d}{speed.precision:>10s}{speed.plain:10.5f}{speed.ours:10.5f}"
+            f"{speed.speed_up:8.2f}x{speed.share:9.0%}"
+        )
+    yield "growth: " + ", ".join(f"{one.work} with {one.axis} {one.slope:.2f}" for one in found.growth)
+    yield f"peak memory {found.peak_memory / 1e9:.1f} GB, on the device {found.peak_device_memory / 1e9:.1f} GB"
+    full = found.full_study
+    yield (
+        f"full study, {full.precision}: scoring {full.scoring:.1f} h, training {full.training:.1f} h, one read "
+        f"{full.reading:.1f} h; straightforward loop {full.plain_scoring:.1f} h and {full.plain_training:.1f} h"
+    )
+
+
+@styled
+def draw_benchmark(found: Benchmark, path: Path) -> Path:
+    """Speed-up over the straightforward loop, share of the multiply rate, and growth."""
+    figure, (speed_up, share, growth) = new_figure(2.4, columns=(1, 1, 1.2))
+    _bars(speed_up, found.speeds, [speed.speed_up for speed in found.speeds], "speed-up over a plain loop", 1)
+    _bars(share, found.speeds, [100 * speed.share for speed in found.speeds], "% of the multiply rate", 100)
+    _growth(growth, found.growth)
+    return save_figure(path, figure)
+
+
+def _bars(axes: Axes, speeds: Sequence[Speed], values: Sequence[float], label: str, mark: float) -> None:
+    places = range(len(speeds))
+    axes.barh(places, values, color=[COLOURS[speed.precision] for speed in speeds])
+    axes.axvline(mark, color=NEUTRAL, linewidth=0.6)
+    axes.set_yticks(places, [f"{speed.work} {speed.patches}\n{speed.precision}" for speed in speeds])
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+
+
+def _growth(axes: Axes, growth: Sequence[Growth]) -> None:
+    styles = {"patches": "-", "patients": "--", "sources": ":"}
+    for one in growth:
+        colour = CHOSEN if one.work == "training" else QUIET
+        label = f"{one.work}, {one.axis}: slope {one.slope:.2f}"
+        sizes = [size / one.sizes[0] for size in one.sizes]
+        axes.loglog(sizes, one.seconds, styles[one.axis], color=colour, marker="o", label=label)
+    axes.set_xlabel("times as many")
+    axes.set_ylabel("seconds")
+    axes.legend()

@@ -1,0 +1,106 @@
+"""Mean features per patient: all that borrowing needs of the slides. Each slide is read once, and the means are kept.
+
+A file holds one cohort's patients and is bound to the cohort's fingerprint; it stays in the results folder. What leaves
+the house are moments and summaries (exchange.py), which hold no patient.
+"""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cropkt.borrowing.folds import Split
+from cropkt.borrowing.lenders import CohortPatients
+from cropkt.data.bags import read_bags
+from cropkt.data.study import Cohort
+from cropkt.errors import StudyError
+from cropkt.files import atomic_path
+
+
+@dataclass(frozen=True)
+class CohortMeans:
+    """features: (N, D) float64, the mean patch of each of `patients`; those without a good slide are not among them."""
+
+    cohort: str
+    patients: tuple[str, ...]
+    features: np.ndarray
+
+
+def means_path(out: Path, encoder: str, cohort: str) -> Path:
+    """Where the means of a cohort are kept under the results folder `out`."""
+    return out / "borrowing" / encoder / "means" / f"{cohort}.safetensors"
+
+
+def measure_means(cohort: Cohort, *, strict: bool = False) -> CohortMeans:
+    """Read every slide of `cohort` once, one patient in memory at a time.
+
+    A slide that cannot be used is left out with a UserWarning; with `strict` it is a StudyError. Raises StudyError when
+    no patient is left.
+    """
+    patients, means = [], []
+    for patient, slides in cohort.slides.groupby("patient_id", sort=False):
+        try:
+            bags = read_bags(replace(cohort, slides=slides), strict=strict)
+        except StudyError:
+            if strict:
+                raise
+            continue  # none of the patient's slides can be used; each has been warned of
+        patients.append(str(patient))
+        means.append(bags.features.double().mean(dim=0).numpy())
+    if not patients:
+        raise StudyError(f"{cohort.code}: none of its patients has a slide that can be used; see the warnings above")
+    return CohortMeans(cohort.code, tuple(patients), np.stack(means))
+
+
+def store_means(path: Path, means: CohortMeans, cohort: Cohort) -> None:
+    """Write the means with the fingerprint of `cohort`, atomically."""
+    facts = {"fingerprint": cohort.fingerprint, "patients": list(means.patients)}
+    with atomic_path(path) as temporary:
+        save_file({"means": means.features}, temporary, metadata={"borrowing": json.dumps(facts)})
+
+
+def stored_means(path: Path, cohort: Cohort) -> CohortMeans | None:
+    """What `store_means` has written, or None when it is missing, damaged, or not of what `cohort` is today."""
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            facts = json.loads((stream.metadata() or {})["borrowing"])
+            features = stream.get_tensor("means")
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    if facts["fingerprint"] != cohort.fingerprint:
+        return None
+    return CohortMeans(cohort.code, tuple(facts["patients"]), features)
+
+
+def means_of(cohort: Cohort, path: Path, *, strict: bool = False) -> CohortMeans:
+    """The stored means where they are today's; else they are measured, quietly, and stored."""
+    found = stored_means(path, cohort)
+    if found is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # slides left out are the study's to tell
+            found = measure_means(cohort, strict=strict)
+        store_means(path, found, cohort)
+    return found
+
+
+def with_outcomes(cohort: Cohort, means: CohortMeans) -> CohortPatients:
+    """The patients of `means` with their times and events."""
+    rows = cohort.labels.loc[list(means.patients)]
+    return CohortPatients(
+        cohort.code, means.features, rows["time"].to_numpy(dtype=np.float64), rows["event"].to_numpy(dtype=np.int64)
+    )
+
+
+def fold_splits(cohort: Cohort, patients: Sequence[str]) -> list[Split]:
+    """Each fold's training and test patients as indices into `patients`; who is not there is left out."""
+    where = {patient: number for number, patient in enumerate(patients)}
+
+    def indices(chosen: Sequence[str]) -> np.ndarray:
+        return np.array([where[patient] for patient in chosen if patient in where], dtype=np.int64)
+
+    return [(indices(fold.train), indices(fold.test)) for fold in cohort.folds]

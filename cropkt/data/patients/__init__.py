@@ -1,0 +1,1 @@
+"""Who the patients are: label tables, and the folds that divide them."""

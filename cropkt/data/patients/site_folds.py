@@ -1,0 +1,68 @@
+"""Folds that keep a tissue source site together, so that a model is tested on hospitals it has not learnt from.
+
+Encoders know the site of a slide by its stain and scanner, and sites differ in whom they treat (Howard et al., Nature
+Communications 2021). One institution may have several site codes; give institutions where they are known.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cropkt.data.patients.folds import Fold
+from cropkt.errors import StudyError
+from cropkt.seeds import generator
+
+LARGEST_SHARE = 0.5
+"""Of patients or events in one site: beyond it, the fold that tests the site has less than half to train on."""
+
+
+def site_code(barcode: str) -> str:
+    """The tissue source site of a TCGA barcode, its characters 6 and 7: `TCGA-OR-A5J1` is of site `OR`.
+
+    Raises ValueError for anything that is no TCGA barcode.
+    """
+    parts = barcode.upper().split("-")
+    if len(parts) < 3 or parts[0] != "TCGA" or len(parts[1]) != 2:
+        raise ValueError(f"{barcode!r} is not a TCGA barcode such as TCGA-OR-A5J1, so its site is unknown")
+    return parts[1]
+
+
+def make_site_splits(
+    labels: pd.DataFrame, sites: Mapping[str, str], folds: int, seed: int, cohort: str
+) -> tuple[Fold, ...]:
+    """`folds` folds of the patients of `labels` (index patient_id; column event); no site is in two folds' tests.
+
+    sites: by patient. Sites are dealt out, those with most events first and equal ones in an order drawn from the
+    stream of `seed` and `cohort`, each to the fold that has fewest events so far, then fewest patients. Raises
+    StudyError that says why where it cannot be done: fewer sites than folds, or one site with more than half of the
+    patients or events.
+    """
+    site = pd.Series({patient: sites[patient] for patient in labels.index})
+    table = pd.DataFrame({"patients": site.groupby(site).size(), "events": labels["event"].groupby(site).sum()})
+    _check_possible(table, folds, cohort)
+    shuffled = table.iloc[generator(seed, "site splits", cohort).permutation(len(table))]
+    ordered = shuffled.sort_values(["events", "patients"], ascending=False, kind="stable")
+    load = [(0, 0)] * folds
+    fold_of: dict[str, int] = {}
+    for name, row in ordered.iterrows():
+        fold = min(range(folds), key=lambda number: load[number])
+        fold_of[str(name)] = fold
+        load[fold] = (load[fold][0] + int(row["events"]), load[fold][1] + int(row["patients"]))
+    tests = site.map(fold_of)
+    return tuple(
+        Fold(tuple(sorted(site.index[tests != fold])), tuple(sorted(site.index[tests == fold])))
+        for fold in range(folds)
+    )
+
+
+def _check_possible(table: pd.DataFrame, folds: int, cohort: str) -> None:
+    if len(table) < folds:
+        raise StudyError(f"{cohort}: {len(table)} sites cannot fill {folds} site-preserving folds")
+    for what in ("patients", "events"):
+        total = int(table[what].sum())
+        share = table[what].max() / total if total else 0.0
+        if share > LARGEST_SHARE:
+            raise StudyError(
+                f"{cohort}: {share:.0%} of the {total} {what} are from one site ({table[what].idxmax()}), so the fold "
+                f"that tests it would have fewer than half to train on"
+            )

@@ -1,0 +1,1 @@
+"""Files of slides: formats, what makes one unusable, digests of their content, names."""

@@ -1,0 +1,193 @@
+"""Feature files of one slide, as the field's tools write them.
+
+An `.h5` or `.hdf5` file (TRIDENT, CLAM, STAMP, UNI2-h) or a `.zarr` folder (raw2features) holds `features` (also
+`feats`, `embeddings`) (N, D) or (1, N, D) and, optionally, `coords` (N, 2) or (1, N, 2): N patches of D numbers, and
+the position of each patch on the slide. A `.pt` file holds the features as a tensor or a NumPy array, or a dict with
+them under one of these names. Everything that is wrong is a FeatureFileError with a named fault (see `slide_faults`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from cropkt.data.slide_files.h5_file import opened_h5
+from cropkt.data.slide_files.slide_content import SlideContent, require_matching
+from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault
+from cropkt.files import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "SUFFIXES",
+    "FeatureFileError",
+    "SlideFault",
+    "encoder_named_in",
+    "header",
+    "read_coordinates",
+    "read_features",
+    "read_features_into",
+    "write_h5",
+]
+
+SUFFIXES = (".h5", ".hdf5", ".pt", ".zarr")
+LARGEST_FEATURE = 1e8
+"""No encoder gives such numbers (the largest of any features we know, areas in square micrometres, are 4e6); memory
+that was never set, and files read in the wrong byte order, do."""
+ZERO_PATCHES = 0.01
+"""No encoder gives a patch features that are all exactly zero: more than this share of them was never written."""
+ROWS_AT_ONCE = 256
+
+
+def header(path: str | Path) -> tuple[int, int]:
+    """Patches N >= 1 and width D of a slide's file, without reading its features.
+
+    Raises FeatureFileError for everything that can be seen without reading them, coordinates of another length
+    included.
+    """
+    with _opened(path) as content:
+        require_matching(content.coordinates, content.shape[0])
+        return content.shape
+
+
+def read_features(path: str | Path) -> np.ndarray:
+    """Features (N, D) as stored, float16, 32 or 64 (bfloat16 becomes float32). Raises FeatureFileError."""
+    import torch
+
+    with _opened(path) as content:
+        shape = content.shape
+        features = content.features
+        if isinstance(features, torch.Tensor):
+            tensor = features.float() if features.dtype == torch.bfloat16 else features
+            values = np.array(tensor.reshape(shape).numpy())
+        else:
+            values = _native(features[...]).reshape(shape)
+    _require_plausible(*_extremes(torch.from_numpy(values)))
+    return values
+
+
+def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
+    """Fill the contiguous CPU tensor `destination` (N, D) with a slide's features, converted to its dtype.
+
+    A file of that very dtype is read with no copy in between. Raises FeatureFileError when the file cannot be read, its
+    shape is another one, or its values are none that an encoder gives.
+    """
+    import torch
+
+    with _opened(path) as content:
+        _require_shape(content.shape, (len(destination), destination.shape[1]))
+        features = content.features
+        if isinstance(features, torch.Tensor):
+            extremes = _convert(features.reshape(content.shape), destination)
+        elif isinstance(features, h5py.Dataset) and destination.dtype == torch.float32 and features.dtype == np.float32:
+            features.read_direct(destination.numpy().reshape(features.shape))
+            extremes = _extremes(destination)
+        else:
+            extremes = _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
+    _require_plausible(*extremes)
+
+
+def read_coordinates(path: str | Path) -> np.ndarray | None:
+    """Patch positions (N, 2) as stored (pixels; STAMP: micrometres), or None for a file without any.
+
+    Raises FeatureFileError, also where there is not one position a patch.
+    """
+    with _opened(path) as content:
+        if content.coordinates is None:
+            return None
+        require_matching(content.coordinates, content.shape[0])
+        values = np.asarray(content.coordinates[...])
+        return values.reshape(content.shape[0], -1)[:, :2]
+
+
+def encoder_named_in(path: str | Path) -> str | None:
+    """The encoder's name as the tool that wrote the file noted it, or None. Raises FeatureFileError."""
+    with _opened(path) as content:
+        return content.encoder()
+
+
+def write_h5(path: str | Path, features: np.ndarray, coords: np.ndarray) -> None:
+    """Write `features` (N, D) and `coords` (N, 2) in the published layout, (1, N, D) and (1, N, 2), dtypes as given.
+
+    The file appears whole or not at all, and the same arrays give the same bytes.
+    """
+    if features.ndim != 2 or coords.shape != (len(features), 2):
+        raise ValueError(f"{path}: features {features.shape} and coords {coords.shape} are not (N, D) and (N, 2)")
+    with atomic_path(Path(path)) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+        for name, values in (("features", features), ("coords", coords)):
+            file.create_dataset(name, data=values[None], track_times=False)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[SlideContent]:
+    """The file's content, read by what its suffix says it is; torch and zarr are imported only for their files."""
+    path = Path(path)
+    if path.suffix == ".pt":
+        from cropkt.data.slide_files.pt_file import opened_pt as opened
+    elif path.suffix == ".zarr":
+        from cropkt.data.slide_files.zarr_file import opened_zarr as opened
+    else:
+        opened = opened_h5
+    with opened(path) as content:
+        yield content
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """`values` in this machine's byte order."""
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _require_shape(found: tuple[int, int], promised: tuple[int, int]) -> None:
+    if found == promised:
+        return
+    reason = f"holds {found[0]} patches of width {found[1]}, not {promised}"
+    if found[1] != promised[1]:
+        raise FeatureFileError(SlideFault.WIDTH, reason)
+    raise FeatureFileError(SlideFault.CHANGED, reason, passing=True)
+
+
+def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Copy by way of float32, a few rows at a time: float16 to bfloat16 is four times as fast so as directly.
+
+    Returns the smallest and the largest number of each row, as `_extremes`.
+    """
+    import torch
+
+    lows, highs = [], []
+    for start in range(0, len(source), ROWS_AT_ONCE):
+        rows = source[start : start + ROWS_AT_ONCE].float()
+        destination[start : start + ROWS_AT_ONCE].copy_(rows)
+        lows.append(rows.amin(dim=1))
+        highs.append(rows.amax(dim=1))
+    return torch.cat(lows), torch.cat(highs)
+
+
+def _extremes(features: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """The smallest and the largest number (N,) of each row of `features` (N, D); NaN where a row has one."""
+    import torch
+
+    blocks = features.split(ROWS_AT_ONCE)
+    return torch.cat([block.amin(dim=1) for block in blocks]), torch.cat([block.amax(dim=1) for block in blocks])
+
+
+def _require_plausible(low: "torch.Tensor", high: "torch.Tensor") -> None:
+    """Refuse values that are not finite, beyond LARGEST_FEATURE, or zero in more than ZERO_PATCHES of the rows."""
+    import torch
+
+    largest = torch.maximum(-low, high)
+    patches = len(largest)
+    if bad := int((~torch.isfinite(largest)).sum()):
+        reason = f"{bad} of {patches} patches have NaN or infinite features"
+        raise FeatureFileError(SlideFault.NOT_FINITE, reason)
+    if bad := int((largest > LARGEST_FEATURE).sum()):
+        reason = (
+            f"{bad} of {patches} patches have features beyond {LARGEST_FEATURE:.0e} (up to {float(largest.max()):.1e})"
+        )
+        raise FeatureFileError(SlideFault.ABSURD, reason)
+    zeros = int((largest == 0).sum())
+    if zeros > ZERO_PATCHES * patches:
+        raise FeatureFileError(SlideFault.ZEROS, f"{zeros} of {patches} patches have features that are all zero")

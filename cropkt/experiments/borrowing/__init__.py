@@ -1,0 +1,1 @@
+"""Borrowing: means of all cohorts, learning curves, recommendations."""

@@ -1,0 +1,89 @@
+"""Learning curves: every method on the same draws of each target, the table, the picture, the crossing point."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cropkt.errors import ConfigError
+from cropkt.experiments.borrowing.config import CurveConfig
+from cropkt.experiments.borrowing.means import measure_missing_means
+from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw
+from cropkt.experiments.cluster import Cluster, session
+from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.progress import stage
+from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.tune import run_trials
+from cropkt.experiments.workspace import workspace
+from cropkt.report.learning_curves import draw_curves, told
+from cropkt.report.style import save_figure
+from cropkt.rivals import ALL
+from cropkt.rivals.rows import CURVE
+from cropkt.transfer.current import claim
+
+
+def learning_curves(config: CurveConfig) -> int:
+    """Measure what is missing, write OUT/curve.parquet and OUT/curve.png, and print what they say; the exit code."""
+    with session(config.cluster) as cluster:
+        run = prepare(config, cluster)
+        job = CurveJob(run, config.curve.chosen)
+        draws = draws_of(run, config)
+        with workspace(run.results) as scratch:
+            claim(run.results.out, run.study)
+            measure_missing_means(run, list(run.cohorts), cluster, scratch / "means")
+            failed = _measure(job, draws, cluster, scratch / "draws", resume=config.resume)
+            table = curve_table(job, draws)
+            CURVE.write(run.results.out / CURVE.path, table)
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}; the same command tries it again")
+    if not table.empty:
+        _show(run, table)
+    return SOME_FAILED if failed else DONE
+
+
+def draws_of(run: Run, config: CurveConfig) -> list[Draw]:
+    """Target by target, size by size. Raises ConfigError where a target has no other cohort to borrow from."""
+    if len(run.cohorts) < 2:
+        raise ConfigError(f"study {run.study.name} has one cohort; borrowing needs others")
+    found = []
+    for target in run.targets:
+        if run.cohorts[target].labels["event"].sum() < config.curve.least_events:
+            continue
+        for size in config.curve.patients:
+            numbers = range(1 if size == ALL else config.curve.draws)
+            found += [Draw(target, size, number) for number in numbers]
+    return found
+
+
+def _measure(job: CurveJob, draws: list[Draw], cluster: Cluster, scratch: Path, *, resume: bool) -> dict[str, str]:
+    if not resume:
+        for draw in draws:
+            job.path(draw).unlink(missing_ok=True)
+    todo = [draw for draw in draws if job.missing(draw)]
+    failed: dict[str, str] = {}
+    if not todo:
+        return failed
+    with stage("draws", len(todo), "draws") as line:
+
+        def on_end(draw: Draw, result: Mapping[str, Any], died: str) -> None:
+            name = f"{draw.target}, {draw.patients} patients, draw {draw.number}"
+            if reason := died or result.get("failed", ""):
+                failed[name] = reason
+            line.advance(name)
+
+        run_trials(CurveTrial, job, todo, cluster.workers(len(todo)), scratch, on_end=on_end)
+    return failed
+
+
+def curve_table(job: CurveJob, draws: list[Draw]) -> pd.DataFrame:
+    """Rows (rows.CURVE) of everything that is measured of `draws`."""
+    rows = [job.stored(draw).get(name) for draw in draws for name in job.methods]
+    return CURVE.frame(vars(row) for row in rows if row is not None)
+
+
+def _show(run: Run, table: pd.DataFrame) -> None:
+    named = table.assign(study=run.study.name)
+    print("\n".join(told(named)))
+    path = save_figure(run.results.out / "curve.png", draw_curves(named))
+    print(f"table: {run.results.out / CURVE.path}, picture: {path}")

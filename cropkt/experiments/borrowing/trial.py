@@ -1,0 +1,145 @@
+"""What runs inside Ray Tune for learning curves: one draw of a target. The worker holds the target and the others."""
+
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cropkt.borrowing.means import fold_splits
+from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
+from cropkt.experiments.run import Run
+from cropkt.experiments.sweep.trial import read_target
+from cropkt.experiments.tune import Trial
+from cropkt.files import digest, read_json, write_json
+from cropkt.rivals import ALL, RIVALS
+from cropkt.rivals.draws import splits_of
+from cropkt.rivals.measure import Subject, measure_draw
+from cropkt.rivals.rows import CurveRow
+from cropkt.transfer.columns import row_from_json
+
+CURVE_VERSION = 1
+"""Raised when the code changes what a method of the same draw measures."""
+TRUTH = "truth_patients.parquet"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A draw of a target's training patients; patients as in rows.CurveRow."""
+
+    target: str
+    patients: str
+    number: int
+
+
+@dataclass(frozen=True)
+class CurveJob:
+    """The run, and the methods that are compared."""
+
+    run: Run
+    methods: tuple[str, ...]
+
+    def lenders(self, target: str) -> list[str]:
+        """The cohorts that lend to a target."""
+        return lender_codes(self.run.cohorts, target, self.run.sources)
+
+    def path(self, draw: Draw) -> Path:
+        """Where what a draw has measured is kept."""
+        results = self.run.results
+        name = draw.patients if draw.patients == ALL else f"{draw.patients}_{draw.number}"
+        return (
+            results.out / "borrowing" / results.encoder / "curve" / results.architecture / draw.target / f"{name}.json"
+        )
+
+    def fingerprint(self, draw: Draw) -> str:
+        """Changes whenever anything changes that decides what a method measures on the draw."""
+        run, plan = self.run, self.run.plan
+        cohorts = [run.cohorts[code].fingerprint for code in (draw.target, *self.lenders(draw.target))]
+        return digest(CURVE_VERSION, cohorts, asdict(plan.architecture), asdict(plan.training), plan.seed, asdict(draw))
+
+    def stored(self, draw: Draw) -> dict[str, CurveRow]:
+        """By method, the rows that are there and still valid. A method without a row could not be compared."""
+        content = read_json(self.path(draw)) or {}
+        if content.get("fingerprint") != self.fingerprint(draw):
+            return {}
+        return {name: row_from_json(CurveRow, row) for name, row in content["rows"].items()}
+
+    def missing(self, draw: Draw) -> tuple[str, ...]:
+        """The methods that are not measured on the draw."""
+        content = read_json(self.path(draw)) or {}
+        valid = content.get("fingerprint") == self.fingerprint(draw)
+        done = set(content["asked"]) if valid else set()
+        return tuple(name for name in self.methods if name not in done)
+
+    def store(self, draw: Draw, rows: list[CurveRow]) -> None:
+        """Add `rows` of all `missing` methods to what is stored."""
+        known = self.stored(draw)
+        content = {
+            "fingerprint": self.fingerprint(draw),
+            "asked": sorted({*known, *self.methods}),
+            "rows": {name: vars(row) for name, row in (known | {row.method: row for row in rows}).items()},
+        }
+        write_json(self.path(draw), content)
+
+
+class CurveTrial(Trial):
+    """A trial measures one draw: `point` is it, `job` the CurveJob."""
+
+    job: CurveJob
+    point: Draw
+
+    def start(self) -> None:
+        """Nothing is held yet."""
+        self._shelf = CohortShelf(self.job.run)
+        self._subject: Subject | None = None
+
+    def step(self) -> dict[str, Any]:
+        """Measure and store; a draw that cannot be measured stops no other."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of fits on a handful of events
+                self._measure()
+        except Exception as error:
+            return {"done": True, "failed": f"{type(error).__name__}: {error}"}
+        return {"done": True, "failed": ""}
+
+    def _measure(self) -> None:
+        job, draw = self.job, self.point
+        subject = self._held(draw.target)
+        count, seed = len(subject.patients.time), job.run.plan.seed
+        splits = splits_of(draw.patients, subject.folds, count, seed=seed, cohort=draw.target, number=draw.number)
+        missing = job.missing(draw)
+        rows = measure_draw(subject, splits, missing, size=draw.patients, number=draw.number, seed=seed)
+        job.store(draw, rows)
+
+    def _held(self, code: str) -> Subject:
+        if self._subject is None or self._subject.patients.cohort != code:
+            self._subject = None  # let go of the last target before the next one is read
+            self._subject = hold_subject(self.job, self._shelf, code)
+        return self._subject
+
+
+def hold_subject(job: CurveJob, shelf: CohortShelf, code: str) -> Subject:
+    """A target with all that its draws need."""
+    run, means = job.run, shelf.means(code)
+    needs_bags = any(RIVALS[name].needs == "bags" for name in job.methods)
+    return Subject(
+        shelf.patients(code),
+        shelf.others(job.lenders(code)),
+        tuple(fold_splits(run.cohorts[code], means.patients)),
+        run.results.encoder,
+        run.plan,
+        read_target(run, code) if needs_bags else None,
+        true_log_risk(run.study.folder, code, means.patients),
+    )
+
+
+def true_log_risk(folder: Path, cohort: str, patients: tuple[str, ...]) -> np.ndarray | None:
+    """(N,) true log-risk of a simulated study's patients; None for other studies."""
+    if not (folder / TRUTH).is_file():
+        return None
+    truth = pd.read_parquet(folder / TRUTH, columns=["cohort", "patient_id", "log_risk"])
+    of_cohort = truth[truth["cohort"] == cohort].set_index("patient_id")["log_risk"]
+    return of_cohort.loc[list(patients)].to_numpy(dtype=np.float64)

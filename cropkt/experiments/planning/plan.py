@@ -1,0 +1,145 @@
+"""The plan of a sweep: how much there is to train, measure, read and write, and about how long it takes here."""
+
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from joblib import cpu_count  # type: ignore[import-untyped]
+
+from cropkt.experiments.cluster import Cluster
+from cropkt.experiments.planning.benchmark import Speed, measure_speed
+from cropkt.experiments.run import Run
+from cropkt.models.checkpoint import build_null_model
+from cropkt.models.precision import torch_dtype
+from cropkt.training.sources import missing_folds
+from cropkt.transfer.baselines import BASELINES
+
+GB = 1e9
+RAY_SECONDS_A_PAIR = 0.03
+"""20 s for 676 trials on two cores, with processes reused."""
+RAY_START_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run: what it does, and about how many minutes it takes."""
+
+    name: str
+    work: str
+    minutes: float
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would do. GB are 1e9 bytes; `memory` is the largest worker's, `memory_at` the cohort it then holds."""
+
+    models: int
+    models_there: int
+    pairs: int
+    baselines: int
+    workers: int
+    read: float
+    written: float
+    memory: float
+    memory_at: str
+    stages: tuple[Stage, ...]
+    device: str
+    precision: str
+
+
+def plan_run(run: Run, cluster: Cluster) -> RunPlan:
+    """The plan of sweeping `run` from its start, with models that are there already kept; benchmarks this machine."""
+    missing = {code: missing_folds(run.plan, run.cohorts[code], run.folds) for code in run.sources}
+    to_train = [code for code, folds in missing.items() if folds]
+    trained = sum(_training_patches(run, code, missing[code]) for code in to_train)
+    scored = sum(_patches(run, target) for target in run.targets) * len(run.sources) * len(run.folds)
+    baselines = len(run.targets) * len(BASELINES) if run.config.pairs.baselines else 0
+    pairs = len(run.sources) * len(run.targets)
+    size = {code: _bytes(run, code) for code in {*to_train, *run.targets}}
+    train_read, sweep_read = (sum(size[code] for code in codes) for codes in (to_train, run.targets))
+    memory = {code: _memory(run, code) for code in size}
+    largest = max(memory, key=lambda code: memory[code])
+    speed = _speed(run)
+    local = run.config.cluster.ray_address is None
+    workers = (run.config.cluster.workers or cpu_count()) if local else cluster.workers(pairs).count
+    models = sum(map(len, missing.values()))
+    shared = workers if not local else 1  # the benchmark had all of this machine
+    stages = (
+        Stage(
+            "train", f"{models} models", (train_read / speed.bytes_read + trained / speed.patches_trained / shared) / 60
+        ),
+        Stage(
+            "measure",
+            f"{pairs} pairs",
+            (RAY_START_SECONDS + RAY_SECONDS_A_PAIR * (pairs + baselines)) / 60
+            + (sweep_read / speed.bytes_read + scored / speed.patches_scored / shared) / 60,
+        ),
+    )
+    there = len(run.sources) * len(run.folds) - models
+    plan = run.plan
+    amounts = ((train_read + sweep_read) / GB, _written(run, models) / GB, memory[largest] / GB)
+    return RunPlan(models, there, pairs, baselines, workers, *amounts, largest, stages, plan.device, plan.precision)
+
+
+def _speed(run: Run) -> Speed:
+    cohorts = [run.cohorts[code] for code in {*run.sources, *run.targets}]
+    files: Sequence[str] = [path for cohort in cohorts for path in cohort.slides["path"]]
+    patches = sum(int(cohort.slides["patches"].sum()) for cohort in cohorts)
+    patients = sum(len(cohort.labels) for cohort in cohorts)
+    return measure_speed(run.plan, files, patches / patients, len(run.folds))
+
+
+def _patches(run: Run, code: str) -> int:
+    return int(run.cohorts[code].slides["patches"].sum())
+
+
+def _training_patches(run: Run, code: str, folds: Sequence[int]) -> int:
+    """Patches that the models of `folds` go over in all their epochs."""
+    cohort = run.cohorts[code]
+    of_patient = cohort.slides.groupby("patient_id")["patches"].sum()
+    once = sum(int(of_patient.reindex(list(cohort.folds[fold].train)).sum()) for fold in folds)
+    return once * run.plan.training.epochs
+
+
+def _bytes(run: Run, code: str) -> int:
+    return sum(os.stat(path).st_size for path in run.cohorts[code].slides["path"] if os.path.isfile(path))
+
+
+def _memory(run: Run, code: str) -> float:
+    """Bytes a worker holds: the process as it is here, and the cohort's patches in the run's precision."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return process + _patches(run, code) * run.plan.architecture.features * torch_dtype(run.plan.precision).itemsize
+
+
+def _written(run: Run, models: int) -> float:
+    """Bytes of models, and of every patient's bag vectors, hazards and risks by every source model."""
+    null = build_null_model(run.plan.architecture, run.plan.seed)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in null.parameters())
+    patients = sum(len(run.cohorts[target].labels) for target in run.targets)
+    numbers = run.plan.architecture.embedding + run.plan.architecture.intervals + 1
+    return models * weights + 4.0 * patients * len(run.sources) * len(run.folds) * numbers
+
+
+def told(plan: RunPlan) -> list[str]:
+    """`plan` as a person reads it."""
+    there = f", {plan.models_there} are there already" if plan.models_there else ""
+    lines = [
+        f"models     {plan.models} to train{there}",
+        f"pairs      {plan.pairs}, and {plan.baselines} baselines",
+        f"read       {plan.read:.2f} GB",
+        f"written    {plan.written:.2f} GB at most",
+        f"workers    {plan.workers} on {plan.device}, {plan.precision}",
+        f"memory     {plan.memory:.1f} GB for the largest worker, while it holds {plan.memory_at}",
+    ]
+    lines += [f"{stage.name:11s}{minutes(stage.minutes)}: {stage.work}" for stage in plan.stages]
+    return [*lines, f"in all     {minutes(sum(stage.minutes for stage in plan.stages))}, by a benchmark of six seconds"]
+
+
+def minutes(count: float) -> str:
+    """Minutes as they are told: seconds below one, hours above 120."""
+    if count < 1:
+        return f"{count * 60:.0f} s"
+    return f"{count:.0f} min" if count <= 120 else f"{count / 60:.1f} h"

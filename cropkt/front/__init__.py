@@ -1,0 +1,1 @@
+"""The front door: from a folder of features and a clinical table to a study that has been checked."""

@@ -1,0 +1,1 @@
+"""One rival per file; the record is called RIVAL."""

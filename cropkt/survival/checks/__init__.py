@@ -1,0 +1,1 @@
+"""Simulations that ask whether intervals cover and tests keep their size."""

@@ -1,0 +1,6 @@
+"""As `cropkt plan`."""
+
+from clone import run
+
+if __name__ == "__main__":
+    run("plan")

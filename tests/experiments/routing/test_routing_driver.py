@@ -1,0 +1,125 @@
+"""What a routing run is asked for, and what `--protocol paper` means for routers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from small_studies import SmallStudy
+
+from cropkt.errors import ConfigError
+from cropkt.experiments.cluster import Cluster
+from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.config import ClusterConfig, StudyConfig
+from cropkt.experiments.routing import driver
+from cropkt.experiments.routing.config import RoutedPairs, RoutingConfig, SearchConfig
+from cropkt.experiments.routing.job import RoutingOutcome, routing_settings, settings_shown
+from cropkt.experiments.run import Run, prepare
+from cropkt.routing.methods import RoutingSettings
+from cropkt.training.config import TrainingConfig
+
+Write = Callable[..., SmallStudy]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tune": ("router", "gate")}, "'gate' cannot be tuned; choose of router, fusion, abmil"),
+        ({"spaces": (("gate", Path("x")),)}, "'gate' cannot be tuned"),
+        ({"spaces": (("abmil", Path("x")),)}, "--space abmil: no abmil is searched for"),
+        ({"spaces": (("router", Path("x")),), "trials": 0}, "--space router: no router is searched for"),
+        ({"trials": -1}, "--trials must be 0 or more"),
+        ({"inner_folds": 1}, "--inner-folds 2 or more"),
+        ({"source_folds": ()}, "--source-folds name a fold"),
+        ({"timeout": 0.0}, "--timeout is 0; it must be above 0 seconds"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused(wrong: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        SearchConfig(**wrong)
+
+
+def test_the_least_that_can_be_asked_for_is_accepted() -> None:
+    spaces = (("abmil", Path("x")),)
+    assert SearchConfig(tune=("abmil",), spaces=spaces, trials=1, inner_folds=2, timeout=0.1).spaces == spaces
+    assert SearchConfig(trials=0).trials == 0
+
+
+def asked_for(study: Path, out: Path, folds: tuple[int, ...] = (), **search: object) -> RoutingConfig:
+    pairs = RoutedPairs(sources=("uvm",), targets=("acc",), folds=folds)
+    return RoutingConfig(StudyConfig(study, out=out), pairs, search=SearchConfig(trials=0, **search))  # type: ignore[arg-type]
+
+
+def settings_of(study: Path, protocol: str, **search: object) -> tuple[RoutingConfig, RoutingSettings]:
+    config = RoutingConfig(
+        StudyConfig(study),
+        training=TrainingConfig(epochs=4),
+        protocol=protocol,
+        search=SearchConfig(**search),  # type: ignore[arg-type]
+    )
+    run = prepare(config, Cluster(ClusterConfig("cpu", "float32")))
+    return config, routing_settings(config, run.plan.training)
+
+
+def test_the_paper_protocol_sets_routers_up_as_released(small_study: Write) -> None:
+    study = small_study("acc").folder
+    _, ours = settings_of(study, "default", source_folds=(1, 2), inner_folds=4)
+    _, paper = settings_of(study, "paper", source_folds=(1, 2), inner_folds=4)
+    for settings in (ours, paper):
+        assert (settings.source_folds, settings.inner_parts) == ((1, 2), 4)
+        assert settings.training.epochs == 4
+    assert (ours.cross_fitted, paper.cross_fitted) == (True, False)
+    assert (ours.released_gru, paper.released_gru) == (False, True)
+    assert (ours.router.balance_over, paper.router.balance_over) == ("update", "bag")
+    assert (ours.training.drop_partial_update, paper.training.drop_partial_update) == (False, True)
+
+
+def test_what_a_run_was_made_with_is_shown(small_study: Write) -> None:
+    study = small_study("acc").folder
+    config, settings = settings_of(study, "paper", tune=("router", "abmil"), trials=7)
+    shown = settings_shown(config, settings)
+    assert (shown["tuned"], shown["trials"], shown["protocol"], shown["seed"]) == ("router,abmil", "7", "paper", "0")
+    assert (shown["cross_fitted"], shown["released_gru"], shown["source_folds"]) == ("False", "True", "(0,)")
+    nothing, settings = settings_of(study, "default", trials=0)
+    assert settings_shown(nothing, settings)["tuned"] == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("swept", "failed", "code"),
+    [(DONE, {}, DONE), (SOME_FAILED, {}, SOME_FAILED), (DONE, {"acc": "why"}, SOME_FAILED)],
+)
+def test_a_failure_of_the_sweep_or_of_a_fold_is_the_runs(
+    small_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swept: int, failed: dict, code: int
+) -> None:
+    """A sweep that a routing run has started says what failed; the exit code says that something did."""
+    asked: list[Run] = []
+
+    def sweep_if_needed(run: Run, *_others: object) -> int:
+        asked.append(run)
+        return swept
+
+    outcome = RoutingOutcome(None, pd.DataFrame(), pd.DataFrame(), {}, failed)  # type: ignore[arg-type]
+    monkeypatch.setattr(driver, "sweep_if_needed", sweep_if_needed)
+    monkeypatch.setattr(driver, "_route", lambda *_given: outcome)
+    monkeypatch.setattr("cropkt.experiments.routing.conclude.print_table", lambda _methods: None)
+    monkeypatch.setattr("cropkt.experiments.routing.conclude.conclude", lambda *_given: None)
+    config = asked_for(small_study("acc", "uvm").folder, tmp_path / "out")
+    assert driver.tune_router(config) == code
+    (run,) = asked
+    assert set(run.sources) == {"acc", "uvm"}, "a target's own model is an expert"
+
+
+@pytest.mark.parametrize(
+    ("folds", "source_folds", "said"),
+    [
+        ((0, 2), (0,), "--folds: a router for acc needs its own models of all 3 folds"),
+        ((0, 2), (1,), "--source-folds names fold 1, but --folds has 0, 2"),
+    ],
+)
+def test_folds_that_a_router_needs_are_asked_for_before_anything_starts(
+    small_study: Write, tmp_path: Path, folds: tuple[int, ...], source_folds: tuple[int, ...], said: str
+) -> None:
+    config = asked_for(small_study("acc", "uvm").folder, tmp_path / "out", folds, source_folds=source_folds)
+    with pytest.raises(ConfigError, match=said):
+        driver.tune_router(config)
+    assert not (tmp_path / "out").exists()

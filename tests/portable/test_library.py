@@ -1,0 +1,275 @@
+"""A library of a small run: it scores as the sweep did, says nothing of patients, and is whole or refused."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_library import CODES, FOLDS, Made
+from safetensors.torch import load_file
+
+from cropkt.data.persons import person_digest
+from cropkt.data.slide_files.features import read_features, write_h5
+from cropkt.errors import CheckpointError, ConfigError, InputError
+from cropkt.experiments.commands import main
+from cropkt.models.checkpoint import load_model
+from cropkt.portable import new_slides
+from cropkt.portable.bundle import DIGESTED, ENSEMBLE, open_library
+from cropkt.portable.export import ExportSettings, export_library
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_RAY = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"ray", "mlflow", "optuna"}:
+            raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
+
+sys.meta_path.insert(0, Blocked())
+from cropkt.experiments.commands import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def features_of(made: Made, code: str, folder: Path) -> Path:
+    """A folder with copies of the cohort's feature files, and nothing else."""
+    folder.mkdir(parents=True)
+    for path in made.study.cohorts[code].slides["path"]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def predict(made: Made, code: str, folder: Path, *more: str) -> pd.DataFrame:
+    arguments = ["--library", str(made.library.folder), "--features", str(features_of(made, code, folder / "new"))]
+    table = ["--table", str(made.small.labels(code)), "--out", str(folder / "risks.parquet")]
+    assert main(["predict", *arguments, *table, *more]) == 0
+    return pd.read_parquet(folder / "risks.parquet")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_risks_are_those_of_the_sweep_to_the_last_bit(made: Made, code: str, tmp_path: Path) -> None:
+    found = predict(made, code, tmp_path, "--source", ",".join(CODES), "--cohort", code)
+    for source in CODES:
+        stored = pd.read_parquet(made.results.predictions_path(source, code))
+        rows = found[found["source"] == source].set_index("patient_id")
+        assert len(stored) == len(rows) * (1 if source == code else len(FOLDS))
+        for fold, of_fold in stored.groupby("source_fold"):
+            now = rows.loc[of_fold["patient_id"], f"risk_fold_{fold}"].to_numpy()
+            assert now.dtype == np.float32
+            assert np.array_equal(now, of_fold["risk"].to_numpy())
+
+
+def test_a_csv_keeps_every_bit_of_the_risks(made: Made, tmp_path: Path) -> None:
+    exact = predict(made, "acc", tmp_path / "one", "--source", "uvm")
+    (tmp_path / "two").mkdir()
+    arguments = ["--features", str(tmp_path / "one" / "new"), "--table", str(made.small.labels("acc"))]
+    out = tmp_path / "two" / "risks.csv"
+    assert (
+        main(["predict", "--library", str(made.library.folder), *arguments, "--source", "uvm", "--out", str(out)]) == 0
+    )
+    written = pd.read_csv(out)
+    assert np.array_equal(written["risk_fold_1"].astype(np.float32), exact["risk_fold_1"])
+
+
+def test_the_weights_are_those_of_the_run(made: Made) -> None:
+    stored = load_file(made.library.folder / "model.safetensors")
+    for source in CODES:
+        for fold in FOLDS:
+            for name, value in load_model(made.results.models.weights(source, fold)).state_dict().items():
+                assert value.equal(stored.pop(f"sources.{source}.{fold}.{name}"))
+    assert all(name.startswith("null.") for name in stored)
+
+
+def test_nothing_in_it_names_a_patient(made: Made) -> None:
+    content = b"\n".join(path.read_bytes() for path in sorted(made.library.folder.iterdir()))
+    for cohort in made.study.cohorts.values():
+        for patient in cohort.labels.index:
+            assert patient.encode() not in content
+            assert person_digest(patient).encode() not in content
+        assert not any(slide.encode() in content for slide in cohort.slides["slide"])
+    times = {time for cohort in made.study.cohorts.values() for time in cohort.labels["time"]}
+    for code in CODES:
+        calibration = made.library.reference(code, code).calibration
+        assert calibration is not None
+        assert not times & {*calibration.times, calibration.end}
+
+
+def test_who_is_asked_in_terms_of_a_cohort(made: Made, tmp_path: Path) -> None:
+    """In the cohort a reference was learnt from, risks of another source have mean 0, and percentiles are even."""
+    found = predict(made, "acc", tmp_path, "--source", "uvm", "--cohort", "acc", "--ensemble", "--years", "12")
+    uvm, together = (found[found["source"] == source] for source in ("uvm", ENSEMBLE))
+    assert abs(uvm["risk"].mean()) < 1e-6
+    assert abs(uvm["percentile"].mean() - 50) < 2
+    assert uvm["percentile"].rank().equals(uvm["risk"].rank()) or uvm["percentile"].is_monotonic_increasing is not None
+    assert made.library.config.cohorts["acc"].members == tuple(
+        code for code in made.library.config.sources if code != "acc"
+    )
+    assert np.corrcoef(together["risk"], uvm["risk"])[0, 1] > 0.5
+    end = made.library.reference("uvm", "acc").calibration.end  # type: ignore[union-attr]
+    for year in range(1, 13):
+        columns = uvm[[f"survival_year_{year}{suffix}" for suffix in ("_lower", "", "_upper")]]
+        assert columns.isna().all(axis=None) if 365 * year > end else columns.notna().all(axis=None)
+    assert (uvm["survival_year_1_lower"] < uvm["survival_year_1"]).all()
+    assert (uvm["survival_year_1"] < uvm["survival_year_1_upper"]).all()
+    riskiest, safest = uvm["risk"].idxmax(), uvm["risk"].idxmin()
+    assert uvm.loc[riskiest, "survival_year_2"] < uvm.loc[safest, "survival_year_2"]
+
+
+def test_slides_unlike_the_cohorts_are_named(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = features_of(made, "acc", tmp_path / "new")
+    odd = "TCGA-AC-0004-01Z-00-DX1"
+    path = next(folder.glob(f"{odd}*"))
+    values = read_features(path)
+    write_h5(path, values + 40, np.zeros((len(values), 2), np.int32))
+    out = tmp_path / "risks.csv"
+    arguments = ["--features", str(folder), "--source", "acc", "--out", str(out)]
+    assert main(["predict", "--library", str(made.library.folder), *arguments]) == 0
+    slides = pd.read_csv(tmp_path / "risks_slides.csv").set_index("slide")
+    assert slides.loc[odd, "unlike"]
+    assert slides.loc[odd, "distance"] > 5 * slides.loc[odd, "limit"]
+    assert slides["unlike"].sum() <= 3
+    assert odd in capsys.readouterr().err
+
+
+def test_more_slides_than_memory_holds_are_read_in_blocks(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = predict(made, "acc", tmp_path / "one", "--source", "uvm,acc", "--cohort", "acc", "--ensemble")
+    monkeypatch.setattr(new_slides, "PATCHES_A_BLOCK", 20)
+    in_blocks = predict(made, "acc", tmp_path / "two", "--source", "uvm,acc", "--cohort", "acc", "--ensemble")
+    assert len(list(new_slides._blocks(new_slides.find_slides(tmp_path / "one" / "new", None)))) > 5
+    pd.testing.assert_frame_equal(at_once, in_blocks, rtol=1e-4)
+
+
+def test_it_predicts_where_there_is_no_study_no_ray_and_no_mlflow(made: Made, tmp_path: Path) -> None:
+    library = shutil.copytree(made.library.folder, tmp_path / "usb" / "library")
+    features_of(made, "acc", tmp_path / "usb" / "new")
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            WITHOUT_RAY,
+            "predict",
+            "--library",
+            str(library),
+            "--features",
+            "new",
+            "--source",
+            "uvm",
+        ],
+        cwd=tmp_path / "usb",
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(pd.read_csv(tmp_path / "usb" / "risks.csv")) == len(made.study.cohorts["acc"].slides)
+
+
+@pytest.mark.parametrize("name", DIGESTED)
+def test_a_damaged_library_is_refused(made: Made, name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(made.library.folder, tmp_path / "library")
+    content = bytearray((folder / name).read_bytes())
+    content[-3] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name}: not as it was exported"):
+        open_library(folder)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name}: cannot be read"):
+        open_library(folder)
+
+
+def test_a_changed_or_missing_config_is_refused(made: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(made.library.folder, tmp_path / "library")
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"uni2-h"', '"conch"'))
+    with pytest.raises(CheckpointError, match="changed since the export"):
+        open_library(folder)
+    (folder / "config.json").write_text(text.replace('"format": 1', '"format": 99'))
+    with pytest.raises(CheckpointError, match="has format 99"):
+        open_library(folder)
+    with pytest.raises(CheckpointError, match="no library here"):
+        open_library(tmp_path)
+
+
+def test_models_of_other_data_are_not_exported(made: Made, tmp_path: Path) -> None:
+    cohorts = {**made.study.cohorts, "acc": replace(made.study.cohorts["acc"], fingerprint="of other data")}
+    with pytest.raises(InputError, match="trained on other data"):
+        export_library(made.results, replace(made.study, cohorts=cohorts), tmp_path / "library")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pairs_that_were_measured_with_other_data_are_left_out(made: Made, tmp_path: Path) -> None:
+    cohorts = {**made.study.cohorts, "acc": replace(made.study.cohorts["acc"], fingerprint="of other data")}
+    told: list[str] = []
+    settings = ExportSettings(sources=("uvm", "meso"))
+    study = replace(made.study, cohorts=cohorts)
+    library = export_library(made.results, study, tmp_path / "library", settings, report=told.append)
+    assert library.config.sources == ("uvm", "meso")
+    assert "acc" not in library.config.cohorts
+    assert "acc: not measured with these models: uvm, meso; left out" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "brca"], "unknown|nothing is known"),
+        (["--source", "acc", "--cohort", "brca"], "unknown"),
+        (["--ensemble"], "--ensemble needs --cohort"),
+        ([], "nothing is asked"),
+        (["--source", "acc", "--years", "0"], "it must be 1 to"),
+        (["--source", "acc", "--out", "risks.xlsx"], "end it with .csv or .parquet"),
+        (["--source", "acc", "--features", "nowhere"], "no feature file there"),
+    ],
+)
+def test_wrong_questions_are_answered_with_one_message(
+    made: Made, arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = features_of(made, "acc", tmp_path / "new")
+    given = ["--library", str(made.library.folder), "--features", str(features), *arguments]
+    assert main(["predict", *given]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_export_never_overwrites(made: Made) -> None:
+    with pytest.raises(ConfigError, match="exists already"):
+        export_library(made.results, made.study, made.library.folder)
+
+
+def test_the_commands_export_and_show(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    licence = tmp_path / "text"
+    licence.write_text("Do good.")
+    arguments = [str(made.results.out), "--study", str(made.study.folder), "--to", str(tmp_path / "library")]
+    assert main(["library", "export", *arguments, "--license", "cc-by-4.0", "--license-file", str(licence)]) == 0
+    assert main(["library", "show", str(tmp_path / "library")]) == 0
+    assert "adrenocortical carcinoma" in capsys.readouterr().out
+    assert (tmp_path / "library" / "LICENSE").read_text() == "Do good."
+    assert "license: cc-by-4.0" in (tmp_path / "library" / "README.md").read_text()
+    assert main(["library", "nonsense"]) == 2
+
+
+def test_hugging_face_loads_and_saves_it(made: Made, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import ModelCard
+
+    from cropkt.portable.hub import HubLibrary
+
+    model = HubLibrary.from_pretrained(str(made.library.folder))
+    stored = load_file(made.library.folder / "model.safetensors")
+    found = model.state_dict()
+    assert found.keys() == stored.keys()
+    assert all(value.equal(stored[name]) for name, value in found.items())
+    model.save_pretrained(tmp_path / "copy")
+    assert open_library(tmp_path / "copy").config == made.library.config
+    assert ModelCard.load(tmp_path / "copy" / "README.md").data.library_name == "cropkt"
+    with pytest.raises(ValueError, match="is the library itself"):
+        model.save_pretrained(made.library.folder)
+    assert open_library(made.library.folder)

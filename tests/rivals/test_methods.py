@@ -1,0 +1,118 @@
+"""Every rival: it ranks patients with planted risks, and no test patient reaches what it has learnt."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_up_cohorts import made_up_cohort, made_up_lenders
+from small_studies import write_study
+
+from cropkt.borrowing.lenders import CohortPatients
+from cropkt.borrowing.means import measure_means, with_outcomes
+from cropkt.data.bags import read_bags
+from cropkt.data.study import open_study
+from cropkt.models.mil import Architecture
+from cropkt.rivals import RIVALS, networks
+from cropkt.rivals.case import Case, Others, gather_others
+from cropkt.survival.concordance import concordance
+from cropkt.survival.cox import ridge_cox
+from cropkt.training.config import TrainingConfig
+from cropkt.training.sources import SourcePlan
+from cropkt.transfer.pair import hold_target
+
+LINEAR = [name for name in RIVALS if RIVALS[name].needs == "means"]
+NETWORKS = [name for name in RIVALS if RIVALS[name].needs == "bags"]
+TRAIN, TEST = np.arange(40), np.arange(40, 100)
+
+
+@pytest.fixture(scope="module")
+def others() -> Others:
+    lenders = made_up_lenders(6)
+    ridges = {one.cohort: ridge_cox(one.features, one.time, one.event, seed=0) for one in lenders}
+    return gather_others(lenders, ridges, axes=4)
+
+
+def case_of(others: Others, target: CohortPatients) -> Case:
+    return Case(target, TRAIN, TEST, others, seed=3)
+
+
+def poisoned(target: CohortPatients) -> CohortPatients:
+    """Outcomes of test patients are noise."""
+    time, event = target.time.copy(), target.event.copy()
+    time[TEST], event[TEST] = np.arange(len(TEST)) + 1.0, 1
+    return replace(target, time=time, event=event)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_it_ranks_patients_and_sees_no_outcome_of_a_test_patient(others: Others, name: str) -> None:
+    target = made_up_cohort("target", patients=100)
+    risk = RIVALS[name].fit(case_of(others, target))
+    assert risk is not None
+    assert concordance(target.time[TEST], target.event[TEST], risk).c_index > 0.6
+    np.testing.assert_array_equal(risk, RIVALS[name].fit(case_of(others, poisoned(target))))
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_test_patients_features_change_its_own_risk_alone(others: Others, name: str) -> None:
+    target = made_up_cohort("target", patients=100)
+    moved = target.features.copy()
+    moved[TEST[0]] = 100.0
+    before, after = (RIVALS[name].fit(case_of(others, one)) for one in (target, replace(target, features=moved)))
+    assert before is not None
+    assert after is not None
+    assert before[0] != after[0]
+    np.testing.assert_allclose(before[1:], after[1:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["own_ridge", "mean_cox"])
+def test_without_an_event_it_says_that_it_cannot_be_fitted(others: Others, name: str) -> None:
+    target = made_up_cohort("target", patients=100)
+    assert RIVALS[name].fit(case_of(others, replace(target, event=0 * target.event))) is None
+
+
+def test_a_case_refuses_a_patient_in_training_and_in_test(others: Others) -> None:
+    with pytest.raises(ValueError, match="training and in test"):
+        Case(made_up_cohort("target"), np.arange(10), np.arange(9, 20), others, seed=0)
+
+
+def test_pan_cancer_compares_patients_within_their_cohort(others: Others) -> None:
+    """Times of one cohort in another unit change nothing."""
+    first, *rest = others.cohorts
+    scaled = Others((replace(first, time=1000 * first.time), *rest), others.lenders, others.ridges)
+    np.testing.assert_allclose(scaled.pan_cancer, others.pan_cancer, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_learns_on_training_patients_alone(
+    others: Others, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are watched where they are made: noise as test patients' patches and outcomes changes none of them."""
+    cohort = open_study(write_study(tmp_path / "study", "acc", patients=30).folder).cohorts["acc"]
+    patients, bags = with_outcomes(cohort, measure_means(cohort)), read_bags(cohort)
+    plan = SourcePlan(tmp_path, Architecture(features=bags.features.shape[1]), TrainingConfig(epochs=2), 0)
+    train, test = np.arange(20), np.arange(20, 30)
+    features, labels, event = bags.features.clone(), cohort.labels.copy(), patients.event.copy()
+    features[bags.offsets[20] :] = torch.randn_like(features[bags.offsets[20] :])
+    event[test] = 1 - event[test]
+    labels.loc[list(bags.patients[20:]), "event"] = event[test]
+    seen: list[torch.Tensor] = []
+    original = networks.train_folds
+
+    def watched(folds: list[Any], *arguments: Any, **settings: Any) -> None:
+        original(folds, *arguments, **settings)
+        seen.extend(value.clone() for fold in folds for value in fold.model.state_dict().values())
+
+    monkeypatch.setattr(networks, "train_folds", watched)
+    clean = Case(patients, train, test, others, 3, hold_target(cohort, bags), plan)
+    noisy = hold_target(replace(cohort, labels=labels), replace(bags, features=features))
+    risk = RIVALS[name].fit(clean)
+    RIVALS[name].fit(Case(replace(patients, event=event), train, test, others, 3, noisy, plan))
+    assert risk is not None
+    assert risk.shape == (10,)
+    half = len(seen) // 2
+    assert half > 0
+    for before, after in zip(seen[:half], seen[half:], strict=True):
+        torch.testing.assert_close(before, after, rtol=0, atol=0)
