@@ -1,9 +1,9 @@
 """Do verdicts keep their promises, and what do they find? Whole matrices of simulated pairs whose truth is known.
 
-A target's patients have a score z ~ N(0, 1), an event time ~ Exp(rate exp(z)) and uniform censoring. Whatever ranks them
-is `correlation` x z plus noise of its own, so which of two is truly better is known: the one with the higher
-is known: the one with the higher correlation. All sources of a target share the noise of their untrained start, as real
-ones do. Scores, comparisons and verdicts are those of the sweep.
+A target's patients have a score z ~ N(0, 1), an event time ~ Exp(rate exp(z)) and uniform censoring. Whatever ranks
+them is `correlation` x z plus noise of its own, so which of two is truly better is known: the one with the higher
+correlation. All sources of a target share the noise of their untrained start, as real ones do. Scores, comparisons and
+verdicts are those of the sweep.
 """
 
 from collections.abc import Sequence
