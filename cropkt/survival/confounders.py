@@ -117,7 +117,8 @@ def gain_beyond(
     without = _log_likelihood(times, events, columns[:, 1:], stratum)
     fit = _fit(times, events, columns, stratum)
     coefficient, error = float(fit.params[0]), float(fit.bse[0])
-    lower, upper = (float(np.exp(coefficient + sign * norm.ppf(0.975) * error)) for sign in (-1, 1))
+    with np.errstate(over="ignore"):  # a fit that found no maximum: its ratio is infinite, and its p-value says nothing
+        lower, upper = (float(np.exp(coefficient + sign * norm.ppf(0.975) * error)) for sign in (-1, 1))
     p_value = float(chi2.sf(max(2 * (fit.llf - without), 0.0), 1))
     return GainBeyond(float(np.exp(coefficient)), lower, upper, p_value)
 

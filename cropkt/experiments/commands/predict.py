@@ -1,12 +1,14 @@
 """Apply a tuned router to new slides: a patient's risk, survival by year, and the experts the router listened to."""
 
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
+from cropkt.experiments.commands.library import predict as library_predict
 from cropkt.experiments.config import Parser
 
 if TYPE_CHECKING:
@@ -21,11 +23,16 @@ Probabilities are recalibrated on the target's patients, each by a router that h
 were followed. They assume that patients who left were as likely to die of the disease later as similar ones who stayed.
 
   cropkt predict --model runs/demo/routing/simulated/abmil/acc --features new_slides/ --out risks.csv
+
+With the models of a library instead of a router: cropkt predict --library FOLDER --help
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 the input is wrong (one message says what)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if any(word.partition("=")[0] == "--library" for word in given):
+        return library_predict.main(given)
 
     def command() -> int:
         parser = Parser(__doc__ or "", prog="cropkt predict", epilog=EPILOG)
