@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import secrets
 import shutil
 import socket
 import sys
@@ -37,7 +36,7 @@ _ENVIRONMENT = {
 _LOCAL = {
     # Ray's switch for clusters on macOS and Windows; off, it keeps to 127.0.0.1, on Linux too.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_MODE": "disabled",
 }
 """Environment of a run on this machine alone."""
 _LOOPBACK = ("127.0.0.1", "localhost")
@@ -189,7 +188,7 @@ def session(config: ClusterConfig) -> Iterator[Cluster]:
 
 def _set_environment(*, local: bool) -> None:
     """Before Ray is imported anywhere: some of it is read only then."""
-    own = {**_LOCAL, "RAY_AUTH_TOKEN": secrets.token_hex(32)} if local else {}
+    own = dict(_LOCAL) if local else {}
     for name, value in (_ENVIRONMENT | own).items():
         os.environ.setdefault(name, value)
     for name in ("no_proxy", "NO_PROXY"):
