@@ -75,7 +75,11 @@ def read_settings(folder: Path, faults: Faults) -> StudySettings:
     """Read `folder`/study.yaml. Faults it can live with go to `faults`; StudyError where reading cannot go on."""
     values = known_keys(_load(folder), STUDY_KEYS, STUDY_FILE, "", faults)
     name = _name(values.get("name"), faults)
+    before = len(faults.found)
     columns = read_columns(values.get("columns"), faults)
+    rule = read_id_rule(values.get("ids"), faults)
+    split_columns = read_split_columns(values.get("splits_columns"), faults)
+    tables_are_known = len(faults.found) == before
     labels = one_or_more(values.get("labels"), "labels", ("cohort",), (), faults)
     by_site = values.get("splits") == BY_SITE
     given = SITE_SPLITS if by_site else values.get("splits", DEFAULT_SPLITS)
@@ -88,12 +92,10 @@ def read_settings(folder: Path, faults: Faults) -> StudySettings:
     if unmatched not in UNMATCHED:
         study_fault(faults, f"unmatched is {shown(unmatched)}", f"write one of {', '.join(UNMATCHED)}")
         unmatched = "error"
-    rule = read_id_rule(values.get("ids"), faults)
-    split_columns = read_split_columns(values.get("splits_columns"), faults)
     if cohorts is None or len(cohorts) > 1:
         labels = _with_cohort("labels", labels, faults) if columns.cohort is None else labels
         _with_cohort("splits", (splits,) if splits else (), faults)
-    if not labels or splits is None or folds is None or not encoders:
+    if not (labels and splits and folds and encoders and tables_are_known):
         faults.raise_any()
     assert splits is not None and folds is not None  # noqa: PT018
     settings = (name or folder.name, folds, labels, splits, encoders, cohorts, seed, unmatched)

@@ -111,8 +111,6 @@ WRONG: dict[str, tuple[tuple[str, ...], Any]] = {
     "unit of weeks": (("columns", "time", "unit"), "weeks"),
     "time in a text": (("columns", "time"), "os_months"),
     "no unit": (("columns", "time", "unit"), None),
-    "no time": (("columns", "time"), None),
-    "no patient": (("columns", "patient"), None),
     "event of a list of lists": (("columns", "event", "event"), [["Dead"]]),
     "clinical in a text": (("columns", "clinical"), "age"),
     "ids in a text": (("ids",), "first 8"),
