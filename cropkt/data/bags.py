@@ -99,6 +99,21 @@ def read_bags(
     return _read_rows(cohort.code, rows, cohort.encoder.dim, dtype, strict=strict, scratch=scratch)
 
 
+def passing_slides(cohort: Cohort, bags: Bags) -> tuple[SkippedSlide, ...]:
+    """Slides that `bags` of `cohort` lack for a reason that may be gone the next time, such as a fault of the disk.
+
+    The cohort's fingerprint counts their content, so it cannot tell what is made without them from what is whole:
+    whoever stores it says how many there are, and makes it again the next time. A slide that could not be read when the
+    study was opened is not among them: the fingerprint changes when it can be.
+    """
+    known = cohort.identity
+    return tuple(
+        slide
+        for slide in bags.skipped
+        if slide.passing and (known is None or known.knows_content(slide.patient, slide.slide))
+    )
+
+
 def read_slides(
     slides: Sequence[tuple[str, Path]], width: int, *, dtype: torch.dtype = torch.float32, strict: bool = False
 ) -> Bags:

@@ -46,6 +46,10 @@ class CohortIdentity:
             found.append(_changed_folds(self.folds, other.folds))
         return found
 
+    def knows_content(self, patient: str, slide: str) -> bool:
+        """Whether the slide's content could be read when the study was opened, and so is part of the fingerprint."""
+        return bool(self.slides.get(digest(patient, slide)))
+
     def as_json(self) -> dict[str, Any]:
         """For `write_json`; `from_json` reads it back."""
         return {"version": IDENTITY_VERSION, **asdict(self)}

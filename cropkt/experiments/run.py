@@ -14,6 +14,7 @@ from cropkt.models.mil import Architecture
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
 from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.current import claim, what_changed
 from cropkt.transfer.measure_baseline import baseline_fingerprint
 from cropkt.transfer.pair import pair_fingerprint
 from cropkt.transfer.store import ResultsFolder
@@ -112,6 +113,16 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
     )
     print("\n".join(in_short(study)))
     return Run(config, study, sources, targets, folds, plan, results)
+
+
+def claim_results(run: Run) -> None:
+    """Make the results folder the study's, and say what of the study has changed since the last run into it.
+
+    Raises ConfigError when it holds results of another study.
+    """
+    claim(run.results.out, run.study)
+    for line in what_changed(run.results.out, run.study):
+        print(f"changed: {line}; what was made from it is made again")
 
 
 def _opened(config: RunConfig) -> Study:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 import cropkt
-from cropkt.data.bags import Bags, read_bags
+from cropkt.data.bags import Bags, passing_slides, read_bags
 from cropkt.data.persons import person_digest
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError, StudyError
@@ -82,6 +82,7 @@ class SourceModels:
     """The fold models of one source cohort.
 
     seen: by model, digests (persons.person_digest) of the patients it has seen, training and validation.
+    passing_slides: slides they lack for a reason that may be gone (bags.passing_slides).
     """
 
     cohort: str
@@ -89,6 +90,7 @@ class SourceModels:
     models: tuple[MILModel, ...]
     seen: tuple[tuple[str, ...], ...]
     fingerprint: str
+    passing_slides: int = 0
 
 
 def store_null_model(plan: SourcePlan) -> None:
@@ -114,13 +116,20 @@ def store_null_model(plan: SourcePlan) -> None:
 
 
 def missing_folds(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> list[int]:
+    """Those of `folds` that are to be trained: untrained, or made without slides that may be readable now."""
+    cards = {fold: read_source_card(plan.model_path(cohort.code, fold)) for fold in folds}
+    incomplete = {fold for fold, card in cards.items() if card is not None and card.passing_slides}
+    return sorted({*untrained_folds(plan, cohort, folds), *incomplete})
+
+
+def untrained_folds(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> list[int]:
     """Those of `folds` whose model is absent, damaged, or would be trained differently today."""
-    missing = []
+    untrained = []
     for fold in folds:
         card = read_source_card(plan.model_path(cohort.code, fold))
         if card is None or card.fingerprint != plan.fingerprint(cohort, fold):
-            missing.append(fold)
-    return missing
+            untrained.append(fold)
+    return untrained
 
 
 def train_cohort(
@@ -180,6 +189,7 @@ def _store(
         test_c_index=None if own is None or not own.comparable else own.c_index,
         test_comparable=0 if own is None else own.comparable,
         skipped_slides=tuple(slide.slide for slide in bags.skipped),
+        passing_slides=tuple(slide.slide for slide in passing_slides(cohort, bags)),
         losses=tuple(job.losses),
         learning_rates=tuple(job.rates),
         versions={"cropkt": cropkt.__version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -212,4 +222,5 @@ def load_source_models(plan: SourcePlan, cohort: str, folds: Sequence[int]) -> S
         tuple(models),
         tuple(card.seen for card in cards),
         digest([card.fingerprint for card in cards]),
+        max(len(card.passing_slides) for card in cards),
     )

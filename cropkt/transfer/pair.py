@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cropkt.data.bags import Bags
+from cropkt.data.bags import Bags, passing_slides
 from cropkt.data.study import Cohort
 from cropkt.files import digest
 from cropkt.models.predict import predict
@@ -38,7 +38,7 @@ class Scored:
     name: the source cohort or the baseline. folds: the source fold of each model. risk: (M, B), a higher risk means an
     earlier event. valid: (M, B) bool, who may be scored. hazard (M, B, K) and representation (M, B, E) where there are.
     knows_target: whether models have learnt from patients of the target, each from other folds of it: patients are then
-    compared within test folds only, and there are no survival probabilities.
+    compared within test folds only, and there are no survival probabilities. passing_slides: those of SourceModels.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Scored:
     hazard: np.ndarray | None = None
     representation: np.ndarray | None = None
     knows_target: bool = True
+    passing_slides: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def measure_pair(source: SourceModels, target: TargetCohort) -> PairResult:
             predictions.hazard,
             predictions.representation,
             knows_target=source.cohort == target.cohort.code,
+            passing_slides=source.passing_slides,
         ),
         target,
     )
@@ -164,6 +166,7 @@ def _summary(scored: Scored, target: TargetCohort, scores: FoldScores) -> PairRo
         n_comparable=found.comparable,
         folds_used=mean.cells_used,
         skipped_slides=len(target.bags.skipped),
+        passing_slides=len(passing_slides(target.cohort, target.bags)) + scored.passing_slides,
         status=Status.OK if found.comparable else Status.NO_COMPARABLE_PAIR,
         **vars(_survival_quality(scored, target)),
     )

@@ -156,6 +156,14 @@ class PairRow:
     n_comparable: Comparable = None
     folds_used: Annotated[int | None, Column("", "pairs of source fold and test fold with a C-index")] = None
     skipped_slides: Annotated[int | None, Column("slides", "slides of the target that could not be used")] = None
+    passing_slides: Annotated[
+        int | None,
+        Column(
+            "slides",
+            "slides that target or source models lack for a reason that may be gone, such as a fault of the disk; "
+            "while there are any, the pair is measured again by the next run",
+        ),
+    ] = None
     seconds: Annotated[float, Column("s", "time the measurement took")] = NAN
     status: StatusColumn = Status.OK
     reason: Annotated[str, Column("", "why it failed, where status is failed")] = ""

@@ -45,6 +45,10 @@ class PairRecord:
     folds: tuple[FoldRow, ...]
     files: Mapping[str, str] = field(default_factory=dict)
 
+    def is_done(self, fingerprint: str | None) -> bool:
+        """Whether there is nothing to measure again, where today's fingerprint is `fingerprint`."""
+        return self.fingerprint == fingerprint and not self.pair.passing_slides
+
 
 @dataclass(frozen=True)
 class Representations:
@@ -89,6 +93,11 @@ class ResultsFolder:
     def comparison_path(self, target: str) -> Path:
         """Comparisons of a target's sources with baselines, and of the ways to choose a source."""
         return self.out / "comparisons" / self.encoder / self.architecture / f"{target}.json"
+
+    def held_folders(self) -> list[Path]:
+        """Folders in which nobody writes but the run that holds these results."""
+        kinds = ("models", "pairs", "predictions", "representations", "comparisons", "routing")
+        return [self.out / kind / self.encoder / self.architecture for kind in kinds]
 
     def record(self, source: str, target: str) -> PairRecord | None:
         """The whole record of a pair, or None when it is missing or damaged (`check_record`)."""

@@ -31,7 +31,7 @@ def measured(
     measures += ("standard_error_within_folds", "interval_lower", "interval_upper", *vars(SurvivalQuality()))
     numbers = dict.fromkeys(measures, c_index) | {"p_chance": p}
     counts = {"n_patients": 40, "n_events": 20, "n_events_compared": 20, "n_comparable": 200}
-    counts |= {"folds_used": folds, "skipped_slides": 0}
+    counts |= {"folds_used": folds, "skipped_slides": 0, "passing_slides": 0}
     cells = [(m, f) for m in range(folds) for f in range(folds) if source != target or m == f]
     rows = tuple(FoldRow(*identity, m, f, c_index, 0.1, 2, 1, 1, Status.OK) for m, f in cells)
     said = {"patient_id": ["p", "q"], "risk": [0.5, -0.5], "hazard": [[0.1, 0.2], [0.3, 0.4]]}

@@ -15,11 +15,10 @@ from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
 from cropkt.experiments.journal import note
 from cropkt.experiments.progress import stage
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
-from cropkt.transfer.current import claim
 from cropkt.transfer.rows import Status
 from cropkt.transfer.store import check_record, store_failure
 
@@ -40,7 +39,7 @@ def sweep_transfer(config: RunConfig) -> int:
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             _sweep(run, cluster, scratch)
     return _conclude(run)
 
@@ -96,7 +95,7 @@ def _todo(run: Run, untrained: Mapping[str, str]) -> list[tuple[str, str]]:
         record, why = check_record(run.results, source, target)
         if record is None and run.results.record_path(source, target).exists():
             damaged.append(f"{source} on {target} ({why})")
-        if not run.config.resume or record is None or record.fingerprint != run.fingerprint(source, target):
+        if not run.config.resume or record is None or not record.is_done(run.fingerprint(source, target)):
             todo.append((source, target))
     if damaged:
         print(f"warning: {len(damaged)} damaged results are measured again: {', '.join(damaged[:6])}")
@@ -157,6 +156,8 @@ def _conclude(run: Run) -> int:
         + ", ".join(f"{means[mode]:.3f} {place}" for mode, place in where.items() if pd.notna(means.get(mode)))
         + (f"; {undefined} pairs have no comparable patients" if undefined else "")
     )
+    if passing := int((everything["passing_slides"] > 0).sum()):
+        print(f"warning: {passing} results lack slides that could not be read this time; the same command tries again")
     skipped = measured.groupby("target", sort=False)["skipped_slides"].max().fillna(0).astype(int)
     if skipped.sum():
         per_target = ", ".join(f"{code} {count}" for code, count in skipped[skipped > 0].items())
