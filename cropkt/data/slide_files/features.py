@@ -113,11 +113,12 @@ def encoder_named_in(path: str | Path) -> str | None:
 def write_h5(path: str | Path, features: np.ndarray, coords: np.ndarray) -> None:
     """Write `features` (N, D) and `coords` (N, 2) in the published layout, (1, N, D) and (1, N, 2), dtypes as given.
 
-    The file appears whole or not at all, and the same arrays give the same bytes.
+    The file appears whole or not at all, and the same arrays give the same bytes. Nobody waits for the disk: after a
+    power failure a file may be damaged, which its readers see.
     """
     if features.ndim != 2 or coords.shape != (len(features), 2):
         raise ValueError(f"{path}: features {features.shape} and coords {coords.shape} are not (N, D) and (N, 2)")
-    with atomic_path(Path(path)) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+    with atomic_path(Path(path), durable=False) as temporary, h5py.File(temporary, "w", libver="v110") as file:
         for name, values in (("features", features), ("coords", coords)):
             file.create_dataset(name, data=values[None], track_times=False)
 
