@@ -82,6 +82,11 @@ class Table:
         return [column.name for column in self.columns]
 
     @property
+    def numbers(self) -> list[str]:
+        """Names of the columns that hold numbers, in order."""
+        return [column.name for column in self.columns if column.is_number]
+
+    @property
     def schema(self) -> pa.Schema:
         """The Arrow schema; each field's metadata has `description` and, where there is one, `unit`."""
         return pa.schema(

@@ -30,19 +30,13 @@ from mutation import ROOT, Mutation
 from wiring import MUTATIONS
 
 COPIED = ("cropkt", "scripts", "tests", "tune_spaces", "pyproject.toml", "cluster.yaml", "Makefile")
-LONGEST = 300
-"""Seconds of processor time after which tests are stopped: a mutation that makes a program hang is noticed. One that
-makes it wait is noticed by pytest's own limit per test."""
+LONGEST, LONGEST_WAIT = 300, 900
+"""Seconds of processor time after which tests are stopped, and seconds after which one test is: a mutation that makes a
+program turn in circles or wait is noticed, and a busy machine is not taken for one."""
 LIBRARIES = (
-    "torch",
-    "pandas",
-    "scipy.stats",
-    "sksurv.metrics",
-    "pyarrow.parquet",
-    "h5py",
-    "beartype",
-    "ray.tune",
-    "mlflow",
+    *("torch", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "sksurv.linear_model", "sksurv.metrics"),
+    *("sklearn.preprocessing", "statsmodels.api", "matplotlib.figure", "safetensors.torch", "h5py", "zarr", "yaml"),
+    *("beartype", "jaxtyping", "pytest", "pytest_timeout", "ray.tune", "ray.train", "mlflow", "optuna"),
 )
 """Imported once, for all mutations."""
 FAILED = 1
@@ -170,8 +164,10 @@ def _test_and_exit(folder: Path, tests: Sequence[str], output: Path, *, writes_b
         if not writes_bytecode:
             sys.dont_write_bytecode = True
             os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        known = "ignore::pytest.PytestAssertRewriteWarning"  # plugins of pytest among the libraries imported before
-        code = int(pytest.main(["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-W", known, *tests]))
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # but for the limit per test, none is needed
+        known = "ignore::pytest.PytestAssertRewriteWarning"  # of plugins that were imported before
+        arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-W", known]
+        code = int(pytest.main([*arguments, "-o", f"timeout={LONGEST_WAIT}", *tests]))
         sys.stdout.flush()
     except BaseException:
         traceback.print_exc()

@@ -36,7 +36,7 @@ from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
 from cropkt.transfer.protocol import mode_of
-from cropkt.transfer.rows import PREDICTIONS, PairRow
+from cropkt.transfer.rows import PAIRS, PREDICTIONS, PairRow
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 SEARCH = 'params.target = "acc"'
@@ -121,6 +121,9 @@ def test_a_target_is_found_and_its_best_source_is_first(results: ResultsFolder, 
     assert best.data.metrics["n_events"] == 6
     assert best.data.metrics["seconds"] == 0.5
     assert "standard_error" not in best.data.metrics  # unknown is not a number
+    assert set(best.data.params) == {"source", "target", "encoder", "architecture", "mode"}
+    known = {"c_index_mean", "c_index_pooled", "n_patients", "n_events", "n_comparable", "skipped_slides", "seconds"}
+    assert set(best.data.metrics) == known <= set(PAIRS.numbers), "every column of a pair that is a known number"
     assert second.data.metrics["difference_random"] == 0.03
     assert second.data.metrics["p_random"] == 0.2
     assert own.data.params["mode"] == "self"
