@@ -9,7 +9,7 @@ them under one of these names. Everything that is wrong is a FeatureFileError wi
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "read_coordinates",
     "read_features",
     "read_features_into",
+    "read_parts",
     "write_h5",
 ]
 
@@ -89,6 +90,37 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
         else:
             extremes = _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
     _require_plausible(*extremes)
+
+
+def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
+    """A slide's features of `shape` (N, D) in parts of `rows` patches of `dtype`, one after the other.
+
+    Raises FeatureFileError as `read_features_into` does; for values that no encoder gives, after the last part only.
+    """
+    import torch
+
+    extremes = []
+    with _opened(path) as content:
+        _require_shape(content.shape, shape)
+        features = content.features if len(content.features.shape) == 2 else _FirstOfOne(content.features)
+        for start in range(0, shape[0], rows):
+            held = features[start : start + rows]
+            source = held if isinstance(held, torch.Tensor) else torch.from_numpy(_native(held))
+            part = torch.empty(source.shape, dtype=dtype)
+            extremes.append(_convert(source, part))
+            yield part
+            del held, source, part  # whoever takes parts decides how long they live
+    _require_plausible(*(torch.cat(side) for side in zip(*extremes, strict=True)))
+
+
+class _FirstOfOne:
+    """An array (1, N, D), of which only what is asked for is read, as one (N, D)."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self._array[0, rows]
 
 
 def read_coordinates(path: str | Path) -> np.ndarray | None:
