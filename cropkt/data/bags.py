@@ -122,7 +122,8 @@ class Bags:
 
     def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
         """Every bag once, in order, in views of about `patches` patches; a bag of more than `longest` in parts."""
-        for run in runs_of_bags(np.diff(self._rows), patches):
+        at_most = patches if longest is None else min(patches, longest)
+        for run in runs_of_bags(np.diff(self._rows), at_most):
             tile = self.take(run)
             if longest is not None and len(run) == 1 and len(tile.features) > longest:
                 yield LongBag(tile.patients[0], partial(_views, tile.features, longest))

@@ -67,7 +67,9 @@ def read_features(path: str | Path) -> np.ndarray:
             values = np.array(tensor.reshape(shape).numpy())
         else:
             values = _native(features[...]).reshape(shape)
-    _require_plausible(*_extremes(torch.from_numpy(values)))
+    seen = _Values()
+    seen.add(*_extremes(torch.from_numpy(values)))
+    seen.require_plausible()
     return values
 
 
@@ -89,7 +91,9 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
             extremes = _extremes(destination)
         else:
             extremes = _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
-    _require_plausible(*extremes)
+    seen = _Values()
+    seen.add(*extremes)
+    seen.require_plausible()
 
 
 def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
@@ -99,7 +103,7 @@ def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", r
     """
     import torch
 
-    extremes = []
+    seen = _Values()
     with _opened(path) as content:
         _require_shape(content.shape, shape)
         features = content.features if len(content.features.shape) == 2 else _FirstOfOne(content.features)
@@ -107,10 +111,10 @@ def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", r
             held = features[start : start + rows]
             source = held if isinstance(held, torch.Tensor) else torch.from_numpy(_native(held))
             part = torch.empty(source.shape, dtype=dtype)
-            extremes.append(_convert(source, part))
+            seen.add(*_convert(source, part))
             yield part
             del held, source, part  # whoever takes parts decides how long they live
-    _require_plausible(*(torch.cat(side) for side in zip(*extremes, strict=True)))
+    seen.require_plausible()
 
 
 class _FirstOfOne:
@@ -206,20 +210,32 @@ def _extremes(features: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]
     return torch.cat([block.amin(dim=1) for block in blocks]), torch.cat([block.amax(dim=1) for block in blocks])
 
 
-def _require_plausible(low: "torch.Tensor", high: "torch.Tensor") -> None:
-    """Refuse values that are not finite, beyond LARGEST_FEATURE, or zero in more than ZERO_PATCHES of the rows."""
-    import torch
+class _Values:
+    """What has been seen of a slide's values; it does not grow with the slide."""
 
-    largest = torch.maximum(-low, high)
-    patches = len(largest)
-    if bad := int((~torch.isfinite(largest)).sum()):
-        reason = f"{bad} of {patches} patches have NaN or infinite features"
-        raise FeatureFileError(SlideFault.NOT_FINITE, reason)
-    if bad := int((largest > LARGEST_FEATURE).sum()):
-        reason = (
-            f"{bad} of {patches} patches have features beyond {LARGEST_FEATURE:.0e} (up to {float(largest.max()):.1e})"
-        )
-        raise FeatureFileError(SlideFault.ABSURD, reason)
-    zeros = int((largest == 0).sum())
-    if zeros > ZERO_PATCHES * patches:
-        raise FeatureFileError(SlideFault.ZEROS, f"{zeros} of {patches} patches have features that are all zero")
+    def __init__(self) -> None:
+        self.patches = self.not_finite = self.absurd = self.zeros = 0
+        self.largest = 0.0
+
+    def add(self, low: "torch.Tensor", high: "torch.Tensor") -> None:
+        """The smallest and the largest number (N,) of each of N more patches."""
+        import torch
+
+        largest = torch.maximum(-low, high)
+        self.patches += len(largest)
+        self.not_finite += int((~torch.isfinite(largest)).sum())
+        self.absurd += int((largest > LARGEST_FEATURE).sum())
+        self.zeros += int((largest == 0).sum())
+        self.largest = max(self.largest, float(largest.max()))
+
+    def require_plausible(self) -> None:
+        """Refuse values that are not finite, beyond LARGEST_FEATURE, or zero in too many of the patches."""
+        if self.not_finite:
+            reason = f"{self.not_finite} of {self.patches} patches have NaN or infinite features"
+            raise FeatureFileError(SlideFault.NOT_FINITE, reason)
+        if self.absurd:
+            reason = f"{self.absurd} of {self.patches} patches have features beyond {LARGEST_FEATURE:.0e}"
+            raise FeatureFileError(SlideFault.ABSURD, f"{reason} (up to {self.largest:.1e})")
+        if self.zeros > ZERO_PATCHES * self.patches:
+            reason = f"{self.zeros} of {self.patches} patches have features that are all zero"
+            raise FeatureFileError(SlideFault.ZEROS, reason)

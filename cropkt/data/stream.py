@@ -45,14 +45,22 @@ class _Walk:
     found: dict[int, tuple[str, int, torch.Tensor]] = field(default_factory=dict)
     skipped: dict[str, SkippedSlide] = field(default_factory=dict)
 
-    def facts(self, slides: Sequence[SlideRow]) -> BagFacts:
+    def facts(self, slides: Sequence[SlideRow], width: int) -> BagFacts:
         bags = [self.found[place] for place in sorted(self.found)]
         return BagFacts(
             tuple(patient for patient, *_ in bags),
             torch.tensor([length for _, length, _ in bags], dtype=torch.int64),
-            torch.stack([mean for *_, mean in bags]),
+            torch.stack([mean for *_, mean in bags]) if bags else torch.empty(0, width),
             tuple(self.skipped[path] for _, _, path, _ in slides if path in self.skipped),
         )
+
+
+class NoBagLeftError(StudyError):
+    """No slide of a stream can be used; `facts` has them all among its skipped ones."""
+
+    def __init__(self, reason: str, facts: BagFacts) -> None:
+        super().__init__(reason)
+        self.facts = facts
 
 
 class BagStream:
@@ -143,15 +151,17 @@ class BagStream:
         """
         if longest is not None:
             longest = min(longest, self._most())
+            patches = min(patches, longest)
         patches = min(patches, self._most())
         walk = _Walk()
         with closing(read_ahead(self._read_tiles(walk, patches, longest))) as tiles:
             for tile in tiles:
                 if isinstance(tile, LongBag) or len(tile):
                     yield tile if isinstance(tile, LongBag) else tile.to(self._device)
-        if not walk.found:
-            raise no_bag_left(self._cohort, len(self._slides))
-        self._facts = walk.facts(self._slides)
+        facts = walk.facts(self._slides, self._width)
+        if not facts.patients:
+            raise NoBagLeftError(str(no_bag_left(self._cohort, len(self._slides))), facts)
+        self._facts = facts
 
     def _most(self) -> int:
         """Patches of the largest tile that the budget allows."""

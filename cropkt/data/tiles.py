@@ -6,7 +6,7 @@ Resident bags and streamed ones give the same tiles, so what reads tiles does no
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,7 +49,7 @@ def runs_of_bags(lengths: Sequence[int] | np.ndarray, patches: int) -> Iterator[
         yield range(start, len(lengths))
 
 
-def read_ahead(items: Iterator[Item], ahead: int = AHEAD) -> Iterator[Item]:
+def read_ahead(items: Iterator[Item], ahead: int = AHEAD) -> Generator[Item, None, None]:
     """The same items in the same order, made by another thread, which is at most `ahead` items and one in the making
     before whoever takes them. An error of `items` is raised where the item would have come."""
     made: queue.Queue[tuple[str, Item | BaseException | None]] = queue.Queue(ahead)
@@ -58,9 +58,10 @@ def read_ahead(items: Iterator[Item], ahead: int = AHEAD) -> Iterator[Item]:
     def put(kind: str, value: "Item | BaseException | None") -> None:
         while not stopped.is_set():
             try:
-                return made.put((kind, value), timeout=0.1)
+                made.put((kind, value), timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def make() -> None:
         try:

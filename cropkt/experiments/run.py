@@ -97,6 +97,7 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=cluster.precision,
         device=cluster.device,
         strict=config.strict,
+        memory=cluster.memory,
     )
     for warning in study.warnings:
         print(f"warning: {warning}")

@@ -1,7 +1,8 @@
 """Ray Tune: the transfer sweep, one trial per pair, target by target.
 
-Workers reuse their process and keep the target's bags resident between trials (trial.py). A trial writes its pair to
-the results folder before it reports, so what is done survives anything; a new run makes trials of the rest only.
+Workers read a target's slides once, between them, and run all models over them; a trial is arithmetic on what comes out
+(trial.py). It writes its pair to the results folder before it reports, so what is done survives anything; a new run
+makes trials of the rest only.
 """
 
 import time
@@ -20,6 +21,7 @@ from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, update_comparison, write_tables
 from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.scores import forget_attempts, remove_scores
 from cropkt.transfer.store import read_record, store_failure
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> pd.DataFrame:
     settings = run.settings()
     with tracking(run.results, run.experiment, run.config.tracking, settings=settings) as tracker:
         todo = _todo(run, untrained)
+        forget_attempts(run.results)
         for number in range(ROUNDS):
             if todo:
                 _measure(run, todo, cluster, scratch / f"round_{number}", tracker)
@@ -106,12 +109,13 @@ def _worker_died(run: Run, source: str, target: str) -> bool:
 def _measure(
     run: Run, pairs: Sequence[tuple[str, str]], cluster: Cluster, scratch: Path, tracker: "Tracker | None"
 ) -> None:
-    from cropkt.experiments.sweep.trial import PairTrial
+    from cropkt.experiments.sweep.trial import PairTrial, SweepJob
     from cropkt.experiments.tune import run_trials
 
     workers = cluster.workers(len(pairs))
     with stage("transfer", len(pairs), "pairs") as line:
-        run_trials(PairTrial, run, pairs, workers, scratch, on_end=_Follow(run, pairs, line, tracker))
+        job = SweepJob(run, tuple(pairs))
+        run_trials(PairTrial, job, pairs, workers, scratch, on_end=_Follow(run, pairs, line, tracker))
 
 
 class _Follow:
@@ -139,6 +143,7 @@ class _Follow:
             self._complete(target)
 
     def _complete(self, target: str) -> None:
+        remove_scores(self._run.results, target)
         update_comparison(self._run.results, target, self._run.cohorts[target].folds)
         if time.monotonic() - self._written > TABLES_EVERY:
             write_tables(self._run.results)
