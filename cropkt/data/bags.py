@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from cropkt.data.features import header, read_features_into
+from cropkt.data.packs.read import mapped_together, require_same_numbers
 from cropkt.data.slide_faults import FeatureFileError, SkippedSlide, SlideFault
 from cropkt.data.study import Cohort
 from cropkt.data.tiles import LongBag, runs_of_bags
@@ -166,8 +167,9 @@ def read_bags(
 ) -> Bags:
     """Read the bags of `cohort`, a patient's slides one after the other in the order of the label table.
 
-    Each file is read once, straight into one tensor of `dtype` of known size. With `scratch`, a folder on a disk with
-    room for the cohort, that tensor is a memory-mapped file that vanishes with it, so a cohort may exceed memory.
+    Each file is read once, straight into one tensor of `dtype` of known size; slides that lie packed as `dtype`, one
+    after the other in one file, are mapped and not copied. With `scratch`, a folder on a disk with room for the cohort,
+    that tensor is a memory-mapped file that vanishes with it, so a cohort may exceed memory.
 
     A slide that is bad (see SlideFault: unreadable, never written, all zero, ...) is left out with a UserWarning naming
     file, slide, patient, reason and what to do, and listed in `skipped`; with `strict` it is a StudyError. A patient
@@ -225,7 +227,10 @@ def read_rows(
     warn: bool = True,
 ) -> Bags:
     """Bags of `slides`, a patient's one after the other; none where no slide is good. `cohort` is for messages."""
-    buffer = _allocate(sum(patches for *_, patches in slides), width, dtype, scratch, cohort)
+    require_same_numbers([path for _, _, path, _ in slides], dtype)
+    mapped = mapped_together([path for _, _, path, patches in slides if patches], dtype)
+    patches_in_all = sum(patches for *_, patches in slides)
+    buffer = _allocate(patches_in_all, width, dtype, scratch, cohort) if mapped is None else mapped
     patients: list[str] = []
     rows = [0]
     skipped = []
@@ -233,7 +238,8 @@ def read_rows(
     for patient, slide, path, patches in slides:
         part = buffer[end : end + patches]
         try:
-            read_slide(path, part)
+            if mapped is None or not patches:
+                read_slide(path, part)
         except FeatureFileError as error:
             left_out = SkippedSlide(cohort, slide, patient, path, error.fault, str(error), error.passing)
             skipped.append(leave_out(left_out, strict=strict, warn=warn))

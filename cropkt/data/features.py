@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from cropkt.data.h5_file import opened_h5
+from cropkt.data.packs.index import is_packed
 from cropkt.data.slide_content import SlideContent, require_matching
 from cropkt.data.slide_faults import FeatureFileError, SlideFault
 from cropkt.files import atomic_path
@@ -28,6 +29,7 @@ __all__ = [
     "SlideFault",
     "encoder_named_in",
     "header",
+    "opened_slide",
     "read_coordinates",
     "read_features",
     "read_features_into",
@@ -50,7 +52,7 @@ def header(path: str | Path) -> tuple[int, int]:
     Raises FeatureFileError for everything that can be seen without reading them, coordinates of another length
     included.
     """
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         require_matching(content.coordinates, content.shape[0])
         return content.shape
 
@@ -59,7 +61,7 @@ def read_features(path: str | Path) -> np.ndarray:
     """Features (N, D) as stored, float16, 32 or 64 (bfloat16 becomes float32). Raises FeatureFileError."""
     import torch
 
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         shape = content.shape
         features = content.features
         if isinstance(features, torch.Tensor):
@@ -81,7 +83,7 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
     """
     import torch
 
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         _require_shape(content.shape, (len(destination), destination.shape[1]))
         features = content.features
         if isinstance(features, torch.Tensor):
@@ -104,7 +106,7 @@ def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", r
     import torch
 
     seen = _Values()
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         _require_shape(content.shape, shape)
         features = content.features if len(content.features.shape) == 2 else _FirstOfOne(content.features)
         for start in range(0, shape[0], rows):
@@ -132,7 +134,7 @@ def read_coordinates(path: str | Path) -> np.ndarray | None:
 
     Raises FeatureFileError, also where there is not one position a patch.
     """
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         if content.coordinates is None:
             return None
         require_matching(content.coordinates, content.shape[0])
@@ -142,7 +144,7 @@ def read_coordinates(path: str | Path) -> np.ndarray | None:
 
 def encoder_named_in(path: str | Path) -> str | None:
     """The encoder's name as the tool that wrote the file noted it, or None. Raises FeatureFileError."""
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         return content.encoder()
 
 
@@ -159,10 +161,12 @@ def write_h5(path: str | Path, features: np.ndarray, coords: np.ndarray) -> None
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[SlideContent]:
-    """The file's content, read by what its suffix says it is; torch and zarr are imported only for their files."""
+def opened_slide(path: str | Path) -> Iterator[SlideContent]:
+    """A slide's content, read by what its suffix says it is; torch and zarr are imported only for their files."""
     path = Path(path)
-    if path.suffix == ".pt":
+    if is_packed(path):
+        from cropkt.data.packs.read import opened_packed as opened
+    elif path.suffix == ".pt":
         from cropkt.data.pt_file import opened_pt as opened
     elif path.suffix == ".zarr":
         from cropkt.data.zarr_file import opened_zarr as opened

@@ -19,6 +19,12 @@ class Stage:
         self._bar.set_postfix_str(current, refresh=False)
         self._bar.update(by)
 
+    def reach(self, done: int, total: int) -> None:
+        """`done` pieces of `total` are done."""
+        self._bar.total = total
+        self._bar.n = done
+        self._bar.refresh()
+
     def show(self, current: str) -> None:
         """`current` says what is at work."""
         self._bar.set_postfix_str(current)

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cropkt.data.packs.read import require_same_numbers
 from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import DEMO_STUDY, RunConfig
 from cropkt.models.mil import Architecture
+from cropkt.models.precision import torch_dtype
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
 from cropkt.transfer.baselines import BASELINES
@@ -99,6 +101,8 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         strict=config.strict,
         memory=cluster.memory,
     )
+    for code in {*sources, *targets}:
+        require_same_numbers(study.cohorts[code].slides["path"], torch_dtype(plan.precision))
     for warning in study.warnings:
         print(f"warning: {warning}")
     return Run(config, study, sources, targets, folds, plan, results)

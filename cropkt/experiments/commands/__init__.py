@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "report",
     "log": "log",
     "simulate": "simulate",
+    "pack": "pack",
     "build-tcga": "build_tcga",
     "check-significance": "checks.significance",
     "check-factors": "checks.factors",
