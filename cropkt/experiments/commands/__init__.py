@@ -25,6 +25,7 @@ COMMANDS = {
     "report": "report",
     "log": "log",
     "simulate": "simulate",
+    "pack": "pack",
     "build-tcga": "build_tcga",
     "benchmark": "benchmark",
     "check-significance": "checks.significance",
