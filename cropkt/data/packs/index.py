@@ -66,7 +66,8 @@ def write_index(path: Path, slides: list[PackedSlide]) -> None:
 def load_index(path: Path) -> list[PackedSlide]:
     """The slides of the index at `path`. Raises FeatureFileError where it cannot be read."""
     try:
-        return [PackedSlide(**row) for row in pd.read_parquet(path).to_dict("records")]
+        table = pd.read_parquet(path, columns=[item.name for item in fields(PackedSlide)])
+        return [PackedSlide(*row) for row in table.itertuples(index=False, name=None)]
     except (OSError, ValueError, TypeError) as error:
         raise fault_of(error) from error
 

@@ -1,6 +1,6 @@
 """Packed slides as tensors that are memory-mapped, not copied."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -54,7 +54,7 @@ def mapped_together(paths: Sequence[str], dtype: torch.dtype) -> torch.Tensor | 
     return mapped(Path(paths[0]).parent, slides[0].file, slides[0].first, patches)[0]
 
 
-def require_same_numbers(paths: Sequence[str], dtype: torch.dtype) -> None:
+def require_same_numbers(paths: Iterable[str], dtype: torch.dtype) -> None:
     """Raise StudyError where packed slides read as `dtype` would give other numbers than their files."""
     name = str(dtype).removeprefix("torch.")
     for path in filter(is_packed, paths):
