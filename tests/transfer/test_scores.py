@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from small_studies import DIM, SmallStudy, small_plan
 
-from cropkt.data import features
 from cropkt.data.bags import read_bags
+from cropkt.data.slide_files import features
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError, StudyError
 from cropkt.models.checkpoint import build_null_model

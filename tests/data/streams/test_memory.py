@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cropkt.data import memory
-from cropkt.data.memory import available, budget, size_in_words
+from cropkt.data.streams import memory
+from cropkt.data.streams.memory import available, budget, size_in_words
 from cropkt.errors import ConfigError
 
 
