@@ -31,7 +31,7 @@ def write_geojson(path: Path, source: str, found: Look, patches: Patches) -> Non
     percentage of patches with less; Measure > Show measurement maps colours by any of them.
     """
     colours = (255 * patch_colours(found.percentile[found.sources.index(source)])[:, :3]).round().astype(int)
-    measured = {}
+    measured: dict[str, np.ndarray] = {}
     for name, times, rank in zip(found.sources, found.times_mean, found.percentile, strict=True):
         measured |= {f"attention {name} (times mean)": times, f"attention {name} (percentile)": 100 * rank}
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:

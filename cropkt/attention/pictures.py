@@ -127,7 +127,7 @@ def _fill(axis: Axes, patches: Patches, colours: np.ndarray, *, seams: bool) -> 
     square = patches.size * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     corners = patches.corners[:, None, :] + square
     edges = {"edgecolors": colours, "linewidths": 0.15} if seams else {"linewidths": 0}
-    axis.add_collection(PolyCollection(corners, facecolors=colours, rasterized=True, **edges))
+    axis.add_collection(PolyCollection(list(corners), facecolors=colours, rasterized=True, **edges))
 
 
 def _show_slide(axis: Axes, image: SlideImage, *, below_colours: bool = False) -> None:

@@ -12,8 +12,7 @@ from cropkt.benchmark.settings import BenchmarkSettings
 from cropkt.benchmark.straightforward import PlainABMIL, score_slides, train_model
 from cropkt.data.bags import Bags, read_slides
 from cropkt.data.slide_files.features import write_h5
-from cropkt.models.build import build_model
-from cropkt.models.mil import Architecture, MILModel, TrainedWith
+from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
 from cropkt.models.precision import DTYPES
 from cropkt.models.predict import predict
 from cropkt.seeds import generator, named_seed

@@ -356,7 +356,8 @@ class _Opening:
         try:
             if unknown:
                 raise StudyError(f"{code}: the site of {unknown} of {len(site)} patients is unknown")
-            return make_site_splits(labels, site.to_dict(), self.settings.folds, self.seed, code)
+            sites = dict(zip(map(str, site.index), map(str, site), strict=True))
+            return make_site_splits(labels, sites, self.settings.folds, self.seed, code)
         except StudyError as error:
             self.warnings.append(f"{error}. Its folds are stratified by event and project, and share sites")
             return stratified

@@ -179,8 +179,8 @@ def journal(command: Sequence[str], asked: Voice) -> Iterator[Journal]:
     try:
         with ExitStack() as said:
             shown = errors if asked.json else out
-            said.enter_context(redirect_stdout(_Said(shown, kept, filtered=asked.quiet)))  # type: ignore[type-var]
-            said.enter_context(redirect_stderr(_Said(errors, kept, filtered=False)))  # type: ignore[type-var]
+            said.enter_context(redirect_stdout(_Said(shown, kept, filtered=asked.quiet)))
+            said.enter_context(redirect_stderr(_Said(errors, kept, filtered=False)))
             yield kept
     except Exception:
         kept.code = 1

@@ -8,9 +8,9 @@ from pathlib import Path
 from cropkt.data.slide_files.features import FeatureFileError, header
 from cropkt.data.study_yaml.schema import NAME_IN_WORDS
 from cropkt.errors import StudyError
-from cropkt.front.choosing import Chooser, Reading
 from cropkt.front.layouts import FeatureSource, FoundFeatures
 from cropkt.front.sampling import Sample, look_into, same_encoder
+from cropkt.front.tables.choosing import Chooser, Reading
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 from cropkt.data.persons import TCGA, is_rule
 from cropkt.data.study_yaml.schema import STUDY_FILE
 from cropkt.errors import StudyError
-from cropkt.front.choosing import Chooser
-from cropkt.front.cohort_tables import tables_in
 from cropkt.front.encoders import FoundEncoder, find_encoders
-from cropkt.front.label_tables import StudyLabels, read_labels_of
 from cropkt.front.layouts import find_sources
 from cropkt.front.match import Match, SlideNames
 from cropkt.front.study_file import Key, StudyFile, columns_value
-from cropkt.front.table_reading import read_input_table
+from cropkt.front.tables.choosing import Chooser
+from cropkt.front.tables.cohort_tables import tables_in
+from cropkt.front.tables.label_tables import StudyLabels, read_labels_of
+from cropkt.front.tables.table_reading import read_input_table
 from cropkt.front.vectors import vector_tables, write_vectors
 
 SHOWN_COHORTS = 8

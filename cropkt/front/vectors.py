@@ -13,8 +13,8 @@ from cropkt.data.slide_files.features import write_h5
 from cropkt.data.slide_files.slide_names import is_plain_name, slide_id
 from cropkt.data.tcga import FeatureSet, scaled
 from cropkt.errors import StudyError
-from cropkt.front.endpoint import words_of
-from cropkt.front.table_reading import SLIDE_NAMES
+from cropkt.front.tables.endpoint import words_of
+from cropkt.front.tables.table_reading import SLIDE_NAMES
 
 FOLDER = "features"
 

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from cropkt.errors import CheckpointError
 from cropkt.files import atomic_path, content_digest, read_json, stored_files, write_json
-from cropkt.models.build import build_model
-from cropkt.models.mil import Architecture, MILModel, TrainedWith
+from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
 from cropkt.seeds import named_seed
 
 

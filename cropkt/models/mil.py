@@ -1,8 +1,8 @@
 """What every multiple-instance model is: patches of bags in; logits, a representation and attention out.
 
 A model reads patches through linear layers that stand side by side (`patch_layer`); what follows makes a bag of them
-(`from_patch_layer`). The methods are the files of architectures/; build.py chooses. Parameter names are those of the
-published checkpoints, so these load as they are.
+(`from_patch_layer`). The methods are the files of architectures/; `build_model` chooses. Parameter names are those of
+the published checkpoints, so these load as they are.
 Shapes: P patches of B bags, D features, E embedding, K intervals.
 """
 
@@ -148,6 +148,12 @@ class Accumulator(ABC):
     @abstractmethod
     def finish(self) -> tuple[Tensor, Tensor]:
         """Logits (K,) and representation (E,) of the bag."""
+
+
+def build_model(architecture: Architecture) -> MILModel:
+    """A model of `architecture` with random weights, drawn from torch's current random state."""
+    model: MILModel = ARCHITECTURES[architecture.name](architecture)
+    return model
 
 
 def forward_together(

@@ -20,8 +20,7 @@ from safetensors import safe_open
 
 from cropkt.errors import CheckpointError, ConfigError, refuse_unknown
 from cropkt.files import content_digest, digest, read_json
-from cropkt.models.build import build_model
-from cropkt.models.mil import Architecture, MILModel, TrainedWith
+from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
 from cropkt.portable.reference import Reference
 from cropkt.portable.seen import SeenFeatures
 from cropkt.survival.calibration import Recalibration
@@ -152,7 +151,7 @@ def reference_prefix(source: str, cohort: str) -> str:
 
 def arrays_of(record: Any) -> dict[str, np.ndarray]:
     """The fields of a dataclass of numbers and arrays, those of a dataclass in it by dotted name; None is left out."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for item in fields(record):
         value = getattr(record, item.name)
         if hasattr(value, "__dataclass_fields__"):

@@ -137,7 +137,7 @@ def _references(
     results: ResultsFolder, study: Study, cards: Mapping[str, Sequence[SourceCard]], report: Callable[[str], None]
 ) -> dict[tuple[str, str], Reference]:
     """By (source, cohort), cohort by cohort: each source that was measured there, and all other sources together."""
-    found = {}
+    found: dict[tuple[str, str], Reference] = {}
     for cohort in study.cohorts.values():
         current = [source for source in cards if _is_current(results, cards[source], cohort)]
         if left_out := [source for source in cards if source not in current]:
@@ -165,7 +165,7 @@ def _risks(results: ResultsFolder, cohort: Cohort, folds: Mapping[str, Sequence[
     risks = {}
     for source, table in tables.items():
         wide = table.pivot(index="source_fold", columns="patient_id", values="risk")
-        risks[source] = wide.reindex(index=folds[source], columns=cohort.labels.index).to_numpy(dtype=np.float64)
+        risks[source] = wide.reindex(index=list(folds[source]), columns=cohort.labels.index).to_numpy(dtype=np.float64)
     return {source: risk for source, risk in risks.items() if np.isfinite(risk).any()}
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from cropkt.portable.bundle import Library, open_library
 
 
-class HubLibrary(nn.Module, PyTorchModelHubMixin, library_name="cropkt"):  # type: ignore[call-arg, misc]
+class HubLibrary(nn.Module, PyTorchModelHubMixin, library_name="cropkt"):
     """All models of a library: `null`, and `sources[code][fold]`, so that its state dict is model.safetensors."""
 
     def __init__(self, library: Library, *, device: str = "cpu") -> None:
@@ -24,10 +24,10 @@ class HubLibrary(nn.Module, PyTorchModelHubMixin, library_name="cropkt"):  # typ
 
     def _folds(self, source: str, device: str) -> nn.ModuleDict:
         folds = map(str, self.library.folds(source))
-        return nn.ModuleDict(zip(folds, self.library.models(source, device=device), strict=True))
+        return nn.ModuleDict(dict(zip(folds, self.library.models(source, device=device), strict=True)))
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> "HubLibrary":  # type: ignore[override]
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **hub: Any) -> "HubLibrary":
         """From a folder, or a repository of the Hub."""
         folder = Path(model_id)
         if not folder.is_dir():

@@ -69,7 +69,7 @@ def _owners(table: Path) -> dict[str, str]:
     if None in columns:
         raise ConfigError(
             f"--table {table}: needs a column {' or '.join(SLIDE_COLUMNS)} and {' or '.join(PATIENT_COLUMNS)}; "
-            f"it has {', '.join(rows)}"
+            f"it has {', '.join(map(str, rows.columns))}"
         )
     slides, patients = (rows[name].str.strip() for name in columns)
     return {slide_id(slide): patient for slide, patient in zip(slides, patients, strict=True) if slide and patient}
@@ -114,7 +114,8 @@ def read_blocks(slides: Sequence[NewSlide], width: int, dtype: torch.dtype, *, s
 
 
 def _blocks(slides: Sequence[NewSlide]) -> Iterator[list[NewSlide]]:
-    held, patches = [], 0
+    held: list[NewSlide] = []
+    patches = 0
     for _, of_patient in groupby(slides, key=lambda new: new.patient):
         part = list(of_patient)
         count = sum(_patches(new.path) for new in part)

@@ -55,15 +55,14 @@ class Reference:
 def learn_reference(time: ArrayLike, event: ArrayLike, risk: np.ndarray) -> Reference:
     """From a cohort's patients: time (N,) days, event (N,) 0/1, risk (F, N) by model, NaN where the model has seen the
     patient. Patients whom every model has seen do not count."""
-    time, event = np.asarray(time, dtype=np.float64), np.asarray(event).astype(bool)
     centre, scale = _scales(risk)
     known = np.isfinite(risk).any(axis=0)
-    time, event, risk = time[known], event[known], risk[:, known]
-    found = Reference(centre, scale, np.empty(0), int(known.sum()), int(event.sum()), None)
-    standardised = found.standardised(risk)
+    days, died = np.asarray(time, dtype=np.float64)[known], np.asarray(event).astype(bool)[known]
+    found = Reference(centre, scale, np.empty(0), int(known.sum()), int(died.sum()), None)
+    standardised = found.standardised(risk[:, known])
     calibration = None
     if found.events >= GROUP:
-        calibration = monthly(recalibrate(time, event, standardised), time[event])
+        calibration = monthly(recalibrate(days, died, standardised), days[died])
     return replace(found, groups=_group_means(standardised), calibration=calibration)
 
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from cropkt.data.bags import Bags
 from cropkt.data.streams.tiles import runs_of_bags
-from cropkt.models.build import build_model
 from cropkt.models.fusion import Fusion, FusionSettings, build_fusion
-from cropkt.models.mil import Architecture, MILModel, TrainedWith
+from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
 from cropkt.models.precision import matmul_precision
 from cropkt.models.predict import PATCHES_PER_TILE
 from cropkt.models.router import Router, RouterSettings, routing_penalty

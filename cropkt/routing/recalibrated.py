@@ -58,7 +58,8 @@ def read_calibration(router: Path, fingerprint: str) -> Recalibration | None:
 
 def _recalibration(values: Mapping[str, Any]) -> Recalibration:
     curves = ("times", "cumulative", "variance", "drift")
-    arrays = {name: np.asarray(values[name], dtype=np.float64) for name in curves}
+    arrays: dict[str, Any] = {name: np.asarray(values[name], dtype=np.float64) for name in curves}
     if len({array.shape for array in arrays.values()}) != 1:
         raise ValueError("curves of different lengths")
-    return Recalibration(**{name: float(value) for name, value in values.items() if name not in curves}, **arrays)
+    numbers: dict[str, Any] = {name: float(value) for name, value in values.items() if name not in curves}
+    return Recalibration(**numbers, **arrays)

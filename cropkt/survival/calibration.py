@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 from scipy.stats import norm
-from sksurv.linear_model import CoxPHSurvivalAnalysis
-from sksurv.util import Surv
 
 FEWEST_EVENTS = 3
 """With fewer, no slope is learnt, and everybody has the training patients' curve."""
@@ -25,6 +24,8 @@ FEWEST_AT_RISK = 5
 RIDGE = 1.0
 """Penalty RIDGE / 2 * slope^2 on the log partial likelihood: a slope exists even where the risk ranks few events
 perfectly, and with many events it changes little."""
+
+LARGEST_EXPONENT = 500.0
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,11 @@ def recalibrate(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> Recalibra
     centre, scale = float(risk.mean()), float(risk.std())
     scale = scale if scale > 0 else 1.0
     z = (risk - centre) / scale
-    slope = _slope(time, event, z)
     times = np.unique(time[event])
     at_risk = time[:, None] >= times
-    weight = at_risk * np.exp(slope * z)[:, None]
-    total = weight.sum(axis=0)
-    mean = (weight * z[:, None]).sum(axis=0) / total
-    square = (weight * z[:, None] ** 2).sum(axis=0) / total
     deaths = ((time[:, None] == times) & event[:, None]).sum(axis=0)
+    slope = _slope(z, at_risk, deaths, float(z[event].sum()))
+    total, mean, square = _risk_sets(slope, z, at_risk)
     information = float((deaths * (square - mean**2)).sum()) + RIDGE
     return Recalibration(
         centre,
@@ -157,8 +155,23 @@ def cross_fit_survival(
     return CrossFittedSurvival(survival, at_own_time, end)
 
 
-def _slope(time: np.ndarray, event: np.ndarray, z: np.ndarray) -> float:
-    if event.sum() < FEWEST_EVENTS or z.std() == 0:
+def _risk_sets(slope: float, z: np.ndarray, at_risk: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each (T,): sum of exp(slope z) over those at risk, and the mean of z and of z^2 with these weights."""
+    weight = at_risk * np.exp(slope * z)[:, None]
+    total = weight.sum(axis=0)
+    return total, (weight * z[:, None]).sum(axis=0) / total, (weight * z[:, None] ** 2).sum(axis=0) / total
+
+
+def _slope(z: np.ndarray, at_risk: np.ndarray, deaths: np.ndarray, died: float) -> float:
+    """Where Breslow's partial likelihood less the penalty is highest. died: sum of z over those who died.
+
+    It is concave, and far from 0 the penalty wins, so its derivative has one root in an interval that exp can bear.
+    """
+    if deaths.sum() < FEWEST_EVENTS or z.std() == 0:
         return 0.0
-    model = CoxPHSurvivalAnalysis(alpha=RIDGE, ties="breslow")
-    return float(model.fit(z[:, None], Surv.from_arrays(event, time)).coef_[0])
+
+    def derivative(slope: float) -> float:
+        return died - float((deaths * _risk_sets(slope, z, at_risk)[1]).sum()) - RIDGE * slope
+
+    furthest = LARGEST_EXPONENT / float(np.abs(z).max())
+    return float(brentq(derivative, -furthest, furthest, xtol=1e-9))

@@ -93,8 +93,8 @@ def _row(
     if name != "self":
         row = _compared(row, {rival: _against(predictions, risk, other) for rival, other in home.items()})
     if name == ORACLE:
-        nothing = dict.fromkeys(("standard_error", "interval_lower", "interval_upper", "p_self", "p_home"), np.nan)
-        return replace(row, **nothing)
+        nan = float("nan")
+        return replace(row, standard_error=nan, interval_lower=nan, interval_upper=nan, p_self=nan, p_home=nan)
     return row
 
 

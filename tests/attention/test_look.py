@@ -7,8 +7,7 @@ from small_studies import DIM
 
 from cropkt.attention.look import TOP, Look, look, overlaps
 from cropkt.errors import InputError
-from cropkt.models.build import build_model
-from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.mil import Architecture, MILModel, build_model
 
 ARCHITECTURE = Architecture(features=DIM, embedding=8, attention=5)
 

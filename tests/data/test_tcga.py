@@ -13,7 +13,7 @@ from cropkt.data.bags import read_bags
 from cropkt.data.study import open_study
 from cropkt.data.tcga import FeatureSet, build_study, read_feature_set, scaled
 from cropkt.errors import StudyError
-from cropkt.experiments.commands.build_tcga import main
+from cropkt.experiments.commands.studies.build_tcga import main
 
 COHORTS = ("acc", "uvm", "stes")
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,12 +11,12 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from small_studies import SmallStudy
 
 from cropkt.data.study import open_study
-from cropkt.front.choosing import Chooser, Reading
 from cropkt.front.doctor import in_short, median_follow_up
-from cropkt.front.endpoint import endpoint_of
 from cropkt.front.layouts import find_sources
 from cropkt.front.match import SlideNames, match
 from cropkt.front.sampling import look_into, same_encoder
+from cropkt.front.tables.choosing import Chooser, Reading
+from cropkt.front.tables.endpoint import endpoint_of
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -166,8 +166,8 @@ MUTATIONS = (
     Mutation(
         "routers-weighed-by-the-first",
         "cropkt/routing/apply.py",
-        "[np.mean(values, axis=0) for values in (risk, curves, gates)]",
-        "[values[0] for values in (risk, curves, gates)]",
+        "np.mean(risk, axis=0), np.mean(gates, axis=0)",
+        "risk[0], gates[0]",
         FIT,
         "one fold's router would speak for all",
     ),

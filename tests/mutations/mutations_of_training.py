@@ -157,8 +157,8 @@ MUTATIONS = (
     Mutation(
         "training-ignores-precision",
         "cropkt/training/loop.py",
-        "with matmul_precision(precision, device.type):",
-        'with matmul_precision("float32", device.type):',
+        "with matmul_precision(lesson.precision, lesson.bags.features.device.type):",
+        'with matmul_precision("float32", lesson.bags.features.device.type):',
         ("tests/training/test_loop.py",),
         "models would be trained in another precision than their card says",
     ),

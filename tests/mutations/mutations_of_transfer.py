@@ -4,6 +4,11 @@ from mutation import Mutation
 
 CURRENT = ("tests/transfer/test_current.py",)
 
+VERDICTS = (
+    "tests/transfer/judgement/test_verdicts.py",
+    "tests/transfer/test_significance.py",
+    "tests/transfer/test_comparisons.py",
+)
 MUTATIONS = (
     Mutation(
         "unmatched-folds-score",
@@ -110,31 +115,44 @@ MUTATIONS = (
         "the choice of fold 0 was made with the test patients of all other folds",
     ),
     Mutation(
-        "spread-without-one-more-model",
-        "cropkt/transfer/significance.py",
-        "c_index.var(ddof=1) * (1 + 1 / len(models))",
-        "c_index.var(ddof=1)",
-        ("tests/transfer/test_significance.py",),
-        "the mean of ten random models is not known exactly",
-    ),
-    Mutation(
         "one-family-for-all-architectures",
-        "cropkt/transfer/significance.py",
-        'groupby(["encoder", "architecture"])',
-        'groupby(["encoder"])',
-        (
-            "tests/transfer/test_significance.py",
-            "tests/transfer/test_store.py",
-        ),
+        "cropkt/transfer/judgement/verdicts.py",
+        "kinds.groupby(KIND)",
+        'kinds.groupby(["encoder"])',
+        VERDICTS,
         "q-values of one architecture would depend on which others were measured",
     ),
     Mutation(
         "too-few-events-are-judged",
-        "cropkt/transfer/significance.py",
-        "pairs[p] = pairs[p].astype(float).where(~too_few)",
-        "pairs[p] = pairs[p].astype(float)",
-        ("tests/transfer/test_significance.py",),
+        "cropkt/transfer/judgement/verdicts.py",
+        "pairs[tests].astype(float).where(~too_few, np.nan)",
+        "pairs[tests].astype(float)",
+        VERDICTS,
         "three deaths would be enough for a verdict",
+    ),
+    Mutation(
+        "any-of-the-comparisons-is-enough",
+        "cropkt/transfer/judgement/verdicts.py",
+        "pd.concat(p_values, axis=1).max(axis=1, skipna=False)",
+        "pd.concat(p_values, axis=1).min(axis=1, skipna=False)",
+        VERDICTS,
+        "a pair would transfer that only beats chance",
+    ),
+    Mutation(
+        "worse-is-better",
+        "cropkt/transfer/judgement/verdicts.py",
+        "1 - p for name, p in better.items()",
+        "p for name, p in better.items()",
+        VERDICTS,
+        "worse than chance would be claimed of what is better",
+    ),
+    Mutation(
+        "a-baseline-that-is-missing-is-beaten",
+        "cropkt/transfer/judgement/verdicts.py",
+        "better.get(name, pd.Series(np.nan, index))",
+        "better.get(name, pd.Series(0.0, index))",
+        VERDICTS,
+        "a sweep without baselines would show transfer",
     ),
     Mutation(
         "own-model-is-a-candidate",

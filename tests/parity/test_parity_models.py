@@ -7,9 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cropkt.models.build import build_model
 from cropkt.models.checkpoint import load_published
-from cropkt.models.mil import Architecture, MILModel, forward_together
+from cropkt.models.mil import Architecture, MILModel, build_model, forward_together
 
 OURS = {
     "gated_attention": "abmil",

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 
 from cropkt.data.bags import Bags
 from cropkt.errors import ConfigError
-from cropkt.models.build import build_model
-from cropkt.models.mil import Architecture, MILModel
+from cropkt.models.mil import Architecture, MILModel, build_model
 from cropkt.models.predict import predict
 from cropkt.survival.losses import SurvivalTargets
 from cropkt.training.config import TrainingConfig

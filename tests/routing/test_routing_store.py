@@ -175,6 +175,20 @@ def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: Resul
     assert table.loc["finetune", "n_events"] == acc.labels.loc[list(acc.folds[0].test), "event"].sum()
 
 
+@pytest.mark.parametrize("kind", ["router", "gates", "predictions"])
+def test_a_fold_whose_files_are_not_those_of_its_record_is_not_done(
+    results: ResultsFolder, acc: Cohort, kind: str
+) -> None:
+    """A file of fold 1 lies where that of fold 0 should: it is there, and can be read."""
+    folder = RoutingFolder(results, "acc")
+    fit(folder, acc, 0, ("roupkt",))
+    fit(folder, acc, 1, ("roupkt",))
+    folder.router_path(1).write_bytes(b"other weights")
+    path = getattr(folder, f"{kind}_path")
+    path(0).write_bytes(path(1).read_bytes())
+    assert folder.record(0) is None
+
+
 def test_what_a_fold_left_goes_with_its_record(results: ResultsFolder, acc: Cohort) -> None:
     folder = RoutingFolder(results, "acc")
     fit(folder, acc, 0, ("roupkt",))

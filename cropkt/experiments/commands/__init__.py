@@ -12,9 +12,9 @@ from cropkt.experiments.config import Parser
 from cropkt.experiments.journal import Voice, journal
 
 COMMANDS = {
-    "init": "init",
-    "check": "check",
-    "plan": "plan",
+    "init": "studies.init",
+    "check": "studies.check",
+    "plan": "studies.plan",
     "sweep": "sweep",
     "train": "train",
     "route": "route",
@@ -24,9 +24,9 @@ COMMANDS = {
     "attention": "attention",
     "report": "report",
     "log": "log",
-    "simulate": "simulate",
-    "pack": "pack",
-    "build-tcga": "build_tcga",
+    "simulate": "studies.simulate",
+    "pack": "studies.pack",
+    "build-tcga": "studies.build_tcga",
     "benchmark": "benchmark",
     "check-significance": "checks.significance",
     "check-factors": "checks.factors",

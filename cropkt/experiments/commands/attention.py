@@ -85,7 +85,7 @@ def _models(chosen: "argparse.Namespace") -> "dict[str, list[MILModel]]":
         paths = {source: stored.of(source) for source in chosen.source}
         if missing := [source for source, of_source in paths.items() if not of_source]:
             raise ConfigError(f"--source: no models of {missing[0]} in {stored.path}; there are {stored.cohorts()}")
-        folds = {source: [int(path.stem.split("_")[1]) for path in of] for source, of in paths.items()}
+        folds = {source: tuple(int(path.stem.split("_")[1]) for path in of) for source, of in paths.items()}
         found = {source: [load_model(path) for path in of_source] for source, of_source in paths.items()}
     if chosen.fold is None:
         return found

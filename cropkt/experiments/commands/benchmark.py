@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from cropkt.benchmark.run import run_benchmark
         from cropkt.benchmark.settings import settings_for
         from cropkt.benchmark.show import draw_benchmark, lines
-        from cropkt.experiments.trial_cost import measure_trials
+        from cropkt.experiments.planning.trial_cost import measure_trials
         from cropkt.files import write_json
 
         there = torch.cuda.is_available()

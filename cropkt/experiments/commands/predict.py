@@ -66,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bags = read_slides(slides, routers[0].features, dtype=torch_dtype(routers[0].precision), strict=chosen.strict)
         found = apply_routers(routers, bags)
         years = _years(found.calibration, chosen.years)
-        curves = (
-            found.calibration.survival(found.risk, np.multiply(years, YEAR)) if years else found.risk[:, None][:, :0]
-        )
+        curves = found.risk[:, None][:, :0]
+        if found.calibration is not None and years:
+            curves = found.calibration.survival(found.risk, np.multiply(years, YEAR))
         named = [f"survival_year_{year}" for year in years]
         header = ["patient_id", "risk", *named, *(f"gate_{code}" for code in found.experts)]
         with atomic_path(chosen.out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:

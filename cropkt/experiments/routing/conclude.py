@@ -52,6 +52,8 @@ def print_table(methods: pd.DataFrame) -> None:
             print(f"{name:{width}s}  {measured}   {against}".rstrip())
         if rows["tuned"].any():
             print("* settings chosen on inner splits of each fold's training patients")
+        covers = ", ".join(sorted(set(rows["error_covers"])))
+        print(f"intervals and p cover the chance of {covers} only: all but single sources were trained on this cohort")
 
 
 def _of(table: pd.DataFrame, target: str) -> pd.DataFrame:

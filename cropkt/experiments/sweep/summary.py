@@ -44,7 +44,7 @@ def _targets(choice: pd.DataFrame) -> Iterator[tuple[float, str]]:
             yield np.nan_to_num(clear, nan=-1.0), _sentence(row, float(own.get(row["target"], np.nan)))
 
 
-def _sentence(row: Mapping[str, Any], own: float) -> str:
+def _sentence(row: Mapping[Any, Any], own: float) -> str:
     target, source = row["target"].upper(), Counter(row["sources"]).most_common(1)[0][0].upper()
     lower, upper = _number(row["interval_lower"]), _number(row["interval_upper"])
     found = f"{_number(row['c_index_pooled'])} ({lower} to {upper})"

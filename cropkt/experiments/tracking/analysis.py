@@ -10,8 +10,8 @@ from typing import Any
 from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.tracking.card import Card, keep_card, read_tracking_card, tracking_folder
 from cropkt.experiments.tracking.store import Entry, Store, is_whole, reason, tracking_uri
-from cropkt.files import digest, write_json
-from cropkt.transfer.store import ResultsFolder, read_json
+from cropkt.files import digest, read_json, write_json
+from cropkt.transfer.store import ResultsFolder
 
 COPIED = (".png", ".csv", ".yaml")
 """Files that MLflow gets a copy of. Of weights, tables of patients and the report it gets path and digest."""

@@ -236,7 +236,7 @@ class Tracker:
                     "cropkt.fingerprint": fingerprint,
                 }
                 entry = _source_entry(cards, paths, tags | self._card.made_by)
-                data = cohort_dataset(self._card, cards[0]["cohort"], "training")
+                data = cohort_dataset(self._card, cards[0].cohort, "training")
                 self._store.log(experiment_id, replace(entry, datasets=[data] if data else []))
 
     def _log_verdicts(self, experiment_id: str, parent_id: str) -> None:

@@ -255,7 +255,7 @@ def error_covariances(folder: ResultsFolder, pairs: pd.DataFrame) -> dict[str, p
         predictions = folder.predictions(str(target), list(known.index))
         if predictions is not None and len(predictions.risk) > 1:
             sources = list(predictions.risk)
-            influence = np.array([predictions.scores(source).pooled.influence for source in sources])
+            influence = np.array([predictions.score(predictions.risk[source]).pooled.influence for source in sources])
             covariance.loc[sources, sources] = influence @ influence.T
         covariances[str(target)] = covariance
     return covariances

@@ -160,7 +160,8 @@ def section_body(methods: pd.DataFrame, gates: pd.DataFrame, pairs: pd.DataFrame
     """
     parts = [
         "<p>A router looks at a target's slide and weighs what frozen source models make of it (ROUPKT). Every method "
-        "learnt on the same patients and was asked about the test patients once; settings of tuned methods were chosen "
+        "learnt on the same patients and was asked about the test patients once; intervals and p-values take models as "
+        "they are, and cover the chance of these patients only; settings of tuned methods were chosen "
         "on inner splits of the training patients. C-indices are pooled over folds. What the searches tried is in the "
         "results folder, routing/.../search_*.png and .csv.</p>",
         _table(methods),

@@ -65,8 +65,8 @@ def false_claims(pairs: pd.DataFrame) -> dict[str, float]:
     }
     found = {}
     for name, (claimed, true) in claims.items():
-        wrong = (claimed & ~true).groupby(pairs["study"]).sum()
-        found[name] = float((wrong / claimed.groupby(pairs["study"]).sum().clip(lower=1)).mean())
+        wrong = (claimed & ~true).astype(int).groupby(pairs["study"]).sum()
+        found[name] = float((wrong / claimed.astype(int).groupby(pairs["study"]).sum().clip(lower=1)).mean())
     return found
 
 

@@ -134,10 +134,13 @@ def test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict(config: RunCon
     slide = run.cohorts["acc"].slides.iloc[0]
     with h5py.File(slide["path"], "r+") as file:
         file["features"][...] = np.nan
+    result = worker(run, ("chance", "acc")).step()
     if strict:
+        assert slide["slide"] in result["failed"]
         with pytest.raises(StudyError, match=slide["slide"]):
             read_target(run, "acc")
     else:
+        assert [slide["slide"] in left_out for left_out in result["left_out"]] == [True]
         assert [skipped.slide for skipped in read_target(run, "acc").bags.skipped] == [slide["slide"]]
 
 

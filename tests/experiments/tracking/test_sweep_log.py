@@ -63,7 +63,9 @@ def results(tmp_path: Path) -> ResultsFolder:
         measured(folder, source, target, 0.5 + number / 100)
     store_failure(folder, "kipan", "uvm", "its worker died")
     comparison = {"source": "uvm", "target": "acc", "against": "random", "difference": 0.03, "p_value": 0.2}
-    write_json(folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], "choice": []})
+    write_json(
+        folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], "choice": [], "gains": []}
+    )
     return folder
 
 

@@ -61,7 +61,7 @@ def _verdicts(chosen: argparse.Namespace) -> int:
 
 
 def _calibration(chosen: argparse.Namespace) -> int:
-    from cropkt.experiments.false_discoveries import calibration_table
+    from cropkt.experiments.sweep.false_discoveries import calibration_table
     from cropkt.report.read import choose_results
 
     table = calibration_table(choose_results(chosen.out, None, None).pairs())
@@ -70,7 +70,7 @@ def _calibration(chosen: argparse.Namespace) -> int:
 
 
 def _discoveries(chosen: argparse.Namespace) -> int:
-    from cropkt.experiments.false_discoveries import discoveries, false_discovery_table, power_table
+    from cropkt.experiments.sweep.false_discoveries import discoveries, false_discovery_table, power_table
 
     pairs = discoveries(range(1, chosen.seeds + 1), chosen.transfer, chosen.out)
     table = false_discovery_table(pairs)

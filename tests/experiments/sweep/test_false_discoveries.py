@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cropkt.experiments.false_discoveries import calibration_table, false_discovery_table, power_table
+from cropkt.experiments.sweep.false_discoveries import calibration_table, false_discovery_table, power_table
 
 PAIRS = pd.DataFrame(
     [

@@ -10,9 +10,9 @@ from cropkt.data.patients.tables import Table
 from cropkt.data.study_yaml.columns import is_missing
 from cropkt.data.study_yaml.schema import NAME
 from cropkt.errors import StudyError
-from cropkt.front.choosing import Chooser
-from cropkt.front.endpoint import words_of
-from cropkt.front.table_reading import InputTable
+from cropkt.front.tables.choosing import Chooser
+from cropkt.front.tables.endpoint import words_of
+from cropkt.front.tables.table_reading import InputTable
 
 COHORT_NAMES = ("cohort", "project", "project_id", "cancer_type_acronym", "type", "tcga_project", "study", "disease")
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")

@@ -12,10 +12,10 @@ from cropkt.data.persons import patient_id, person_of
 from cropkt.data.study_yaml.columns import Columns, is_missing
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
-from cropkt.front.choosing import Chooser
-from cropkt.front.cohort_tables import CohortTable, DividedTable, cohort_of_table, divided, joined, known_cohort
 from cropkt.front.match import Match, SlideNames, match
-from cropkt.front.table_reading import (
+from cropkt.front.tables.choosing import Chooser
+from cropkt.front.tables.cohort_tables import CohortTable, DividedTable, cohort_of_table, divided, joined, known_cohort
+from cropkt.front.tables.table_reading import (
     InputTable,
     TableReading,
     is_slide_table,

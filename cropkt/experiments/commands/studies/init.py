@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         chosen = vars(_parser().parse_args(arguments))
-        from cropkt.front.choosing import Chooser, ask_on_terminal
         from cropkt.front.init import InitOptions, init_study
+        from cropkt.front.tables.choosing import Chooser, ask_on_terminal
 
         features, tables, out = (chosen.pop(name) for name in ("features", "tables", "out"))
         options = InitOptions(chosen.pop("folds"), chosen.pop("patient-rule"))

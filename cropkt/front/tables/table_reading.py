@@ -10,9 +10,9 @@ from cropkt.data.slide_files.slide_names import is_plain_name
 from cropkt.data.study_yaml.columns import Columns, is_missing
 from cropkt.data.text_files import TextFileError
 from cropkt.errors import StudyError
-from cropkt.front.choosing import Chooser, Reading
-from cropkt.front.endpoint import Endpoint, cells_of, has_endpoint, read_endpoint, words_of
 from cropkt.front.match import SlideNames
+from cropkt.front.tables.choosing import Chooser, Reading
+from cropkt.front.tables.endpoint import Endpoint, cells_of, has_endpoint, read_endpoint, words_of
 
 PATIENT_NAMES = (
     *("patient_id", "patient", "case_id", "case", "submitter_id", "case_submitter_id", "cases_submitter_id"),

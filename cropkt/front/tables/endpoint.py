@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cropkt.data.patients.tables import Table
 from cropkt.data.study_yaml.columns import DAYS, EventColumn, TimeColumn, as_number, is_missing, normal_value
 from cropkt.errors import StudyError, suggestion
-from cropkt.front.choosing import Chooser, Reading
+from cropkt.front.tables.choosing import Chooser, Reading
 
 ENDPOINTS = {
     "os": ("os", "overall_survival"),

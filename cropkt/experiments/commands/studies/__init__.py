@@ -1,0 +1,1 @@
+"""Commands that make studies and look at them: nothing is trained."""
