@@ -232,7 +232,7 @@ def checksum(features: torch.Tensor, coordinates: torch.Tensor) -> str:
     """SHA-256 of a slide's packed bytes, features and then coordinates."""
     state = hashlib.sha256()
     for tensor in (features, coordinates):
-        state.update(memoryview(tensor.contiguous().view(torch.uint8).numpy()))
+        state.update(tensor.contiguous().view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 
