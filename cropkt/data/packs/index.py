@@ -15,7 +15,6 @@ from cropkt.data.slide_faults import FeatureFileError, SlideFault, fault_of
 
 INDEX = "index.parquet"
 SUFFIX = ".packed"
-DTYPES = ("bfloat16", "float16", "float32")
 EXACT = {
     "float16": ("float16", "float32"),
     "bfloat16": ("bfloat16", "float32"),

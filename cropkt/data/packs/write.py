@@ -22,7 +22,8 @@ import torch
 
 from cropkt.data.digests import slide_digests
 from cropkt.data.features import header, opened_slide, read_coordinates, read_features_into
-from cropkt.data.packs.index import DTYPES, INDEX, PackedSlide, load_index, write_index
+from cropkt.data.packs import DTYPES
+from cropkt.data.packs.index import INDEX, PackedSlide, load_index, write_index
 from cropkt.data.packs.read import coordinate_dtype, source_dtype
 from cropkt.data.slide_faults import FeatureFileError, SlideFault
 from cropkt.data.study import Cohort
