@@ -1,6 +1,6 @@
-"""As `cropkt simulate`."""
+"""As `cropkt pack`."""
 
 from clone import run
 
 if __name__ == "__main__":
-    run("simulate")
+    run("pack")

@@ -15,7 +15,6 @@ from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault, f
 
 INDEX = "index.parquet"
 SUFFIX = ".packed"
-DTYPES = ("bfloat16", "float16", "float32")
 EXACT = {
     "float16": ("float16", "float32"),
     "bfloat16": ("bfloat16", "float32"),

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cropkt.data.packs.index import DTYPES, INDEX, PackedSlide, load_index, write_index
+from cropkt.data.packs import DTYPES
+from cropkt.data.packs.index import INDEX, PackedSlide, load_index, write_index
 from cropkt.data.packs.read import coordinate_dtype, source_dtype
 from cropkt.data.slide_files.digests import slide_digests
 from cropkt.data.slide_files.features import header, opened_slide, read_coordinates, read_features_into

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cropkt.data.packs.index import DTYPES
+from cropkt.data.packs import DTYPES
 from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.experiments.command import DONE, SOME_FAILED, run_command
 from cropkt.experiments.config import codes, command_line, parse, setting
