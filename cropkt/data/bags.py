@@ -3,19 +3,64 @@
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
+from cropkt.data.packs.read import mapped_together, require_same_numbers
 from cropkt.data.slide_files.features import header, read_features_into
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.streams.tiles import LongBag, runs_of_bags
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
+
+
+class PatientBags(Protocol):
+    """A cohort's bags, held in memory (`Bags`) or read whenever they are walked (`BagStream`)."""
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """(B,): bag b belongs to patients[b]."""
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(B,) int64: patches of each bag."""
+
+    @property
+    def skipped(self) -> tuple[SkippedSlide, ...]:
+        """Slides left out."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tiles are."""
+
+    def __len__(self) -> int: ...
+
+    def indices_of(self, patients: Sequence[str]) -> np.ndarray:
+        """(n,) int64: the bags of `patients`, in their order; patients without a bag are left out."""
+
+    def means(self) -> torch.Tensor:
+        """(B, D) float32: the mean patch of each bag."""
+
+    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in tiles of about `patches` patches; a bag of more than `longest` in parts."""
+
+    @property
+    def longest(self) -> int:
+        """Patches of the longest bag."""
+
+    def require_room(self, need: int, what: str) -> None:
+        """Raise StudyError where there is a budget and `what` needs more bytes than it."""
+
+
+SlideRow = tuple[str, str, str, int]
+"""Patient, slide, path and patches of one slide; 0 patches where its header was bad."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +111,48 @@ class Bags:
 
     def indices_of(self, patients: Sequence[str]) -> np.ndarray:
         """(n,) int64: the bags of `patients`, in their order; patients without a bag are left out."""
-        where = {patient: bag for bag, patient in enumerate(self.patients)}
-        return np.array([where[patient] for patient in patients if patient in where], dtype=np.int64)
+        return places_of(patients, self.patients)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return self.features.device
+
+    def means(self) -> torch.Tensor:
+        """(B, D) float32: the mean patch of each bag."""
+        return torch.stack([self.take([bag]).features.float().mean(dim=0) for bag in range(len(self))])
+
+    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in views of about `patches` patches; a bag of more than `longest` in parts."""
+        at_most = patches if longest is None else min(patches, longest)
+        for run in runs_of_bags(np.diff(self._rows), at_most):
+            tile = self.take(run)
+            if longest is not None and len(run) == 1 and len(tile.features) > longest:
+                yield LongBag(tile.patients[0], partial(_views, tile.features, longest))
+            else:
+                yield tile
+
+    @property
+    def longest(self) -> int:
+        """Patches of the longest bag."""
+        return int((np.diff(self._rows)).max(initial=0))
+
+    def require_room(self, need: int, what: str) -> None:
+        """Nothing to check: whoever holds bags has found the room for them."""
 
     def to(self, device: torch.device | str) -> "Bags":
         """The same bags on `device`; nothing is copied when they are there already."""
         return _bags(self.patients, self.features.to(device), self._rows, self.skipped)
+
+
+def places_of(asked: Sequence[str], patients: Sequence[str]) -> np.ndarray:
+    """(n,) int64: where in `patients` those `asked` for are, in the order asked; those that are not are left out."""
+    where = {patient: bag for bag, patient in enumerate(patients)}
+    return np.array([where[patient] for patient in asked if patient in where], dtype=np.int64)
+
+
+def _views(features: torch.Tensor, patches: int) -> Iterator[torch.Tensor]:
+    return iter(features.split(patches))
 
 
 def _bags(
@@ -87,16 +168,22 @@ def read_bags(
 ) -> Bags:
     """Read the bags of `cohort`, a patient's slides one after the other in the order of the label table.
 
-    Each file is read once, straight into one tensor of `dtype` of known size. With `scratch`, a folder on a disk with
-    room for the cohort, that tensor is a memory-mapped file that vanishes with it, so a cohort may exceed memory.
+    Each file is read once, straight into one tensor of `dtype` of known size; slides that lie packed as `dtype`, one
+    after the other in one file, are mapped and not copied. With `scratch`, a folder on a disk with room for the cohort,
+    that tensor is a memory-mapped file that vanishes with it, so a cohort may exceed memory.
 
     A slide that is bad (see SlideFault: unreadable, never written, all zero, ...) is left out with a UserWarning naming
     file, slide, patient, reason and what to do, and listed in `skipped`; with `strict` it is a StudyError. A patient
     without a good slide has no bag. Raises StudyError when no bag is left.
     """
+    slides, width = slide_rows(cohort), cohort.encoder.dim
+    return _required(read_rows(cohort.code, slides, width, dtype, strict=strict, scratch=scratch), cohort.code, slides)
+
+
+def slide_rows(cohort: Cohort) -> list[SlideRow]:
+    """The slides of `cohort`, a patient's one after the other in the order of the label table."""
     columns = ["patient_id", "slide", "path", "patches"]
-    rows = list(cohort.slides[columns].itertuples(index=False, name=None))
-    return _read_rows(cohort.code, rows, cohort.encoder.dim, dtype, strict=strict, scratch=scratch)
+    return list(cohort.slides[columns].itertuples(index=False, name=None))
 
 
 def read_slides(
@@ -116,20 +203,35 @@ def read_slides(
         except FeatureFileError:
             patches = 0  # named when it is read
         rows.append((patient, path.stem, str(path), patches))
-    return _read_rows("new slides", rows, width, dtype, strict=strict, scratch=None)
+    return _required(read_rows("new slides", rows, width, dtype, strict=strict), "new slides", rows)
 
 
-def _read_rows(
+def _required(bags: Bags, cohort: str, slides: Sequence[SlideRow]) -> Bags:
+    if not len(bags):
+        raise no_bag_left(cohort, len(slides))
+    return bags
+
+
+def no_bag_left(cohort: str, slides: int) -> StudyError:
+    """The error for a cohort of which nothing can be used."""
+    return StudyError(f"{cohort}: none of its {slides} slides can be used; see the warnings above")
+
+
+def read_rows(
     cohort: str,
-    slides: Sequence[tuple[str, str, str, int]],
+    slides: Sequence[SlideRow],
     width: int,
     dtype: torch.dtype,
     *,
     strict: bool,
-    scratch: Path | None,
+    scratch: Path | None = None,
+    warn: bool = True,
 ) -> Bags:
-    """Bags of `slides`: (patient, slide, path, patches), a patient's one after the other."""
-    buffer = _allocate(sum(patches for *_, patches in slides), width, dtype, scratch, cohort)
+    """Bags of `slides`, a patient's one after the other; none where no slide is good. `cohort` is for messages."""
+    require_same_numbers([path for _, _, path, _ in slides], dtype)
+    mapped = mapped_together([path for _, _, path, patches in slides if patches], dtype)
+    patches_in_all = sum(patches for *_, patches in slides)
+    buffer = _allocate(patches_in_all, width, dtype, scratch, cohort) if mapped is None else mapped
     patients: list[str] = []
     rows = [0]
     skipped = []
@@ -137,10 +239,11 @@ def _read_rows(
     for patient, slide, path, patches in slides:
         part = buffer[end : end + patches]
         try:
-            _read_slide(path, part)
+            if mapped is None or not patches:
+                read_slide(path, part)
         except FeatureFileError as error:
             left_out = SkippedSlide(cohort, slide, patient, path, error.fault, str(error), error.passing)
-            skipped.append(_skip(left_out, strict))
+            skipped.append(leave_out(left_out, strict=strict, warn=warn))
             continue
         end += patches
         if patients and patients[-1] == patient:
@@ -148,12 +251,10 @@ def _read_rows(
         else:
             patients.append(patient)
             rows.append(end)
-    if not patients:
-        raise StudyError(f"{cohort}: none of its {len(slides)} slides can be used; see the warnings above")
     return _bags(tuple(patients), buffer[:end], np.array(rows, dtype=np.int64), tuple(skipped))
 
 
-def _read_slide(path: str, part: torch.Tensor) -> None:
+def read_slide(path: str, part: torch.Tensor) -> None:
     """Fill `part` (N, D) from `path`, or raise FeatureFileError with the reason."""
     if len(part) == 0:
         # Nothing was promised for it when the study was opened: its header says why, or is a good one by now.
@@ -165,12 +266,14 @@ def _read_slide(path: str, part: torch.Tensor) -> None:
     read_features_into(path, part)
 
 
-def _skip(slide: SkippedSlide, strict: bool) -> SkippedSlide:
+def leave_out(slide: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:
+    """`slide`; with `warn`, say that it is left out, with `strict`, raise StudyError."""
     where = f"{slide.path}, slide {slide.slide}, patient {slide.patient}: {slide.reason}"
     to_do = "extract it again or remove its label row"
     if strict:
         raise StudyError(f"{slide.cohort}: {where}; {to_do}, or run without --strict to leave it out")
-    warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
+    if warn:
+        warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
     return slide
 
 

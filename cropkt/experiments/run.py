@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cropkt.data.packs.read import require_same_numbers
 from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
@@ -11,6 +12,7 @@ from cropkt.experiments.config import DEMO_STUDY, RunConfig
 from cropkt.experiments.journal import note
 from cropkt.front.doctor import in_short
 from cropkt.models.mil import Architecture
+from cropkt.models.precision import torch_dtype
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
 from cropkt.transfer.baselines import BASELINES
@@ -102,7 +104,10 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=cluster.precision,
         device=cluster.device,
         strict=config.strict,
+        memory=cluster.memory,
     )
+    for code in {*sources, *targets}:
+        require_same_numbers(list(study.cohorts[code].slides["path"]), torch_dtype(plan.precision))
     note(
         study=study.name,
         study_digest=study.fingerprint,

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from cropkt.data.bags import Bags
+from cropkt.data.streams.tiles import runs_of_bags
 from cropkt.models.fusion import Fusion, FusionSettings, build_fusion
 from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
 from cropkt.models.precision import matmul_precision
-from cropkt.models.predict import PATCHES_PER_TILE, tiles
+from cropkt.models.predict import PATCHES_PER_TILE
 from cropkt.models.router import Router, RouterSettings, routing_penalty
 from cropkt.seeds import named_seed
 from cropkt.survival.losses import LOSSES
@@ -107,7 +108,7 @@ def predict_combination(model: Combination, bags: Bags, vectors: Tensor, chosen:
             logits.append(model(vectors[chosen]).logits)
         else:
             selected = bags.take(chosen)
-            for tile in tiles(selected, PATCHES_PER_TILE.get(device, 4096)):
+            for tile in runs_of_bags(selected.lengths.tolist(), PATCHES_PER_TILE.get(device, 4096)):
                 part = selected.take(tile)
                 if isinstance(model, Router):
                     output = model.route(part.features, part.offsets, vectors[chosen[tile.start : tile.stop]])
