@@ -1,7 +1,5 @@
 """Bags: the patches of a cohort's patients, one after the other in one tensor. Every slide is read once."""
 
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from jaxtyping import Float, Int64
 from cropkt.data.packs.read import mapped_together, require_same_numbers
 from cropkt.data.slide_files.features import header, read_features_into
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.streams.mapped import let_go, mapped_scratch
 from cropkt.data.streams.tiles import LongBag, runs_of_bags
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
@@ -71,12 +70,14 @@ class Bags:
     features: (P, D), the patches of all bags, one after the other.
     offsets: (B + 1,) int64; bag b owns rows offsets[b]:offsets[b + 1].
     skipped: slides left out when the cohort was read, each with its kind of fault and the reason in full.
+    mapped: whether `features` lie in a file on disk, of which memory holds what has lately been looked at (`release`).
     """
 
     patients: tuple[str, ...]
     features: Float[torch.Tensor, "P D"]
     offsets: Int64[torch.Tensor, " B1"]
     skipped: tuple[SkippedSlide, ...] = ()
+    mapped: bool = False
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -128,9 +129,15 @@ class Bags:
         for run in runs_of_bags(np.diff(self._rows), at_most):
             tile = self.take(run)
             if longest is not None and len(run) == 1 and len(tile.features) > longest:
-                yield LongBag(tile.patients[0], partial(_views, tile.features, longest))
+                yield LongBag(tile.patients[0], partial(self._views, tile.features, longest))
             else:
                 yield tile
+            self.release()
+
+    def _views(self, features: torch.Tensor, patches: int) -> Iterator[torch.Tensor]:
+        for part in features.split(patches):
+            yield part
+            self.release()
 
     @property
     def longest(self) -> int:
@@ -140,9 +147,17 @@ class Bags:
     def require_room(self, need: int, what: str) -> None:
         """Nothing to check: whoever holds bags has found the room for them."""
 
+    def release(self) -> None:
+        """Let patches that are mapped leave memory; they come back when they are looked at. Held ones stay."""
+        if self.mapped:
+            let_go(self.features)
+
     def to(self, device: torch.device | str) -> "Bags":
         """The same bags on `device`; nothing is copied when they are there already."""
-        return _bags(self.patients, self.features.to(device), self._rows, self.skipped)
+        features = self.features.to(device)
+        return _bags(
+            self.patients, features, self._rows, self.skipped, mapped=self.mapped and features is self.features
+        )
 
 
 def places_of(asked: Sequence[str], patients: Sequence[str]) -> np.ndarray:
@@ -151,14 +166,15 @@ def places_of(asked: Sequence[str], patients: Sequence[str]) -> np.ndarray:
     return np.array([where[patient] for patient in asked if patient in where], dtype=np.int64)
 
 
-def _views(features: torch.Tensor, patches: int) -> Iterator[torch.Tensor]:
-    return iter(features.split(patches))
-
-
 def _bags(
-    patients: tuple[str, ...], features: torch.Tensor, rows: np.ndarray, skipped: tuple[SkippedSlide, ...]
+    patients: tuple[str, ...],
+    features: torch.Tensor,
+    rows: np.ndarray,
+    skipped: tuple[SkippedSlide, ...],
+    *,
+    mapped: bool = False,
 ) -> Bags:
-    bags = Bags(patients, features, torch.from_numpy(rows).to(features.device, non_blocking=True), skipped)
+    bags = Bags(patients, features, torch.from_numpy(rows).to(features.device, non_blocking=True), skipped, mapped)
     bags.__dict__["_rows"] = rows  # what cached_property would fetch back from the device
     return bags
 
@@ -230,8 +246,11 @@ def read_rows(
     """Bags of `slides`, a patient's one after the other; none where no slide is good. `cohort` is for messages."""
     require_same_numbers([path for _, _, path, _ in slides], dtype)
     mapped = mapped_together([path for _, _, path, patches in slides if patches], dtype)
-    patches_in_all = sum(patches for *_, patches in slides)
-    buffer = _allocate(patches_in_all, width, dtype, scratch, cohort) if mapped is None else mapped
+    size = (sum(patches for *_, patches in slides), width)
+    copied = mapped is None and scratch is not None and size[0] > 0
+    buffer = mapped
+    if buffer is None:
+        buffer = mapped_scratch(scratch, size, dtype, cohort) if copied and scratch else _allocate(size, dtype)
     patients: list[str] = []
     rows = [0]
     skipped = []
@@ -246,12 +265,15 @@ def read_rows(
             skipped.append(leave_out(left_out, strict=strict, warn=warn))
             continue
         end += patches
+        if copied:
+            let_go(part)
         if patients and patients[-1] == patient:
             rows[-1] = end
         else:
             patients.append(patient)
             rows.append(end)
-    return _bags(tuple(patients), buffer[:end], np.array(rows, dtype=np.int64), tuple(skipped))
+    offsets = np.array(rows, dtype=np.int64)
+    return _bags(tuple(patients), buffer[:end], offsets, tuple(skipped), mapped=copied or mapped is not None)
 
 
 def read_slide(path: str, part: torch.Tensor) -> None:
@@ -277,28 +299,11 @@ def leave_out(slide: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:
     return slide
 
 
-def _allocate(patches: int, width: int, dtype: torch.dtype, scratch: Path | None, cohort: str) -> torch.Tensor:
-    """An uninitialised (patches, width) tensor, in memory or in an unnamed file under `scratch`."""
-    if patches == 0:
-        return torch.empty(0, width, dtype=dtype)
-    if scratch is None:
-        # NumPy asks the kernel for huge pages, torch does not: reading into fresh memory takes 5 instead of 13 ms a
-        # slide of 4,000 x 1,536.
-        octets = np.empty(patches * width * dtype.itemsize, dtype=np.uint8)
-        return torch.from_numpy(octets).view(dtype).reshape(patches, width)
-    size = patches * width * dtype.itemsize
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{cohort}-", suffix=".patches", dir=scratch)
-        try:
-            # Reserved now: a full disk met later, through the mapping, would kill the process without a word.
-            os.posix_fallocate(handle, 0, size)
-            return torch.from_file(name, shared=True, size=patches * width, dtype=dtype).reshape(patches, width)
-        finally:
-            os.close(handle)
-            os.unlink(name)  # the mapping keeps the file alive; nothing is left behind, however the process ends
-    except OSError as error:
-        raise StudyError(
-            f"{scratch}: cannot hold the {size / 2**30:.2f} GiB of {cohort} ({error.strerror}); "
-            "name a scratch folder on a disk with more room"
-        ) from error
+def _allocate(size: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialised tensor of `size` (P, D) in memory.
+
+    NumPy asks the kernel for huge pages, torch does not: reading into fresh memory takes 5 instead of 13 ms a slide of
+    4,000 x 1,536.
+    """
+    octets = np.empty(size[0] * size[1] * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(octets).view(dtype).reshape(size)

@@ -179,7 +179,7 @@ def _store(
     test = bags.indices_of(split.test)
     own = None
     if len(test):
-        risk = np.concatenate([predict([job.model], bags.take(tile)).risk[0] for tile in _tiles(bags, test)])
+        risk = np.concatenate([_risk(job.model, bags, tile) for tile in _tiles(bags, test)])
         own = concordance(targets.time.cpu().numpy()[test], targets.event.cpu().numpy()[test], risk)
     card = SourceCard(
         architecture=plan.architecture,
@@ -202,6 +202,12 @@ def _store(
     )
     save_with_card(plan.model_path(cohort.code, job.fold), job.model, card)
     return card
+
+
+def _risk(model: MILModel, bags: Bags, chosen: np.ndarray) -> np.ndarray:
+    risk = predict([model], bags.take(chosen)).risk[0]
+    bags.release()
+    return risk
 
 
 def _tiles(bags: Bags, chosen: np.ndarray) -> Iterator[np.ndarray]:
