@@ -69,6 +69,10 @@ class SourcePlan:
         """Weights of the common start."""
         return ModelFolder(self.folder).null
 
+    def holds(self, cohort: Cohort) -> bool:
+        """Whether the patches of `cohort` fit in `memory`."""
+        return self.memory is None or resident_bytes(cohort, torch_dtype(self.precision)) <= self.memory
+
     def fingerprint(self, cohort: Cohort, fold: int) -> str:
         """Changes whenever anything changes that decides the weights of source model (cohort, fold)."""
         return digest(
@@ -166,10 +170,9 @@ def held_bags(plan: SourcePlan, cohort: Cohort) -> Bags:
 
     What does not fit on a CPU is a memory-mapped file beside the models, which vanishes with the bags.
     """
-    dtype = torch_dtype(plan.precision)
-    fits = plan.memory is None or resident_bytes(cohort, dtype) <= plan.memory
-    scratch = None if fits or plan.device != "cpu" else plan.folder
-    return read_bags(cohort, dtype=dtype, strict=plan.strict, scratch=scratch).to(plan.device)
+    scratch = None if plan.holds(cohort) or plan.device != "cpu" else plan.folder
+    bags = read_bags(cohort, dtype=torch_dtype(plan.precision), strict=plan.strict, scratch=scratch)
+    return bags.to(plan.device)
 
 
 def _store(

@@ -13,72 +13,86 @@ import pytest
 from processes import Script, descendants
 from small_studies import write_study
 
+PROCESSES = Path("/proc")
 WIDTH, PATCHES = 1536, 400
 PATIENTS = 12
 """Of the cohort that just fits: 16 slides, 39 MB in float32."""
 MEMORY = 40_000_000
-WORKERS = {"train": "RayTrainWorker", "sweep": "PairTrial"}
+STAGES = {"open": (), "train": ("RayTrainWorker",), "sweep": ("PairTrial", "ResourceTrainable")}
+"""What Ray calls the workers of a stage. A study is opened by the script itself."""
+WORKING = ("train", "sweep")
+
+
+@dataclass
+class Use:
+    """What a process used, as the operating system counts: the most bytes it held, processor seconds, bytes it read."""
+
+    held: int = 0
+    seconds: float = 0.0
+    read: int = 0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A sweep that trained its source: bytes by stage that a worker held at most, processor seconds, C-indices."""
+    """A sweep that trained its source: what each stage used, the bytes of the feature files, and the C-indices."""
 
-    peak: dict[str, int]
-    seconds: dict[str, float]
+    use: dict[str, Use]
+    files: int
     c_index: pd.Series
 
 
 def measure(folder: Path, patients: int, memory: int | None) -> Measured:
-    """Train and sweep a cohort of `patients` patients, and look at its workers from outside."""
+    """Train and sweep a cohort of `patients` patients, and look at its processes from outside."""
     study = write_study(folder / "study", "acc", patients=patients)
     encoder = study.settings()["encoders"]["uni2-h"]
     study.set(encoders={"uni2-h": encoder | {"dim": WIDTH}})
-    for number, path in enumerate(sorted((study.folder / "features" / "TCGA-ACC").glob("*.h5"))):
+    files = sorted((study.folder / "features" / "TCGA-ACC").glob("*.h5"))
+    for number, path in enumerate(files):
         values = np.random.default_rng(number).standard_normal((PATCHES, WIDTH), dtype=np.float32)
         study.write_slide("ACC", path.stem, values)
     out = folder / "out"
     flags = ["--epochs", 2, "--bags-per-update", 4, "--workers", 1, "--precision", "float32", "--device", "cpu"]
     flags += ["--no-tracking"] + (["--memory", memory] if memory else [])
-    script = Script("sweep_transfer.py", "--study", study.folder, "--out", out, *flags)
-    peak, seconds = watched(script)
+    use = watched(Script("sweep_transfer.py", "--study", study.folder, "--out", out, *flags))
     pairs = pd.read_parquet(out / "pairs.parquet").set_index("source")
     assert pairs.loc["acc", "status"] == "ok"
     assert not (out / "scores").exists()
-    return Measured(peak, seconds, pairs["c_index_pooled"])
+    return Measured(use, sum(path.stat().st_size for path in files), pairs["c_index_pooled"])
 
 
-def watched(script: Script) -> tuple[dict[str, int], dict[str, float]]:
-    """By stage, until the script ends: the most memory that its worker held, and its processor time."""
-    peak: dict[str, int] = defaultdict(int)
-    seconds: dict[tuple[str, int], float] = {}
+def watched(script: Script) -> dict[str, Use]:
+    """What each stage used until the script ended; a stage has one process at a time."""
+    found: dict[tuple[str, int], Use] = defaultdict(Use)
 
     def watch() -> None:
         while script.process.poll() is None:
+            look_at(script.process.pid, found["open", script.process.pid])
             for pid, title in descendants(script.process.pid).items():
-                for stage in (stage for stage, worker in WORKERS.items() if worker in title):
-                    held, used = look_at(pid)
-                    peak[stage] = max(peak[stage], held)
-                    seconds[stage, pid] = max(seconds.get((stage, pid), 0.0), used)
-            time.sleep(0.02)
+                for stage in (stage for stage, names in STAGES.items() if any(name in title for name in names)):
+                    look_at(pid, found[stage, pid])
+            time.sleep(0.05)
 
     watching = threading.Thread(target=watch)
     watching.start()
     ended = script.end()
     watching.join()
     assert ended.code == 0, ended
-    return dict(peak), {stage: sum(s for (of, _), s in seconds.items() if of == stage) for stage in WORKERS}
+    return {
+        stage: max((use for (of, _), use in found.items() if of == stage), key=lambda u: u.held) for stage in STAGES
+    }
 
 
-def look_at(pid: int) -> tuple[int, float]:
-    """Bytes that a process holds, mapped files included but not what processes share, and its processor seconds."""
+def look_at(pid: int, use: Use) -> None:
+    """Update what the process `pid` has used so far; nothing when it is gone."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text().splitlines()
-        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        status = (PROCESSES / str(pid) / "status").read_text().splitlines()
+        times = (PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()[11:13]
+        read = (PROCESSES / str(pid) / "io").read_text().splitlines()[0]
     except (OSError, IndexError):
-        return 0, 0.0
-    held = sum(int(line.split()[1]) * 1024 for line in status if line.startswith(("RssAnon", "RssFile")))
-    return held, sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+        return
+    use.held = max(int(line.split()[1]) * 1024 for line in ["VmHWM: 0 kB", *status] if line.startswith("VmHWM"))
+    use.seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+    use.read = int(read.removeprefix("rchar:"))
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +113,32 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return measure(tmp_path_factory.mktemp("resident"), 5 * PATIENTS, None)
 
 
-@pytest.mark.parametrize("stage", WORKERS)
+@pytest.mark.parametrize("stage", WORKING)
 def test_five_times_the_memory_takes_a_tenth_of_it_more(stage: str, fitting: Measured, streamed: Measured) -> None:
-    grown = streamed.peak[stage] - fitting.peak[stage]
-    print(f"{stage}: {fitting.peak[stage] / 1e6:.0f} MB, {grown / 1e6:+.1f} MB for five times the cohort")
+    grown = streamed.use[stage].held - fitting.use[stage].held
+    print(f"{stage}: {fitting.use[stage].held / 1e6:.0f} MB, {grown / 1e6:+.1f} MB for five times the cohort")
     assert grown < 0.1 * MEMORY
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_reads_every_byte_once(stage: str, fitting: Measured, streamed: Measured) -> None:
+    """Of two cohorts, so that what a process reads to start does not count."""
+    read = streamed.use[stage].read - fitting.use[stage].read
+    times = read / (streamed.files - fitting.files)
+    print(f"{stage}: {times:.2f} reads of each byte")
+    assert times == pytest.approx(1, abs=0.1)
 
 
 def test_without_the_limit_memory_is_taken(fitting: Measured, resident: Measured) -> None:
     """So that what is measured above is the limit at work."""
-    assert resident.peak["train"] - fitting.peak["train"] > 3 * MEMORY
+    assert resident.use["train"].held - fitting.use["train"].held > 3 * MEMORY
 
 
-def test_what_is_found_is_the_same_at_three_fifths_of_the_rate(streamed: Measured, resident: Measured) -> None:
+def test_what_is_found_is_the_same_at_three_fifths_of_the_rate(
+    fitting: Measured, streamed: Measured, resident: Measured
+) -> None:
     pd.testing.assert_series_equal(streamed.c_index, resident.c_index, check_exact=True)
-    for stage in WORKERS:
-        print(f"{stage}: {resident.seconds[stage]:.1f} s of a processor held, {streamed.seconds[stage]:.1f} s streamed")
-        assert streamed.seconds[stage] < resident.seconds[stage] / 0.6
+    for stage in WORKING:
+        slow, fast = (run.use[stage].seconds - fitting.use[stage].seconds for run in (streamed, resident))
+        print(f"{stage}: {fast:.1f} s of a processor held, {slow:.1f} s streamed, for four fifths of the cohort")
+        assert slow < fast / 0.6
