@@ -1,4 +1,4 @@
-"""A cohort five times larger than --memory trains and is swept in it: memory is measured from outside."""
+"""A cohort five times larger than --memory trains and is swept in it, measured from outside; memory that runs out."""
 
 import os
 import threading
@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from processes import Script, descendants
-from small_studies import write_study
+from processes import Script, descendants, kill_worker
+from small_studies import DIM, write_study
+
+from cropkt.experiments.command import SOME_FAILED
 
 PROCESSES = Path("/proc")
 WIDTH, PATCHES = 1536, 400
@@ -142,3 +144,25 @@ def test_what_is_found_is_the_same_at_three_fifths_of_the_rate(
         slow, fast = (run.use[stage].seconds - fitting.use[stage].seconds for run in (streamed, resident))
         print(f"{stage}: {fast:.1f} s of a processor held, {slow:.1f} s streamed, for four fifths of the cohort")
         assert slow < fast / 0.6
+
+
+def test_slides_that_kill_whoever_reads_them_are_begun_twice_and_stop_no_other_target(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", "acc", "uvm")
+    long = np.random.default_rng(0).standard_normal((100_000, DIM), dtype=np.float32)  # long enough to be killed over
+    study.write_slide("ACC", "TCGA-AC-0000-01Z-00-DX1", long)
+    out = tmp_path / "out"
+    flags = ["--sources", "uvm", "--epochs", 1, "--workers", 1, "--no-baselines", "--no-tracking"]
+    script = Script("sweep_transfer.py", "--study", study.folder, "--out", out, *flags)
+    deaths = 0
+    while script.process.poll() is None:
+        begun = sum(path.stat().st_size for path in (out / "scores").glob("*/*/acc/part_0.begun"))
+        if begun > deaths:
+            kill_worker(STAGES["sweep"], script.process.pid)
+            deaths += 1
+        time.sleep(0.005)
+    ended = script.end()
+    assert ended.code == SOME_FAILED, ended
+    assert deaths == 2
+    reasons = pd.read_parquet(out / "pairs.parquet").set_index("target")["reason"]
+    assert "2 worker processes died over part 0" in reasons["acc"]
+    assert reasons["uvm"] == ""
