@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import cropkt
-from cropkt.simulation.population import SimulationConfig
+from cropkt.simulation.config import SimulationConfig
 from cropkt.simulation.study import simulate_study
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from kept_artifacts import artifacts
 
 from cropkt.data.bags import read_bags
 from cropkt.data.study import open_study
@@ -100,13 +101,14 @@ def test_an_analysis_writes_all_it_promises(measured: FactorsConfig, capsys: pyt
     page = (out / "factors_explain_sarc.html").read_text()
     assert "What is odd about SARC" in page
     assert "prototype" in page
-    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    store = f"sqlite:///{out}/mlflow.db"
+    client = MlflowClient(store)
     experiment = client.get_experiment_by_name("sweep")
     assert experiment is not None
     run = client.search_runs([experiment.experiment_id])[0]
     assert run.data.tags["cropkt.kind"] == "factors"
     assert "q_value/same_group" in run.data.metrics
-    assert {"factors_pair.parquet", "report.html"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"factors_pair.parquet", "report.html"} <= artifacts(store, run)
 
 
 def test_the_same_seed_gives_the_same_tables(measured: FactorsConfig) -> None:

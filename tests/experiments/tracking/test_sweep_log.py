@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from kept_artifacts import artifact_folder, artifacts
 from mlflow import MlflowClient
 from small_studies import SmallStudy, small_plan
 
@@ -26,7 +26,7 @@ from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.journal import git_commit
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.experiments.tracking.card import keep_card
-from cropkt.experiments.tracking.store import REFERENCES, SERVED, WHOLE, Store, page, sha256, tracking_uri
+from cropkt.experiments.tracking.store import REFERENCES, WHOLE, Store, page, sha256, tracking_uri
 from cropkt.experiments.tracking.sweep import ATTEMPTS, Tracker, log_results, tracking
 from cropkt.files import write_json
 from cropkt.training.sources import store_null_model, train_cohort
@@ -91,16 +91,6 @@ def runs(uri: str, condition: str = "", **options: Any) -> list[Any]:
     experiment = client.get_experiment_by_name("study")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id], condition, **options))
-
-
-def artifacts(uri: str, run: Any) -> set[str]:
-    """Names of the copies that a store kept in an SQLite file has of a run."""
-    return {path.name for path in artifact_folder(uri, run).iterdir()}
-
-
-def artifact_folder(uri: str, run: Any) -> Path:
-    below = unquote(run.info.artifact_uri.removeprefix(SERVED))
-    return Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts" / below
 
 
 def references(uri: str, run: Any) -> dict[str, str]:
