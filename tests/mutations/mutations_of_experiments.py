@@ -132,7 +132,7 @@ MUTATIONS = (
     Mutation(
         "the-first-target-is-kept",
         "cropkt/experiments/sweep/trial.py",
-        "if self._held is None or self._held.cohort.code != target:",
+        "if self._held is None or self._held[1].cohort.code != target:",
         "if self._held is None:",
         (f"{SWEEP}::test_a_worker_measures_each_pair_with_the_models_and_patients_of_the_pair",),
         "every later pair of a worker would be measured on its first target's patients",
@@ -147,11 +147,27 @@ MUTATIONS = (
     ),
     Mutation(
         "targets-read-without-strict",
-        "cropkt/experiments/sweep/trial.py",
+        "cropkt/transfer/scores.py",
         "strict=plan.strict",
         "strict=False",
         (f"{SWEEP}::test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict",),
         "--strict would leave slides out all the same",
+    ),
+    Mutation(
+        "targets-held-without-strict",
+        "cropkt/training/sources.py",
+        "strict=plan.strict",
+        "strict=False",
+        (f"{SWEEP}::test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict",),
+        "--strict would leave slides out of sources and routers all the same",
+    ),
+    Mutation(
+        "scores-of-other-models-are-kept",
+        "cropkt/transfer/scores.py",
+        "made.get(name) == fingerprint for name, fingerprint",
+        "name in made for name, _",
+        ("tests/transfer/test_scores.py",),
+        "a sweep that was killed would go on with what other models said",
     ),
     Mutation(
         "the-first-fold-is-kept",
