@@ -18,10 +18,10 @@ from cropkt.data.faults import Faults
 from cropkt.data.identity import CohortIdentity, cohort_identity
 from cropkt.data.listing import SlideFiles
 from cropkt.data.packs.index import packed_cohort
-from cropkt.data.patients.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
+from cropkt.data.patients.folds import Fold, SplitPatients, check_kept, read_splits, write_splits
 from cropkt.data.patients.label_sources import label_sources, study_cohorts
 from cropkt.data.patients.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
-from cropkt.data.patients.site_folds import make_site_splits
+from cropkt.data.patients.site_folds import fresh_folds
 from cropkt.data.patients.tables import read_table
 from cropkt.data.persons import person_of
 from cropkt.data.slide_files.digests import digest_cache, known_headers, slide_digests
@@ -66,6 +66,19 @@ class Cohort:
     def code(self) -> str:
         """The cohort's lower-case code."""
         return self.info.code
+
+    def split_again(self, seed: int, *, by_site: bool) -> "Cohort":
+        """The cohort with as many other folds of the patients it trains and tests on, made from `seed`; by_site as in
+        study.yaml (`splits: site`)."""
+        split = {
+            patient for fold in self.folds for part in (fold.train, fold.test, fold.validation) for patient in part
+        }
+        labels = self.labels[self.labels.index.isin(split)]
+        site = self.clinical["site"].reindex(labels.index) if by_site else pd.Series("", labels.index)
+        folds, _ = fresh_folds(labels, site, len(self.folds), seed, self.code, by_site=by_site)
+        identity = None if self.identity is None else self.identity.with_folds(folds)
+        known = digest(self.fingerprint, [vars(fold) for fold in folds]) if identity is None else identity.fingerprint
+        return replace(self, folds=folds, identity=identity, fingerprint=known)
 
 
 @dataclass(frozen=True)
@@ -349,18 +362,11 @@ class _Opening:
 
     def _made_splits(self, code: str, labels: pd.DataFrame, site: pd.Series) -> tuple[Fold, ...]:
         """New folds, by site where study.yaml asks for it and the cohort's sites allow it."""
-        stratified = make_splits(labels, self.settings.folds, self.seed, code)
-        if not self.settings.splits_by_site:
-            return stratified
-        unknown = int((site == "").sum())
-        try:
-            if unknown:
-                raise StudyError(f"{code}: the site of {unknown} of {len(site)} patients is unknown")
-            sites = dict(zip(map(str, site.index), map(str, site), strict=True))
-            return make_site_splits(labels, sites, self.settings.folds, self.seed, code)
-        except StudyError as error:
-            self.warnings.append(f"{error}. Its folds are stratified by event and project, and share sites")
-            return stratified
+        by_site = self.settings.splits_by_site
+        made, why_not = fresh_folds(labels, site, self.settings.folds, self.seed, code, by_site=by_site)
+        if why_not:
+            self.warnings.append(f"{why_not}. Its folds are stratified by event and project, and share sites")
+        return made
 
     def _count_labels(self, cohorts: dict[str, Cohort]) -> None:
         owners: dict[str, int] = {}

@@ -156,11 +156,18 @@ class RunConfig:
         choices=PROTOCOLS,
     )
     seed: int = setting(0, "seed of everything random")
+    repeats: int = setting(
+        1,
+        "cross-validations of what a cohort trains on its own patients, each with splits, starts and seeds of its own: "
+        "with 3 or more, comparisons with it cover the luck of training",
+    )
     resume: bool = setting(True, "keep what is done and still valid, or do the selected work again")
     strict: bool = setting(False, "a slide that cannot be used is an error, not a warning")
 
     def __post_init__(self) -> None:
         refuse_unknown("--protocol", self.protocol, PROTOCOLS)
+        if self.repeats < 1:
+            raise ConfigError(f"--repeats is {self.repeats}; it must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,15 @@ from cropkt.experiments.journal import note
 from cropkt.front.doctor import in_short
 from cropkt.models.mil import Architecture
 from cropkt.models.precision import torch_dtype
+from cropkt.seeds import named_seed
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.current import claim, what_changed
+from cropkt.transfer.judgement.repeats import Repeat, repeat_folder, stored_repeats
 from cropkt.transfer.measure_baseline import baseline_fingerprint
 from cropkt.transfer.pair import pair_fingerprint
+from cropkt.transfer.significance import at_home
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -64,6 +67,29 @@ class Run:
             return baseline_fingerprint(source, cohort, plan)
         return pair_fingerprint(source_fingerprint(plan, self.cohorts[source], self.folds), cohort, plan.precision)
 
+    def repeated(self, number: int) -> "Run":
+        """Repeat `number` (1 or more) of what cohorts train on their own patients, as a run of its own: other splits,
+        starts and seeds, and a results folder below this one's."""
+        seed = named_seed(self.plan.seed, "repeat", number) % 2**31
+        by_site = self.study.settings.splits_by_site
+        cohorts = {code: cohort.split_again(seed, by_site=by_site) for code, cohort in self.cohorts.items()}
+        results = repeat_folder(self.results, number)
+        plan = replace(self.plan, folder=results.models.path, seed=seed)
+        own = tuple(code for code in self.sources if code in self.targets)
+        return replace(self, study=replace(self.study, cohorts=cohorts), sources=own, plan=plan, results=results)
+
+    def own_pairs(self) -> list[tuple[str, str]]:
+        """Those of `pairs` whose models are trained on the target, which is what a repeat measures."""
+        return [(source, target) for source, target in self.pairs() if source in (target, *at_home())]
+
+    def repeats(self) -> list[Repeat]:
+        """Further cross-validations: those that are asked for, and those that are there."""
+        runs = [
+            self.repeated(number) for number in sorted({*range(1, self.config.repeats), *stored_repeats(self.results)})
+        ]
+        folds = [{code: cohort.folds for code, cohort in run.cohorts.items()} for run in runs]
+        return [Repeat(run.results, of_run, run.fingerprint) for run, of_run in zip(runs, folds, strict=True)]
+
     def untrained(self) -> list[str]:
         """Sources that lack a model, or have one that would be trained differently today."""
         return [code for code in self.sources if missing_folds(self.plan, self.cohorts[code], self.folds)]
@@ -77,6 +103,7 @@ class Run:
             "protocol": self.config.protocol,
             "precision": self.plan.precision,
             "seed": str(self.plan.seed),
+            "repeats": str(self.config.repeats),
             **{name: str(value) for name, value in asdict(self.plan.training).items()},
         }
 

@@ -15,6 +15,7 @@ from filelock import SoftFileLock, Timeout
 from cropkt.errors import ConfigError
 from cropkt.experiments.journal import keep_in
 from cropkt.files import sweep_temporaries
+from cropkt.transfer.judgement.repeats import repeat_folder, stored_repeats
 from cropkt.transfer.store import ResultsFolder
 
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
@@ -93,7 +94,8 @@ def _taken(out: Path, owner: str, more: str = "") -> ConfigError:
 
 def _sweep_temporaries(results: ResultsFolder) -> None:
     """Remove what killed writers have left: of any age where only the holder of the lock writes, elsewhere old ones."""
-    for folder in results.held_folders():
+    repeats = [repeat_folder(results, number) for number in stored_repeats(results)]
+    for folder in (folder for held in (results, *repeats) for folder in held.held_folders()):
         sweep_temporaries(folder, older_than=0)
     sweep_temporaries(results.out)
 

@@ -40,6 +40,9 @@ def train_sources(config: RunConfig) -> int:
         with workspace(run.results) as scratch:
             claim_results(run)
             failures = train_missing_sources(run, cluster, scratch)
+            for number in range(1, run.config.repeats):
+                of_repeat = train_missing_sources(run.repeated(number), cluster, scratch / f"repeat_{number}")
+                failures |= {f"{cohort}, repeat {number}": reason for cohort, reason in of_repeat.items()}
             with tracking(run.results, run.experiment, config.tracking) as tracker:
                 if tracker is not None:
                     tracker.log_sources()

@@ -17,6 +17,7 @@ from cropkt.experiments.config import RunConfig
 from cropkt.experiments.journal import note
 from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run, claim_results, prepare
+from cropkt.experiments.sweep.repeats import measure_repeats, repeats_missing
 from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
@@ -48,7 +49,7 @@ def sweep_transfer(config: RunConfig) -> int:
 
 def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> int:
     """Measure those of the run's pairs that are missing; returns the exit code. Nothing is started when none is."""
-    if run.untrained() or _todo(run, {}):
+    if run.untrained() or _todo(run, {}) or repeats_missing(run):
         _sweep(run, cluster, scratch)
         return _conclude(run)
     _write_tables(run)  # a run that was killed when all pairs were measured has left none
@@ -70,6 +71,8 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
             if todo:
                 _measure(run, todo, cluster, scratch / f"round_{number}", tracker)
             todo = [pair for pair in todo if _worker_died(run, *pair)]
+        for failure in measure_repeats(run, cluster, scratch):
+            print(f"warning: {failure}; the same command tries it again")
         _write_tables(run)
         _draw(run, settings)
         if tracker is not None:
@@ -78,9 +81,10 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
 
 
 def _write_tables(run: Run) -> None:
+    repeats = run.repeats()
     for target, cohort in run.cohorts.items():
-        update_comparison(run.results, target, cohort.folds, run.fingerprint)
-    tables = write_tables(run.results, run.fingerprint)
+        update_comparison(run.results, target, cohort.folds, run.fingerprint, repeats)
+    tables = write_tables(run.results, run.fingerprint, repeats)
     if message := stale_message(tables):
         print(f"warning: {message}")
 

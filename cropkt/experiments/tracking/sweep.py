@@ -156,7 +156,7 @@ class Tracker:
             key = (pair.source, pair.target)
             if key not in compared:
                 compared |= self._comparisons(pair.target)
-            fingerprint = digest(record.fingerprint, pair.status, pair.reason, compared.get(key))
+            fingerprint = digest(record.fingerprint, pair.passing_slides, pair.status, pair.reason, compared.get(key))
             known = logged.get(key, [])
             if any(run.data.tags["cropkt.fingerprint"] == fingerprint for run in known):
                 continue
