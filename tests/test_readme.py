@@ -11,7 +11,7 @@ import pytest
 
 import cropkt
 from cropkt.experiments.commands import COMMANDS, main
-from cropkt.simulation.population import SimulationConfig
+from cropkt.simulation.config import SimulationConfig
 from cropkt.simulation.study import simulate_study
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -34,6 +34,12 @@ class Stage:
         if self._every_piece:
             self.tell()
 
+    def reach(self, done: int, total: int) -> None:
+        """`done` pieces of `total` are done."""
+        self._bar.total = total
+        self._bar.n = done
+        self._bar.refresh()
+
     def show(self, current: str) -> None:
         """`current` says what is at work."""
         self._bar.set_postfix_str(current)

@@ -58,6 +58,7 @@ ENCODER_KEYS = (
     Key(
         "features", _TEXTS, "pattern, or patterns, of a slide's file: {slide}, {project}, {cohort}, {patient}, * ", True
     ),
+    Key("pack", _TEXT, "folder that `cropkt pack` wrote (default: packs/ENCODER, where there is one)"),
 )
 TIME_KEYS = (
     Key("column", _TEXT, "time to the event or to the last follow-up", required=True),

@@ -29,6 +29,8 @@ from cropkt.errors import StudyError
 
 __all__ = ["STUDY_FILE", "Encoder", "StudySettings", "read_settings", "study_path"]
 
+PACKS = "packs"
+"""The folder of a study under which each encoder's pack is looked for where study.yaml names none."""
 DEFAULT_SPLITS = "splits/{cohort}/splits_{fold}.csv"
 BY_SITE = "site"
 """`splits: site`: made so that no tissue source site is in two folds' tests, and kept beside the others."""
@@ -40,12 +42,14 @@ class Encoder:
     """The foundation model that made the features.
 
     `dim` is the width D of a feature vector, `features` the patterns of a slide's file relative to the study folder (or
-    absolute), with {project} (without "TCGA-"), {slide}, {cohort} and {patient}, and * for a folder of any name.
+    absolute), with {project} (without "TCGA-"), {slide}, {cohort} and {patient}, and * for a folder of any name. `pack`
+    is the folder of its pack, likewise; by default packs/NAME.
     """
 
     name: str
     dim: int
     features: tuple[str, ...]
+    pack: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,15 @@ def _encoders(value: Any, faults: Faults) -> dict[str, Encoder]:
             to_do = f"give the width of its feature vectors, e.g. 1536 (at most {MOST_WIDE})"
             study_fault(faults, f"dim of encoder {name} is {shown(dim)}", to_do)
         elif len(faults.found) == before:
-            encoders[name] = Encoder(name, dim, patterns)
+            encoders[name] = Encoder(name, dim, patterns, _pack(keys.get("pack", f"{PACKS}/{name}"), name, faults))
     return encoders
+
+
+def _pack(value: Any, encoder: str, faults: Faults) -> str:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    study_fault(faults, f"pack of encoder {encoder} is {shown(value)}", "name the folder that `cropkt pack --to` wrote")
+    return ""
 
 
 def _cohorts(value: Any, faults: Faults) -> dict[str, tuple[str, ...]] | None:

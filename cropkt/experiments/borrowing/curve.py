@@ -13,14 +13,13 @@ from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.progress import stage
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.tune import run_trials
 from cropkt.experiments.workspace import workspace
 from cropkt.report.learning_curves import draw_curves, told
 from cropkt.report.style import save_figure
 from cropkt.rivals import ALL
 from cropkt.rivals.rows import CURVE
-from cropkt.transfer.current import claim
 
 
 def learning_curves(config: CurveConfig) -> int:
@@ -30,7 +29,7 @@ def learning_curves(config: CurveConfig) -> int:
         job = CurveJob(run, config.curve.chosen)
         draws = draws_of(run, config)
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             measure_missing_means(run, list(run.cohorts), cluster, scratch / "means")
             failed = _measure(job, draws, cluster, scratch / "draws", resume=config.resume)
             table = curve_table(job, draws)

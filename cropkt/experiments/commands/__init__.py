@@ -30,6 +30,7 @@ COMMANDS = {
     "curve": "curve",
     "recommend": "recommend",
     "simulate": "studies.simulate",
+    "pack": "studies.pack",
     "build-tcga": "studies.build_tcga",
     "benchmark": "benchmark",
     "check-significance": "checks.significance",

@@ -12,12 +12,14 @@ from cropkt.experiments.routing.pictures import draw_search, importances, trial_
 from cropkt.experiments.routing.search import best_trial, default_values
 from cropkt.experiments.routing.space import SearchSpace
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
+from cropkt.experiments.tracking.store import is_number
 from cropkt.files import atomic_path, is_temporary
 from cropkt.report.page import remake_report
 from cropkt.report.sections.routing import draw_routing, section_body
 from cropkt.report.sections.store import store_section
 from cropkt.report.style import save_figure
 from cropkt.routing.store import NAMES, RoutingFolder
+from cropkt.transfer.rows import ROUTING
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -103,8 +105,8 @@ def _log(
     metrics: dict[str, float] = {}
     histories: dict[str, list[float]] = {}
     for row in _of(outcome.methods, target).to_dict("records"):
-        for name in ("c_index_pooled", "c_index_mean", "difference_self", "p_self"):
-            metrics[f"{name}/{row['method']}"] = float(row[name])
+        known = [name for name in ROUTING.numbers if is_number(row[name])]
+        metrics |= {f"{name}/{row['method']}": float(row[name]) for name in known}
     for kind, space in spaces.items():
         trials = _trials(outcome, kind, target)
         table = trial_table(trials, default_values(outcome.job, space))

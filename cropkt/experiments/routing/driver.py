@@ -17,7 +17,7 @@ from cropkt.experiments.progress import stage
 from cropkt.experiments.routing.config import RoutingConfig
 from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings
 from cropkt.experiments.routing.space import SearchSpace, read_space
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
@@ -32,7 +32,6 @@ from cropkt.routing.store import (
     write_routing,
 )
 from cropkt.transfer.columns import Table
-from cropkt.transfer.current import claim
 from cropkt.transfer.rows import GATES, ROUTING, Status
 
 Chosen = dict[tuple[str, int], dict[str, dict[str, Any]]]
@@ -53,7 +52,7 @@ def tune_router(config: RoutingConfig) -> int:
         run = prepare(config, cluster)
         _check(run, search.source_folds)
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             swept = sweep_if_needed(_with_experts(run), cluster, scratch)
             outcome = _route(run, config, spaces, cluster, scratch)
             print_table(outcome.methods)
