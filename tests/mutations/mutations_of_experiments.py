@@ -100,7 +100,7 @@ MUTATIONS = (
     Mutation(
         "outdated-pairs-stay",
         "cropkt/experiments/sweep/driver.py",
-        "record is None or record.fingerprint != run.fingerprint(source, target):",
+        "record is None or not record.is_done(run.fingerprint(source, target)):",
         "record is None:",
         (f"{SWEEP}::test_pairs_of_other_data_or_fewer_folds_are_missing",),
         "pairs of other models would stay in the matrix",
@@ -124,8 +124,8 @@ MUTATIONS = (
     Mutation(
         "untrained-sources-are-no-reason",
         "cropkt/experiments/sweep/driver.py",
-        "if run.untrained() or _todo(run, {}):",
-        "if _todo(run, {}):",
+        "if run.untrained() or _todo(run, {}) or",
+        "if _todo(run, {}) or",
         (f"{SWEEP}::test_nothing_is_swept_when_nothing_is_missing",),
         "a router would look for models that are not there",
     ),
