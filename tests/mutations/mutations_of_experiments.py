@@ -68,7 +68,7 @@ MUTATIONS = (
     Mutation(
         "router-trained-with-defaults",
         "cropkt/experiments/routing/job.py",
-        "        training=training,\n",
+        "        training=run.plan.training,\n",
         "",
         ROUTING,
         "--epochs and --learning-rate would not reach routers",
@@ -76,7 +76,7 @@ MUTATIONS = (
     Mutation(
         "source-folds-ignored",
         "cropkt/experiments/routing/job.py",
-        "source_folds=config.search.source_folds",
+        "source_folds=search.source_folds",
         "source_folds=(0,)",
         ROUTING,
         "--source-folds would change nothing",
@@ -373,7 +373,7 @@ MUTATIONS = (
     Mutation(
         "targets-with-few-events-are-drawn",
         "cropkt/experiments/borrowing/curve.py",
-        '        if run.cohorts[target].labels["event"].sum() < config.curve.least_events:\n            continue\n',
+        '        if run.cohorts[target].labels["event"].sum() < wanted.least_events:\n            continue\n',
         "",
         ("tests/experiments/borrowing/test_draws.py",),
         "--least-events would change nothing",
