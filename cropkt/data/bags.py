@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
 
 
+@runtime_checkable
 class PatientBags(Protocol):
     """A cohort's bags, held in memory (`Bags`) or read whenever they are walked (`BagStream`)."""
 
