@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cropkt.data.packs.read import require_same_numbers
+from cropkt.data.streams.memory import size_in_words
+from cropkt.data.streams.stream import resident_bytes
 from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
-from cropkt.experiments.config import DEMO_STUDY, RunConfig
+from cropkt.experiments.config import DEMO_STUDY, RunConfig, StudyConfig
 from cropkt.experiments.journal import note
 from cropkt.front.doctor import in_short
 from cropkt.models.mil import Architecture
+from cropkt.models.precision import torch_dtype
 from cropkt.seeds import named_seed
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
@@ -110,7 +114,7 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
     Prints the short form of `cropkt check`. Raises StudyError with everything that is wrong with the study,
     ConfigError for selections it cannot meet.
     """
-    study = _opened(config)
+    study = _opened(config.study)
     training = replace(config.training, drop_partial_update=config.protocol == "paper")
     architecture = Architecture(
         features=study.encoder.dim,
@@ -130,7 +134,10 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=cluster.precision,
         device=cluster.device,
         strict=config.strict,
+        memory=cluster.memory,
     )
+    for code in {*sources, *targets}:
+        require_same_numbers(list(study.cohorts[code].slides["path"]), torch_dtype(plan.precision))
     note(
         study=study.name,
         study_digest=study.fingerprint,
@@ -139,7 +146,27 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=plan.precision,
     )
     print("\n".join(in_short(study)))
-    return Run(config, study, sources, targets, folds, plan, results)
+    run = Run(config, study, sources, targets, folds, plan, results)
+    if line := memory_told(run):
+        print(line)
+    return run
+
+
+def not_held(run: Run, codes: Sequence[str]) -> list[str]:
+    """Those cohorts of `codes` that do not fit in a worker's part of --memory."""
+    return [code for code in codes if not run.plan.holds(run.cohorts[code])]
+
+
+def memory_told(run: Run) -> str:
+    """One line on the cohorts that do not fit in a worker's part of --memory, and what becomes of them; "" if none."""
+    large, memory = not_held(run, [*dict.fromkeys((*run.sources, *run.targets))]), run.plan.memory
+    if not large or memory is None:
+        return ""
+    most = max(resident_bytes(run.cohorts[code], torch_dtype(run.plan.precision)) for code in large)
+    room = f"{size_in_words(memory)} of patches a worker (--memory): {', '.join(large)} do not fit"
+    if run.plan.device == "cpu":
+        return f"{room}; to train and route on, they are copied to {run.plan.folder}, {size_in_words(most)} at most"
+    return f"{room}; they are swept in tiles, but to train and route on they have to fit (up to {size_in_words(most)})"
 
 
 def claim_results(run: Run) -> None:
@@ -152,8 +179,8 @@ def claim_results(run: Run) -> None:
         print(f"changed: {line}; what was made from it is made again")
 
 
-def _opened(config: RunConfig) -> Study:
-    folder = config.study.folder
+def _opened(wanted: StudyConfig) -> Study:
+    folder = wanted.folder
     if folder is None:
         folder = DEMO_STUDY
         if not (folder / "study.yaml").exists():
@@ -161,7 +188,7 @@ def _opened(config: RunConfig) -> Study:
 
             simulate_study(folder, SimulationConfig())
     # Workers run elsewhere, in other working folders.
-    return open_study(folder.resolve(), encoder=config.study.encoder)
+    return open_study(folder.resolve(), encoder=wanted.encoder)
 
 
 def _folds(wanted: tuple[int, ...], study: Study) -> tuple[int, ...]:

@@ -253,16 +253,19 @@ def _parse(value: Mapping[str, Any] | None) -> PairRecord:
 def store_pair(
     results: ResultsFolder, result: PairResult, *, fingerprint: str, patients: Sequence[str], seconds: float
 ) -> PairRecord:
-    """Write predictions, representations and then the record of a pair; returns the record."""
+    """Write predictions, representations and then the record of a pair; returns the record.
+
+    Only the record waits for the disk: of a pair whose other files a power failure has taken, it is not whole.
+    """
     source, target = result.pair.source, result.pair.target
     files = {}
     if result.predictions is not None:
         path = results.predictions_path(source, target)
-        PREDICTIONS.write(path, result.predictions)
+        PREDICTIONS.write(path, result.predictions, durable=False)
         files["predictions"] = content_digest(path)
     if result.representation is not None:
         path = results.representations_path(source, target)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, durable=False) as temporary:
             # float16 halves 4 GB a study; a bag vector's entries are means of activations, of order 1.
             vectors = torch.from_numpy(result.representation).clamp(-65504, 65504).half()
             save_file({"representation": vectors}, temporary, metadata={"patients": json.dumps(list(patients))})

@@ -35,7 +35,7 @@ from cropkt.routing.store import (
     store_own_vectors,
 )
 from cropkt.training.loop import TrainingError
-from cropkt.transfer.pair import TargetCohort
+from cropkt.transfer.pair import ResidentTarget
 
 REPORTS = 4
 """How often a trial of a search says how it does; between two reports it may be stopped."""
@@ -46,7 +46,7 @@ TUNED_AS = {"router": "roupkt", "fusion": "fusion_tuned", "abmil": "own_tuned"}
 class _Fold:
     """An outer fold held ready: its patients, and its expert vectors for the final fit and, searched, inner parts."""
 
-    def __init__(self, job: RoutingJob, target: TargetCohort, fold: int, *, searched: bool) -> None:
+    def __init__(self, job: RoutingJob, target: ResidentTarget, fold: int, *, searched: bool) -> None:
         code, settings = target.cohort.code, job.settings
         self.outer: OuterFold = outer_fold(target, fold, settings.inner_parts, job.run.plan.seed)
         path, fingerprint = job.folder(code).own_path(fold), job.own_fingerprint(code)
@@ -70,10 +70,10 @@ class _Held:
     """The target, and the outer fold, that this process works on."""
 
     def __init__(self) -> None:
-        self._target: TargetCohort | None = None
+        self._target: ResidentTarget | None = None
         self._fold: tuple[int, _Fold] | None = None
 
-    def get(self, job: RoutingJob, code: str, fold: int, *, searched: bool) -> tuple[TargetCohort, _Fold]:
+    def get(self, job: RoutingJob, code: str, fold: int, *, searched: bool) -> tuple[ResidentTarget, _Fold]:
         if self._target is None or self._target.cohort.code != code:
             self._target = self._fold = None  # let go of the last target before the next one is read
             self._target = read_target(job.run, code)
@@ -197,7 +197,7 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
     store_fold(folder, fitted, record)
 
 
-def _lacks_slides(job: RoutingJob, target: TargetCohort) -> bool:
+def _lacks_slides(job: RoutingJob, target: ResidentTarget) -> bool:
     """Whether slides were left out that may be readable the next time: the fold is then fitted again."""
     code = target.cohort.code
     records = [job.run.results.record(source, code) for source in (code, *job.sources[code])]

@@ -1,7 +1,8 @@
 """Ray Tune: the transfer sweep, one trial per pair, target by target.
 
-Workers reuse their process and keep the target's bags resident between trials (trial.py). A trial writes its pair to
-the results folder before it reports, so what is done survives anything; a new run makes trials of the rest only.
+Workers read a target's slides once, between them, and run all models over them; a trial is arithmetic on what comes out
+(trial.py). It writes its pair to the results folder before it reports, so what is done survives anything; a new run
+makes trials of the rest only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
 from cropkt.transfer.rows import Status
+from cropkt.transfer.scores import forget_attempts
 from cropkt.transfer.store import check_record, store_failure
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
     shown = cohorts_shown(run.study)
     with tracking(run.results, run.experiment, run.config.tracking, settings=settings, cohorts=shown) as tracker:
         todo = _todo(run, untrained)
+        forget_attempts(run.results)
         for number in range(ROUNDS):
             if todo:
                 _measure(run, todo, cluster, scratch / f"round_{number}", tracker)
@@ -117,13 +120,13 @@ def _measure(
     run: Run, pairs: Sequence[tuple[str, str]], cluster: Cluster, scratch: Path, tracker: "Tracker | None"
 ) -> None:
     from cropkt.experiments.sweep.follow import Follow
-    from cropkt.experiments.sweep.trial import PairTrial
+    from cropkt.experiments.sweep.trial import PairTrial, SweepJob
     from cropkt.experiments.tune import run_trials
 
     workers = cluster.workers(len(pairs))
     with stage("transfer", len(pairs), "pairs") as line:
         follow = Follow(run, pairs, line, tracker)
-        run_trials(PairTrial, run, pairs, workers, scratch, on_end=follow)
+        run_trials(PairTrial, SweepJob(run, tuple(pairs)), pairs, workers, scratch, on_end=follow)
         follow.finish()
 
 

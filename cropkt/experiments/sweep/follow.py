@@ -10,6 +10,7 @@ import ray
 from cropkt.experiments.progress import Stage
 from cropkt.experiments.run import Run
 from cropkt.transfer.assemble import update_comparison, write_tables
+from cropkt.transfer.scores import remove_scores
 from cropkt.transfer.store import store_failure
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Follow:
         self._line.advance(f"target {target}")
         self._open[target] -= 1
         if self._open[target] == 0:
+            remove_scores(self._run.results, target)
             self._comparing[_compare.remote(self._job, target)] = target
         self._collect(0)
 
