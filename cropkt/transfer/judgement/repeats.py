@@ -59,13 +59,17 @@ def repeated_predictions(
         names = [record.pair.source for record in repeat.records(first.own)]
         said = repeat.results.predictions(first.own, names) if names else None
         if said is not None:
-            found.append((_on_patients_of(first, said, fixed), repeat.folds[first.own]))
+            found.append((on_patients_of(first, said, fixed), repeat.folds[first.own]))
     return found
 
 
-def _on_patients_of(
+def on_patients_of(
     first: TargetPredictions, said: TargetPredictions, fixed: Mapping[str, np.ndarray]
 ) -> TargetPredictions:
+    """What another cross-validation `said`, on the patients of `first` and in their order, beside `fixed` risks.
+
+    Whoever is not tested in both is tested in none.
+    """
     where = {patient: number for number, patient in enumerate(said.patients)}
     index = np.array([where.get(patient, -1) for patient in first.patients])
     tested_in = np.where((index >= 0) & (first.tested_in >= 0), said.tested_in[index], -1)
