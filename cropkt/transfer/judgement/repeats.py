@@ -90,12 +90,9 @@ def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comp
         scores = [case.score(case.risk[name]).pooled for case in cases if name in case.risk]
         known = [score for score in scores if np.isfinite(score.c_index)]
         found = repeated_c_index(known)
-        parts = variance_parts(
-            [score.c_index for score in known],
-            np.array([score.influence for score in known]).reshape(len(known), -1),
-            range(len(known)),
-            range(len(known)),
-        )
+        numbers = range(len(known))
+        values, influences = [score.c_index for score in known], [score.influence for score in known]
+        parts = variance_parts(values, influences, numbers, numbers) if len(known) > 1 else None
         smallest = [one.smallest for one in comparisons if one.against == model and np.isfinite(one.smallest)]
         lower, upper = found.interval()
         rows.append(
@@ -108,8 +105,8 @@ def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comp
                 interval_lower=lower,
                 interval_upper=upper,
                 p_chance=found.p_against(),
-                spread_patients=float(np.sqrt(parts.patients)) if len(known) > 1 else found.standard_error,
-                spread_split_and_seed=float(np.sqrt(parts.split)),
+                spread_patients=float(np.sqrt(parts.patients)) if parts else found.standard_error,
+                spread_split_and_seed=float(np.sqrt(parts.split)) if parts else np.nan,
                 smallest_difference=float(np.median(smallest)) if smallest else np.nan,
             )
         )
