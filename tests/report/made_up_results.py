@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cropkt.cohorts import COHORTS, cohort_info
+from cropkt.cohorts import COHORTS, CohortInfo, cohort_info
 from cropkt.data.bags import Bags
 from cropkt.data.patients.folds import Fold
-from cropkt.data.study import Cohort
-from cropkt.data.study_yaml.settings import Encoder
+from cropkt.data.study import Cohort, Encoder
 from cropkt.seeds import generator
 from cropkt.transfer.assemble import update_comparison, write_tables
 from cropkt.transfer.baselines import BASELINES
@@ -72,9 +71,15 @@ def make_target(code: str, patients: int) -> MadeUpTarget:
     tested_in = np.arange(patients) % FOLDS
     folds = tuple(_fold(names, tested_in, fold) for fold in range(FOLDS))
     labels = pd.DataFrame({"project": code}, index=pd.Index(names))
-    encoder = Encoder(ENCODER, 1, ("{slide}.h5",))
-    cohort = Cohort(cohort_info(code), labels, pd.DataFrame(), folds, encoder, fingerprint="made up")
-    bags = Bags(names, torch.zeros(len(names), 1), torch.arange(len(names) + 1))
+    cohort = Cohort(
+        CohortInfo(code, code, (code.upper(),), "", "", "large"),
+        labels,
+        pd.DataFrame(columns=["patient_id", "slide", "path", "patches"]),
+        folds,
+        Encoder(ENCODER, 1, ("{slide}.h5",)),
+        "made up",
+    )
+    bags = Bags(names, torch.zeros(patients, 1), torch.arange(patients + 1))
     return MadeUpTarget(TargetCohort(cohort, bags, time, event, tested_in), log_risk, folds)
 
 
