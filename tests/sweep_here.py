@@ -48,7 +48,12 @@ def _compare_now(run: Run, target: str) -> object:
     return object()
 
 
-_RAY = SimpleNamespace(put=lambda job: job, wait=lambda waiting, timeout: (waiting, []))  # noqa: ARG005
+_RAY = SimpleNamespace(
+    put=lambda job: job,
+    wait=lambda waiting, timeout: (waiting, []),  # noqa: ARG005
+    get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "0" * 56),
+)
+_COMPARE = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=_compare_now))
 
 
 def sweep_here(study: Path, out: Path, *flags: str) -> Said:
@@ -60,7 +65,7 @@ def sweep_here(study: Path, out: Path, *flags: str) -> Said:
         patch.setattr("cropkt.experiments.sources.driver._fit", _train)
         patch.setattr("cropkt.experiments.tune.run_trials", _measure)
         patch.setattr("cropkt.experiments.sweep.follow.ray", _RAY)
-        patch.setattr("cropkt.experiments.sweep.follow._compare", SimpleNamespace(remote=_compare_now))
+        patch.setattr("cropkt.experiments.sweep.follow._compare", _COMPARE)
         patch.setattr("cropkt.experiments.sweep.driver._draw", lambda *_: None)
         code = main(["sweep", "--study", str(study), "--out", str(out), *settings, *flags])
     return Said(code, said.getvalue(), warned.getvalue())

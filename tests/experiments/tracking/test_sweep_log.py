@@ -67,10 +67,9 @@ def results(tmp_path: Path) -> ResultsFolder:
     for number, (source, target) in enumerate(pairs):
         measured(folder, source, target, 0.5 + number / 100)
     store_failure(folder, "kipan", "uvm", "its worker died")
-    comparison = {"source": "uvm", "target": "acc", "against": "random", "difference": 0.03, "p_value": 0.2}
-    write_json(
-        folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], "choice": [], "gains": []}
-    )
+    comparison = vars(Comparison("uvm", "acc", "random", difference=0.03, p_value=0.2))
+    nothing: dict[str, Any] = {"repeats": "", "choice": [], "gains": [], "own": []}
+    write_json(folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], **nothing})
     return folder
 
 
@@ -440,6 +439,7 @@ def trained(results: ResultsFolder) -> ResultsFolder:
             test_c_index=0.5,
             test_comparable=1,
             skipped_slides=(),
+            passing_slides=(),
             losses=(1.0,),
             learning_rates=(0.1,),
             versions={},
