@@ -15,6 +15,17 @@ UNMEASURED = {
     "not measured": "not part of this run",
 }
 
+MARKS = {
+    Verdict.WORTH_BORROWING: "◆",
+    Verdict.TRANSFERS: "●",
+    Verdict.BETTER_THAN_CHANCE: "○",
+    Verdict.WORSE_THAN_CHANCE: "▼",
+    Verdict.CANNOT_TELL: "?",
+    "failed": "\N{MULTIPLICATION SIGN}",
+    "not measured": "\N{EN DASH}",
+}
+"""Signs in the cells of the matrix. "not shown" has none: it is what a cell is until something is shown."""
+
 
 def meanings(*, judged: bool) -> dict[str, str]:
     """What each state of a pair says, in words; `judged` is whether pairs were compared with their start."""

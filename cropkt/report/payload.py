@@ -9,7 +9,7 @@ import pandas as pd
 
 from cropkt.cohorts import cohort_info
 from cropkt.report.curves import Curve, RiskCurves, target_curves
-from cropkt.report.order import matrix_orders
+from cropkt.report.order import colour_reach, matrix_orders
 from cropkt.report.read import ResultTables, has_comparison
 from cropkt.report.style import DIVERGING, PALETTE
 from cropkt.transfer.baselines import BASELINES
@@ -30,12 +30,12 @@ SUMMARY = ["c_index_pooled", "interval_lower", "interval_upper", "c_index_mean",
 
 def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]:
     """Everything the page draws. Pairs are in row order: source * cohorts + target."""
-    relied_on = tables.matrix("c_index_pooled").where(tables.matrix("state") != "cannot tell").astype(float)
+    relied_on = tables.relied_on()
     return {
         "cohorts": _cohorts(tables),
         "orders": matrix_orders(relied_on),
         "scale": _colour_scale(),
-        "reach": _reach(relied_on.to_numpy()),
+        "reach": colour_reach(relied_on.to_numpy()),
         "judged": tables.judged,
         "compared": [name for name in compared() if has_comparison(tables, name)],
         "pairs": {
@@ -82,13 +82,6 @@ def _colour_scale() -> list[list[Any]]:
     stops = np.linspace(0, 1, SCALE_STOPS)
     colours = [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[DIVERGING](stops)]
     return [[round(float(stop), 4), colour] for stop, colour in zip(stops, colours, strict=True)]
-
-
-def _reach(values: np.ndarray) -> float:
-    """How far the colours go on either side of 0.5; a few cells at 0 or 1 must not wash out the others."""
-    known = np.abs(values[np.isfinite(values)] - 0.5)
-    widest = float(np.quantile(known, 0.98)) if len(known) else 0.0
-    return round(float(np.clip(np.ceil(widest * 20) / 20, 0.15, 0.4)), 2)
 
 
 def _folds(tables: ResultTables) -> dict[str, Any]:

@@ -19,6 +19,8 @@ HIGH, HIGHER, LOW = "#b35806", "#f1a340", "#542788"
 """Orange, light orange, purple: told apart by everybody, and in print."""
 NEUTRAL, QUIET, LIGHT, LIGHTEST = "#8c959f", "#57606a", "#b8bcc2", "#d8dade"
 CHOSEN = "#1b7837"
+UNKNOWN = "#d8dade"
+"""A cell without an answer."""
 PALETTE = {"high": HIGH, "higher": HIGHER, "low": LOW, "neutral": NEUTRAL, "quiet": QUIET, "chosen": CHOSEN}
 """What the page's scripts draw with."""
 DIVERGING = "PuOr_r"

@@ -18,7 +18,7 @@ from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
-from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
+from cropkt.transfer.assemble import stale_message, update_comparison, write_tables
 from cropkt.transfer.current import claim
 from cropkt.transfer.rows import Status
 from cropkt.transfer.store import check_record, store_failure
@@ -127,13 +127,14 @@ def _measure(
 def _draw(run: Run, settings: dict[str, str]) -> None:
     from cropkt.report.matrix import draw_matrix
     from cropkt.report.page import write_report
+    from cropkt.report.read import read_tables
 
     results, study = run.results, run.study.name
     draw_matrix(
-        matrix(results.pairs()),
+        read_tables(results),
         results.out / "transfer_matrix.png",
         title="Transfer of prognostic knowledge between cancers",
-        subtitle=f"study {study} · {results.encoder} · {results.architecture} · mean over fold pairs",
+        subtitle=f"study {study} · {results.encoder} · {results.architecture} · pooled C-index",
     )
     write_report(results, study=study, settings=settings)
 
