@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from cropkt.cohorts import cohort_info
-from cropkt.report.headline import MARKS
+from cropkt.report.headline import MARKS, sizes
 from cropkt.report.order import colour_reach
 from cropkt.report.read import ResultTables
 from cropkt.report.style import (
@@ -65,11 +65,7 @@ def cell_number(value: float) -> str:
 
 def column_names(tables: ResultTables) -> list[str]:
     """Each target with its patients and events, "ACC 50/15"; the code alone where nothing was measured."""
-    largest = tables.pairs.groupby("target")[["n_patients", "n_events"]].max().reindex(tables.codes)
-    return [
-        code.upper() if np.isnan(patients) else f"{code.upper()} {patients:.0f}/{events:.0f}"
-        for code, patients, events in largest.astype(float).itertuples(name=None)
-    ]
+    return [f"{code.upper()} {size}".rstrip() for code, size in zip(tables.codes, sizes(tables), strict=True)]
 
 
 def _name_cohorts(axes: Axes, tables: ResultTables) -> None:

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import cropkt
 from cropkt.files import atomic_path, read_json, write_json
-from cropkt.report.headline import MARKS, headline, meanings
+from cropkt.report.headline import MARKS, headline, meanings, picks
 from cropkt.report.payload import build_payload
 from cropkt.report.read import ResultTables, read_tables
 from cropkt.report.sections.store import parts_folder, read_sections
@@ -88,6 +88,9 @@ def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str])
         sections=read_sections(results, tables),
         sentence=sentence,
         lines=lines,
+        picks=picks(tables),
+        measured=_provenance(results, study),
+        version=cropkt.__version__,
         marks=MARKS if tables.judged else {state: mark for state, mark in MARKS.items() if state not in PROVEN},
         judged=tables.judged,
         baselines=BASELINES.records(),
@@ -103,6 +106,19 @@ def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str])
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def _provenance(results: ResultsFolder, study: str) -> str:
+    """Which sweep of which study this is, from the folder's run.json and study.json, as far as they say."""
+    written = read_json(results.out / "run.json") or {}
+    sweeps = [run for run in written.get("runs", []) if run["command"][1:2] == ["sweep"]]
+    digest = (read_json(results.out / "study.json") or {}).get("digest")
+    of_study = f"study {study}" + (f" (digest {digest})" if digest else "")
+    if not sweeps:
+        return f"Measured on {of_study}."
+    last = sweeps[-1]
+    commit = f", commit {last['git_commit'][:10]}" if last.get("git_commit") else ""
+    return f"Measured on {of_study} with cropkt {last['versions']['cropkt']}{commit}; begun {last['started'][:10]}."
 
 
 def _settings_of_models(results: ResultsFolder) -> dict[str, str]:

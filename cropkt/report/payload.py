@@ -9,9 +9,10 @@ import pandas as pd
 
 from cropkt.cohorts import cohort_info
 from cropkt.report.curves import Curve, RiskCurves, target_curves
+from cropkt.report.headline import sizes
 from cropkt.report.order import colour_reach, matrix_orders
 from cropkt.report.read import ResultTables, has_comparison
-from cropkt.report.style import DIVERGING, PALETTE
+from cropkt.report.style import DARK_PALETTE, DIVERGING, PALETTE
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.rows import PAIRS, Status
 from cropkt.transfer.significance import compared
@@ -48,7 +49,7 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
         "curves": _curves(tables, folder),
         "labels": {**BASELINES.labels(), "self": "own model"},
         "choices": CHOICES,
-        "palette": PALETTE,
+        "palette": {"light": PALETTE, "dark": DARK_PALETTE},
         "baselines": _baselines(tables),
         "choice": _choice(tables),
     }
@@ -73,8 +74,9 @@ def _cohorts(tables: ResultTables) -> list[dict[str, Any]]:
             "group": cohort_info(code).group,
             "patients": _number(largest.loc[code, "n_patients"]),
             "events": _number(largest.loc[code, "n_events"]),
+            "size": size,
         }
-        for code in tables.codes
+        for code, size in zip(tables.codes, sizes(tables), strict=True)
     ]
 
 
@@ -111,8 +113,8 @@ def _curves(tables: ResultTables, folder: ResultsFolder) -> dict[int, Any]:
 
 def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
     return {
-        "p": _number(curves.p_value),
-        "chi": _number(curves.chi_square),
+        "p": _number(curves.difference.p_value),
+        "ratio": [_number(getattr(curves.difference, name)) for name in ("ratio", "lower", "upper")],
         "ticks": [_number(tick) for tick in curves.ticks],
         "high": _curve(curves.high),
         "low": _curve(curves.low),
@@ -120,7 +122,10 @@ def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
 
 
 def _curve(curve: Curve) -> list[Any]:
-    """[days of the steps, survival x 1000, days of censoring, numbers at risk, patients, events]."""
+    """[days of the steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 1000].
+
+    Where survival is 0 it has no interval: both ends are 0.
+    """
     return [
         [round(float(day)) for day in curve.time],
         [_thousandths(value) for value in curve.survival],
@@ -128,6 +133,7 @@ def _curve(curve: Curve) -> list[Any]:
         [int(count) for count in curve.at_risk],
         curve.patients,
         curve.events,
+        *([_thousandths(value) or 0 for value in values] for values in (curve.lower, curve.upper)),
     ]
 
 

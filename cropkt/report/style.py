@@ -22,7 +22,15 @@ CHOSEN = "#1b7837"
 UNKNOWN = "#d8dade"
 """A cell without an answer."""
 PALETTE = {"high": HIGH, "higher": HIGHER, "low": LOW, "neutral": NEUTRAL, "quiet": QUIET, "chosen": CHOSEN}
-"""What the page's scripts draw with."""
+DARK_PALETTE = {
+    "high": "#f28e2b",
+    "higher": "#fdc98a",
+    "low": "#b7a3e3",
+    "neutral": NEUTRAL,
+    "quiet": "#9da7b3",
+    "chosen": "#5dbb74",
+}
+"""What the page's scripts draw with, on white and in the dark."""
 DIVERGING = "PuOr_r"
 """Colour-blind safe and legible in grey: purple is below the middle, orange above."""
 ONE_COLUMN, TWO_COLUMNS = 89 / 25.4, 183 / 25.4
