@@ -1,6 +1,6 @@
 """The whole analysis of a transfer matrix, from the two tables of facts to tables of results, and their files."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from cropkt.factors.catalogue import INTER, INTRA
+from cropkt.factors.columns import ANALYSIS_TABLES
 from cropkt.factors.statistics.effects import (
     OUTCOME,
     factor_names,
@@ -26,7 +27,7 @@ from cropkt.survival.restricted_mean import HORIZONS
 
 @dataclass(frozen=True)
 class Analysis:
-    """Tables of results; docs/factors.md names their columns. `null` is the mixed model without factors."""
+    """Tables of results; factors/columns.py describes them. `null` is the mixed model without factors."""
 
     intra_ols: pd.DataFrame
     inter_ols: pd.DataFrame
@@ -92,7 +93,7 @@ def effect_table(pairs: pd.DataFrame, cohorts: pd.DataFrame, null: MixedFit) -> 
 
 
 def horizon_table(pairs: pd.DataFrame, cohorts: pd.DataFrame, errors: Errors) -> pd.DataFrame:
-    """Does the horizon of restricted mean survival matter? One row a horizon.
+    """Does the horizon of restricted mean survival matter? One row per horizon.
 
     rank_correlation: of cohorts with the default horizon's. coefficient, p_mixed: of the pair's absolute difference.
     """
@@ -122,14 +123,14 @@ def attention_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_analysis(out: Path, analysis: Analysis) -> list[Path]:
-    """Write every table as `out`/regression_NAME.csv; returns the paths."""
+    """Write every table as `out`/regression_NAME.csv; returns the paths. Raises ValueError for an undeclared column."""
     paths = []
-    for field in fields(analysis):
-        table = getattr(analysis, field.name)
-        if isinstance(table, pd.DataFrame):
-            paths.append(out / f"regression_{field.name}.csv")
-            with atomic_path(paths[-1]) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    for name, declared in ANALYSIS_TABLES.items():
+        table = getattr(analysis, name)
+        declared.check(table)
+        paths.append(out / declared.path)
+        with atomic_path(paths[-1]) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     return paths
 
 
