@@ -82,13 +82,19 @@ def analyse(
 
 
 def effect_table(pairs: pd.DataFrame, cohorts: pd.DataFrame, null: MixedFit) -> pd.DataFrame:
-    """How good a source and how easy a target each cohort is: the mixed model's random effects, NaN without a cell."""
+    """How good a source and how easy a target each cohort is: the mixed model's random effects and their standard
+    errors, NaN without a cell."""
     rows, _ = usable(pairs, OUTCOME, [])
-    sides = {
-        side: dict(zip(pd.factorize(rows[side])[1], effect, strict=True))
-        for side, effect in (("source", null.source_effect), ("target", null.target_effect))
+    found = {
+        ("source", "effect"): null.source_effect,
+        ("target", "effect"): null.target_effect,
+        ("source", "error"): null.source_error,
+        ("target", "error"): null.target_error,
     }
-    columns = {f"{side}_effect": cohorts["cohort"].map(effects) for side, effects in sides.items()}
+    columns = {
+        f"{side}_{what}": cohorts["cohort"].map(dict(zip(pd.factorize(rows[side])[1], values, strict=True)))
+        for (side, what), values in found.items()
+    }
     return pd.DataFrame({"cohort": cohorts["cohort"], **columns})
 
 

@@ -1,4 +1,4 @@
-"""The tables of an analysis, regression_NAME.csv: what a row is, and what each column means. docs/tables.md shows them."""
+"""The tables of an analysis, regression_NAME.csv: what a row is, and what each column means (docs/tables.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -134,6 +134,7 @@ ANALYSIS_TABLES = {
                 "r_squared": "1 - squared error over that of the other targets' mean C-index; null for mere rankings",
                 "rank_correlation": "Spearman correlation of predicted and measured within a target, mean over targets",
                 **_REGRETS,
+                "regret_error": "standard error of regret over targets",
                 "saved": "regret_random - regret",
                 "p_value": "one-sided p-value of saved, Wilcoxon's signed ranks over targets",
                 "targets": "how many targets",
@@ -171,6 +172,8 @@ ANALYSIS_TABLES = {
                 "cohort": "the cohort",
                 "source_effect": "how far its C-index as a source lies above the average source's (random effect)",
                 "target_effect": "how far the C-index on it lies above the average target's (random effect)",
+                "source_error": "standard error of source_effect, the model's variances taken as they are",
+                "target_error": "standard error of target_effect, the model's variances taken as they are",
             },
         ),
     )
