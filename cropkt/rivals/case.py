@@ -12,7 +12,7 @@ from cropkt.borrowing.lenders import CohortPatients, Lenders, gather_lenders
 from cropkt.survival.concordance import Concordance, concordance
 from cropkt.survival.cox import RidgeCox, gaussian_mode, partial_likelihood
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.pair import TargetCohort
+from cropkt.transfer.pair import ResidentTarget
 
 SPREADS = (0.25, 0.5, 1.0, 2.0)
 """Standard deviations of log-risk under which the pan-cancer model is tried; the evidence chooses."""
@@ -64,7 +64,7 @@ class Case:
     test: np.ndarray
     others: Others
     seed: int
-    held: TargetCohort | None = None
+    held: ResidentTarget | None = None
     plan: SourcePlan | None = None
 
     def __post_init__(self) -> None:

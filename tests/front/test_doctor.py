@@ -13,9 +13,10 @@ from small_studies import SmallStudy
 from cropkt.data.study import open_study
 from cropkt.front.choosing import Chooser, Reading
 from cropkt.front.doctor import in_short, median_follow_up
+from cropkt.front.slides.encoder_names import same_encoder
 from cropkt.front.slides.layouts import find_sources
 from cropkt.front.slides.match import SlideNames, match
-from cropkt.front.slides.sampling import look_into, same_encoder
+from cropkt.front.slides.sampling import look_into
 from cropkt.front.tables.endpoint import endpoint_of
 
 

@@ -223,15 +223,6 @@ def test_what_can_be_read_in_two_ways_needs_a_flag(
     assert list(labels["event"]) == [person.event for person in PERSONS]
 
 
-def test_gdcs_two_columns_of_time_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    header = ["case_submitter_id", "vital_status", "days_to_death", "days_to_last_follow_up"]
-    arguments = table_of(tmp_path, header, lambda p: [p.patient, "Dead", p.days, ""])
-    assert main(arguments) == 2
-    assert (
-        "time is in two columns, days_to_death and days_to_last_follow_up; put both in one" in capsys.readouterr().err
-    )
-
-
 def test_what_does_not_match_is_counted_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = cbioportal(tmp_path / "acc_tcga" / "patients.txt", PERSONS[5:])
     features = trident(tmp_path / "f", PERSONS[:28])

@@ -17,6 +17,7 @@ from cropkt.data.study import open_study
 from cropkt.models.mil import Architecture
 from cropkt.rivals import RIVALS, networks
 from cropkt.rivals.case import Case, Others, gather_others
+from cropkt.rivals.methods import own_abmil_tuned
 from cropkt.survival.concordance import concordance
 from cropkt.survival.cox import ridge_cox
 from cropkt.training.config import TrainingConfig
@@ -116,3 +117,28 @@ def test_a_network_learns_on_training_patients_alone(
     assert half > 0
     for before, after in zip(seen[:half], seen[half:], strict=True):
         torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+def test_a_choice_inside_is_scored_on_patients_that_were_not_learnt_from(
+    others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every network scores the part that it has not seen; the parts hold every training patient once."""
+    target = made_up_cohort("target", patients=100)
+    learnt: list[np.ndarray] = []
+    scored: list[np.ndarray] = []
+
+    def train(_: Case, learning: list[np.ndarray], __: TrainingConfig) -> list[int]:
+        learnt.extend(learning)
+        return list(range(len(learning)))
+
+    def risks(_: Case, __: int, patients: np.ndarray) -> np.ndarray:
+        scored.append(patients)
+        return np.zeros(len(patients))
+
+    monkeypatch.setattr(own_abmil_tuned, "train_from_null", train)
+    monkeypatch.setattr(own_abmil_tuned, "risks_after", risks)
+    case = case_of(others, target)
+    own_abmil_tuned._score(case, networks.inner_parts(case), TrainingConfig())
+    assert sorted(np.concatenate(scored)) == list(TRAIN)
+    for learning, part in zip(learnt, scored, strict=True):
+        assert sorted([*learning, *part]) == list(TRAIN)

@@ -61,17 +61,23 @@ class CurveJob:
 
     def stored(self, draw: Draw) -> dict[str, CurveRow]:
         """By method, the rows that are there and still valid. A method without a row could not be compared."""
-        content = read_json(self.path(draw)) or {}
-        if content.get("fingerprint") != self.fingerprint(draw):
-            return {}
-        return {name: row_from_json(CurveRow, row) for name, row in content["rows"].items()}
+        return self._read(draw)[1]
 
     def missing(self, draw: Draw) -> tuple[str, ...]:
         """The methods that are not measured on the draw."""
-        content = read_json(self.path(draw)) or {}
-        valid = content.get("fingerprint") == self.fingerprint(draw)
-        done = set(content["asked"]) if valid else set()
+        done = self._read(draw)[0]
         return tuple(name for name in self.methods if name not in done)
+
+    def _read(self, draw: Draw) -> tuple[set[str], dict[str, CurveRow]]:
+        """The methods that were asked of the draw, and their rows; nothing where the file is damaged or not today's."""
+        content = read_json(self.path(draw)) or {}
+        if content.get("fingerprint") != self.fingerprint(draw):
+            return set(), {}
+        try:
+            rows = {name: row_from_json(CurveRow, row) for name, row in content["rows"].items()}
+            return {*map(str, content["asked"])}, rows
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return set(), {}
 
     def store(self, draw: Draw, rows: list[CurveRow]) -> None:
         """Add `rows` of all `missing` methods to what is stored."""

@@ -1,0 +1,138 @@
+"""Mutations of rivals and learning curves: who trains, who is tested, what is compared, what is done already."""
+
+from mutation import Mutation
+
+METHODS = "tests/rivals/test_methods.py"
+COMPARISON = ("tests/rivals/test_comparison.py",)
+CURVE = ("tests/experiments/borrowing/test_draws.py",)
+
+MUTATIONS = (
+    Mutation(
+        "the-ridge-knows-whom-it-is-tested-on",
+        "cropkt/rivals/methods/own_ridge.py",
+        "own = case.training",
+        "own = case.target",
+        (METHODS,),
+        "leak: the rival would know the outcomes of the patients it is tested on",
+    ),
+    Mutation(
+        "mean-cox-knows-whom-it-is-tested-on",
+        "cropkt/rivals/methods/mean_cox.py",
+        "case.train, seed=seed)",
+        "np.union1d(case.train, case.test), seed=seed)",
+        (METHODS,),
+        "leak: the rival would know the outcomes of the patients it is tested on",
+    ),
+    Mutation(
+        "networks-train-on-everybody",
+        "cropkt/rivals/networks.py",
+        "folds.append(FoldTraining(number, start, train))",
+        "folds.append(FoldTraining(number, start, np.arange(len(bags.patients))))",
+        (METHODS,),
+        "leak: the rival would know the outcomes of the patients it is tested on",
+    ),
+    Mutation(
+        "tuned-on-whom-it-learnt-from",
+        "cropkt/rivals/methods/own_abmil_tuned.py",
+        "learning = [np.setdiff1d(case.train, part) for part in parts]",
+        "learning = [case.train for part in parts]",
+        (METHODS,),
+        "the rival would choose what fits best, not what predicts best, and look worse than it is",
+    ),
+    Mutation(
+        "borrowing-fits-whom-it-is-tested-on",
+        "cropkt/rivals/case.py",
+        "lenders, own = self.others.lenders, self.training",
+        "lenders, own = self.others.lenders, self.target",
+        (METHODS,),
+        "leak: coefficients would know the outcomes of the patients they are tested on",
+    ),
+    Mutation(
+        "draws-all-alike",
+        "cropkt/rivals/draws.py",
+        'generator(seed, "training patients", cohort, number)',
+        'generator(seed, "training patients", cohort)',
+        COMPARISON,
+        "five draws would be one, with a fifth of its noise",
+    ),
+    Mutation(
+        "tested-patients-train-in-folds",
+        "cropkt/rivals/draws.py",
+        "return [_apart(split) for split in folds if len(split[0])]",
+        "return [split for split in folds if len(split[0])]",
+        COMPARISON,
+        "leak, where a split file names a patient twice",
+    ),
+    Mutation(
+        "methods-on-other-draws",
+        "cropkt/rivals/comparison.py",
+        'columns="method", values=measure).dropna()',
+        'columns="method", values=measure)',
+        COMPARISON,
+        "a method would be compared on the draws that it could be fitted on, which are the easier ones",
+    ),
+    Mutation(
+        "draws-are-independent-cases",
+        "cropkt/rivals/comparison.py",
+        "return draws.groupby(level=keys).mean()",
+        "return draws",
+        COMPARISON,
+        "draws share their target's patients: intervals would be too short",
+    ),
+    Mutation(
+        "a-draw-measured-on-the-first-target",
+        "cropkt/experiments/borrowing/trial.py",
+        "if self._subject is None or self._subject.patients.cohort != code:",
+        "if self._subject is None:",
+        CURVE,
+        "every later draw of a worker would be measured on its first target's patients",
+    ),
+    Mutation(
+        "lenders-share-patients-with-the-target",
+        "cropkt/experiments/borrowing/means.py",
+        "len(cohorts[code].labels) > 1 and not cohorts[code].labels.index.isin(patients).any()",
+        "len(cohorts[code].labels) > 1",
+        CURVE,
+        "leak: the prior would hold the outcomes of patients that are tested",
+    ),
+    Mutation(
+        "lenders-of-every-source",
+        "cropkt/experiments/borrowing/trial.py",
+        "shelf.others(job.lenders(code)),",
+        "shelf.others(list(job.run.sources)),",
+        CURVE,
+        "leak: the prior would hold the outcomes of the target's test patients",
+    ),
+    Mutation(
+        "lenders-do-not-outdate-draws",
+        "cropkt/experiments/borrowing/trial.py",
+        "for code in (draw.target, *self.lenders(draw.target))]",
+        "for code in (draw.target,)]",
+        CURVE,
+        "draws that borrowed from other labels would count as today's",
+    ),
+    Mutation(
+        "the-seed-does-not-outdate-draws",
+        "cropkt/experiments/borrowing/trial.py",
+        "asdict(plan.training), plan.seed, asdict(draw))",
+        "asdict(plan.training), asdict(draw))",
+        CURVE,
+        "draws of another seed would count as this run's",
+    ),
+    Mutation(
+        "stored-draws-of-any-data",
+        "cropkt/experiments/borrowing/trial.py",
+        '        if content.get("fingerprint") != self.fingerprint(draw):\n',
+        "        if not content:\n",
+        CURVE,
+        "the table would mix draws of yesterday's labels with today's",
+    ),
+    Mutation(
+        "truth-in-the-order-of-the-file",
+        "cropkt/experiments/borrowing/trial.py",
+        "return of_cohort.loc[list(patients)].to_numpy(dtype=np.float64)",
+        "return of_cohort.to_numpy(dtype=np.float64)[: len(patients)]",
+        CURVE,
+        "true C-indices would be those of other patients' risks",
+    ),
+)
