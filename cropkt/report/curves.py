@@ -110,7 +110,8 @@ def log_rank(time: np.ndarray, event: np.ndarray, high: np.ndarray) -> Differenc
         return Difference()
     variance = covariance[1, 1]
     log_ratio, reach = table["statistic"].iloc[1] / variance, norm.ppf(0.975) / np.sqrt(variance)
-    ratios = np.exp([log_ratio, log_ratio - reach, log_ratio + reach])
+    with np.errstate(over="ignore"):  # one patient against hundreds: infinite, and shown as unknown
+        ratios = np.exp([log_ratio, log_ratio - reach, log_ratio + reach])
     return Difference(float(chi_square), float(p_value), *(float(ratio) for ratio in ratios))
 
 

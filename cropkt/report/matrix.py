@@ -114,7 +114,7 @@ def _write_cells(axes: Axes, tables: ResultTables, norm: TwoSlopeNorm) -> None:
             _fill(axes, row, column, facecolor="white", edgecolor=NEUTRAL, hatch="////")
         elif grey:
             _fill(axes, row, column, facecolor=UNKNOWN)
-        strong = not grey and abs(float(norm(value)) - 0.5) > 0.32
+        strong = not grey and not np.isnan(value) and abs(float(norm(value)) - 0.5) > 0.32
         axes.text(
             column,
             row,

@@ -56,9 +56,8 @@ def test_the_picture_has_each_number_mark_and_column_of_the_tables(tables: Resul
     states = tables.pairs["state"].value_counts()
     for state in ("cannot tell", "failed", "worse than chance"):
         # Once more in the key, which is one text.
-        assert drawing.count(f">{MARKS[state]}</text>") == states[state], state
+        assert drawing.count(f">{MARKS[state]}</text>") == states.get(state, 0), state
     assert "too few events to tell" in drawing
-    assert "mean" not in drawing.partition("<defs>")[0]
 
 
 def test_a_number_that_cannot_be_relied_on_has_no_colour(tables: ResultTables) -> None:

@@ -49,6 +49,12 @@ function drawCurves(source, target) {
   byId("risk-table").replaceChildren(makeTable(["at risk after", ...curves.ticks.map((tick) => `${tick} y`)], rows));
 }
 
+// "#rrggbb", nearly clear.
+function faint(colour) {
+  const parts = [1, 3, 5].map((place) => parseInt(colour.slice(place, place + 2), 16));
+  return `rgba(${parts.join(",")},0.15)`;
+}
+
 function times(value) {
   return value === null ? "–" : value >= 100 ? "over 99" : value.toFixed(value < 10 ? 2 : 0);
 }
@@ -73,7 +79,7 @@ function curveTraces([days, survival, censored, , patients, events, lower, upper
   const edge = (values) => ({ type: "scatter", mode: "none", showlegend: false, hoverinfo: "skip", x: steps, y: [1, ...values.map((value) => value / 1000)], line: { shape: "hv" } });
   return [
     edge(lower),
-    { ...edge(upper), fill: "tonexty", fillcolor: colour + "26" },
+    { ...edge(upper), fill: "tonexty", fillcolor: faint(colour) },
     {
       type: "scatter", mode: "lines", name: `${label}: ${patients} patients, ${events} events`, x: steps,
       y: [1, ...survival.map((value) => value / 1000)], line: { shape: "hv", color: colour, width: 2.5, dash },

@@ -184,8 +184,8 @@ def draw_cohorts(analysis: Analysis) -> Figure:
     axes.axhline(0, color="black", linewidth=0.6, zorder=0)
     axes.axvline(0, color="black", linewidth=0.6, zorder=0)
     across, up = sides["source_effect"], sides["target_effect"]
-    reach = {"xerr": WIDTH * sides["source_error"], "yerr": WIDTH * sides["target_error"]}
-    axes.errorbar(across, up, **reach, fmt="none", ecolor=LIGHT, elinewidth=0.5, zorder=1)
+    right, above = WIDTH * sides["source_error"], WIDTH * sides["target_error"]
+    axes.errorbar(across, up, xerr=right, yerr=above, fmt="none", ecolor=LIGHT, elinewidth=0.5, zorder=1)
     axes.scatter(across, up, s=8, color=FOUND, zorder=2)
     axes.set_xlabel("as a source: C-index above the average source (95 % interval)")
     axes.set_ylabel("as a target: C-index above the average target (95 % interval)")
