@@ -29,7 +29,7 @@ lint: setup
 
 # The docs site, in build/site; a link that leads nowhere is an error.
 docs: setup
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Runs and studies are yours: nothing here removes them.
 clean:

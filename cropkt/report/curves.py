@@ -24,7 +24,7 @@ NEEDED = ["source_fold", "target_fold", "patient_id", "time", "event", "risk"]
 class Curve:
     """A Kaplan-Meier curve as its steps: survival falls to `survival` (K,) at `time` (K,) days, from 1 at day 0.
 
-    lower, upper: (K,) ends of its pointwise 95 % interval (log-log), NaN where survival is 0 and there is none.
+    lower, upper: (K,) ends of its pointwise 95 % interval (log-log); 0 where survival is 0 and there is none.
     censored: (C,) days at which patients left without an event, at most CENSOR_MARKS. at_risk: patients at each of the
     pair's `ticks`. patients, events: how many the curve rests on.
     """

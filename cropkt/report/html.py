@@ -38,7 +38,8 @@ def figure(path: Path, title: str, caption: str = "") -> str:
     content = base64.b64encode(_few_colours(path)).decode()
     told = f"<b>{html.escape(title)}.</b> {html.escape(caption)}" if caption else html.escape(title)
     return (
-        f'<figure><div class="scroll" tabindex="0"><img alt="{html.escape(title)}" src="data:image/png;base64,{content}"></div>'
+        f'<figure><div class="scroll" tabindex="0"><img alt="{html.escape(title)}" '
+        f'src="data:image/png;base64,{content}"></div>'
         f"<figcaption>{told}</figcaption></figure>"
     )
 

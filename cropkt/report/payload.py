@@ -122,10 +122,7 @@ def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
 
 
 def _curve(curve: Curve) -> list[Any]:
-    """[days of the steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 1000].
-
-    Where survival is 0 it has no interval: both ends are 0.
-    """
+    """[days of the steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 1000]."""
     return [
         [round(float(day)) for day in curve.time],
         [_thousandths(value) for value in curve.survival],
@@ -133,7 +130,7 @@ def _curve(curve: Curve) -> list[Any]:
         [int(count) for count in curve.at_risk],
         curve.patients,
         curve.events,
-        *([_thousandths(value) or 0 for value in values] for values in (curve.lower, curve.upper)),
+        *([_thousandths(value) for value in values] for values in (curve.lower, curve.upper)),
     ]
 
 
