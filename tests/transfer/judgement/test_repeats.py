@@ -132,7 +132,10 @@ def test_choices_are_made_anew_in_each_repeat(first: TargetPredictions) -> None:
 def test_a_choice_in_a_repeat_sees_the_training_patients_of_that_repeat_alone(first: TargetPredictions) -> None:
     """Sources of equal skill, so that other training patients make another choice."""
     random = np.random.default_rng(8)
-    twins = {name: -first.time / 100 + random.normal(scale=2, size=(5, PATIENTS)) for name in ("brca", "lung", "ov", "uvm", "kipan")}
+    twins = {
+        name: -first.time / 100 + random.normal(scale=2, size=(5, PATIENTS))
+        for name in ("brca", "lung", "ov", "uvm", "kipan")
+    }
     first = replace(first, risk={**first.risk, **twins})
     ((case, their_folds),) = repeated_predictions(first, [repeat_of(again(first, 2, np.arange(60)))])
     own_folds, sources = folds(first), list(twins)
