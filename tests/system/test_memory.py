@@ -1,5 +1,6 @@
 """A cohort five times larger than --memory is trained and swept; processes are measured from outside."""
 
+import ctypes
 import multiprocessing
 import os
 import time
@@ -21,14 +22,17 @@ from cropkt.models.mil import Architecture
 from cropkt.training.sources import SourcePlan, load_source_models, store_null_model, train_cohort
 from cropkt.transfer.scores import ScoreJob, read_scores, score_target
 
-WIDTH, PATCHES, FOLDS = 1536, 400, range(3)
-"""Patches are a patient's, so that all updates of the training are of the same size."""
+WIDTH, PATCHES, FOLDS = 1536, 1100, range(3)
+"""Patches are a patient's, so that all updates of the training are of the same size, and a tile of test patients is
+full in both cohorts."""
 PATIENTS = 12
-"""Of the cohort that just fits: 29.5 MB in float32."""
-MEMORY = 30_000_000
+"""Of the cohort that just fits: 81 MB in float32."""
+MEMORY = 82_000_000
 SPARE = {"open": 0.1, "train": 0.1, "sweep": 0.6}
 """What five times the cohort may take more, of MEMORY. A sweep reads tiles, three of a sixth each, where a cohort fits
 too, so that a tenth beyond the budget is .6 more."""
+M_MMAP_THRESHOLD = -3
+"""malloc.h: allocations of more bytes are mappings of their own."""
 WORKERS = ("ray::PairTrial", "ray::ResourceTrainable")
 """What Ray calls a worker of the sweep between trials and at work on one."""
 
@@ -101,6 +105,7 @@ def used_by(stage: Callable[[Path, SourcePlan], Any], folder: Path, plan: Source
     starts, goes_on = context.Event(), context.Event()
 
     def work() -> None:
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)  # what is freed is given back, so that a peak is of use
         starts.set()
         goes_on.wait()
         stage(folder, plan)
