@@ -73,7 +73,7 @@ class Cluster:
     def connect(self) -> None:
         """Connect to the cluster that was named, or start Ray on this machine, if that has not been done.
 
-        Raises ConfigError when the address does not answer.
+        Raises ConfigError when the address does not answer, and when Ray takes too long to start.
         """
         import ray
 
@@ -98,6 +98,11 @@ class Cluster:
             if local:
                 raise
             raise ConfigError(f"--ray-address {address}: no Ray cluster answers there ({error})") from error
+        except Exception as error:  # Ray's own, of no other class
+            if not local or "timed out" not in str(error):
+                raise
+            load = f"{os.getloadavg()[0]:.0f} processes wait for its {cpu_count()} cores"
+            raise ConfigError(f"Ray did not start in its 30 s on this machine, where {load}; run it again") from error
         for name in ("ray", "ray.train", "ray.tune", "ray.data"):
             logging.getLogger(name).setLevel(level)
 

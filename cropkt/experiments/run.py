@@ -10,7 +10,7 @@ from cropkt.data.streams.stream import resident_bytes
 from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
-from cropkt.experiments.config import DEMO_STUDY, RunConfig
+from cropkt.experiments.config import DEMO_STUDY, RunConfig, StudyConfig
 from cropkt.experiments.journal import note
 from cropkt.front.doctor import in_short
 from cropkt.models.mil import Architecture
@@ -114,7 +114,7 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
     Prints the short form of `cropkt check`. Raises StudyError with everything that is wrong with the study,
     ConfigError for selections it cannot meet.
     """
-    study = _opened(config)
+    study = _opened(config.study)
     training = replace(config.training, drop_partial_update=config.protocol == "paper")
     architecture = Architecture(
         features=study.encoder.dim,
@@ -179,8 +179,8 @@ def claim_results(run: Run) -> None:
         print(f"changed: {line}; what was made from it is made again")
 
 
-def _opened(config: RunConfig) -> Study:
-    folder = config.study.folder
+def _opened(wanted: StudyConfig) -> Study:
+    folder = wanted.folder
     if folder is None:
         folder = DEMO_STUDY
         if not (folder / "study.yaml").exists():
@@ -188,7 +188,7 @@ def _opened(config: RunConfig) -> Study:
 
             simulate_study(folder, SimulationConfig())
     # Workers run elsewhere, in other working folders.
-    return open_study(folder.resolve(), encoder=config.study.encoder)
+    return open_study(folder.resolve(), encoder=wanted.encoder)
 
 
 def _folds(wanted: tuple[int, ...], study: Study) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ MUTATIONS = (
     Mutation(
         "router-trained-with-defaults",
         "cropkt/experiments/routing/job.py",
-        "        training=training,\n",
+        "        training=run.plan.training,\n",
         "",
         ROUTING,
         "--epochs and --learning-rate would not reach routers",
@@ -76,7 +76,7 @@ MUTATIONS = (
     Mutation(
         "source-folds-ignored",
         "cropkt/experiments/routing/job.py",
-        "source_folds=config.search.source_folds",
+        "source_folds=search.source_folds",
         "source_folds=(0,)",
         ROUTING,
         "--source-folds would change nothing",
@@ -100,7 +100,7 @@ MUTATIONS = (
     Mutation(
         "outdated-pairs-stay",
         "cropkt/experiments/sweep/driver.py",
-        "record is None or record.fingerprint != run.fingerprint(source, target):",
+        "record is None or not record.is_done(run.fingerprint(source, target)):",
         "record is None:",
         (f"{SWEEP}::test_pairs_of_other_data_or_fewer_folds_are_missing",),
         "pairs of other models would stay in the matrix",
@@ -124,8 +124,8 @@ MUTATIONS = (
     Mutation(
         "untrained-sources-are-no-reason",
         "cropkt/experiments/sweep/driver.py",
-        "if run.untrained() or _todo(run, {}):",
-        "if _todo(run, {}):",
+        "if run.untrained() or _todo(run, {}) or",
+        "if _todo(run, {}) or",
         (f"{SWEEP}::test_nothing_is_swept_when_nothing_is_missing",),
         "a router would look for models that are not there",
     ),
@@ -373,7 +373,7 @@ MUTATIONS = (
     Mutation(
         "targets-with-few-events-are-drawn",
         "cropkt/experiments/borrowing/curve.py",
-        '        if run.cohorts[target].labels["event"].sum() < config.curve.least_events:\n            continue\n',
+        '        if run.cohorts[target].labels["event"].sum() < wanted.least_events:\n            continue\n',
         "",
         ("tests/experiments/borrowing/test_draws.py",),
         "--least-events would change nothing",

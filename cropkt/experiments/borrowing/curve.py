@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cropkt.errors import ConfigError
-from cropkt.experiments.borrowing.config import CurveConfig
+from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
 from cropkt.experiments.borrowing.means import measure_missing_means
 from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw
 from cropkt.experiments.cluster import Cluster, session
@@ -27,7 +27,7 @@ def learning_curves(config: CurveConfig) -> int:
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         job = CurveJob(run, config.curve.chosen)
-        draws = draws_of(run, config)
+        draws = draws_of(run, config.curve)
         with workspace(run.results) as scratch:
             claim_results(run)
             measure_missing_means(run, list(run.cohorts), cluster, scratch / "means")
@@ -41,16 +41,16 @@ def learning_curves(config: CurveConfig) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def draws_of(run: Run, config: CurveConfig) -> list[Draw]:
+def draws_of(run: Run, wanted: DrawsConfig) -> list[Draw]:
     """Target by target, size by size. Raises ConfigError where a target has no other cohort to borrow from."""
     if len(run.cohorts) < 2:
         raise ConfigError(f"study {run.study.name} has one cohort; borrowing needs others")
     found = []
     for target in run.targets:
-        if run.cohorts[target].labels["event"].sum() < config.curve.least_events:
+        if run.cohorts[target].labels["event"].sum() < wanted.least_events:
             continue
-        for size in config.curve.patients:
-            numbers = range(1 if size == ALL else config.curve.draws)
+        for size in wanted.patients:
+            numbers = range(1 if size == ALL else wanted.draws)
             found += [Draw(target, size, number) for number in numbers]
     return found
 

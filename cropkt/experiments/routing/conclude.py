@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.config import SearchConfig
 from cropkt.experiments.routing.job import RoutingOutcome, settings_shown
 from cropkt.experiments.routing.pictures import draw_search, importances, trial_table
 from cropkt.experiments.routing.search import best_trial, default_values
@@ -23,19 +23,20 @@ from cropkt.transfer.rows import ROUTING
 from cropkt.transfer.store import ResultsFolder
 
 
-def conclude(config: RoutingConfig, outcome: RoutingOutcome, spaces: Mapping[str, SearchSpace]) -> None:
+def conclude(outcome: RoutingOutcome, search: SearchConfig, spaces: Mapping[str, SearchSpace]) -> None:
     """Draw, write the report's section and the report, and log; what cannot be logged is said."""
     if outcome.methods.empty:
         return
-    results = outcome.job.run.results
+    run = outcome.job.run
+    results = run.results
     pairs = results.pairs()
     targets = list(outcome.methods["target"].unique())
     for target in targets:
         _draw(outcome, target, pairs, spaces)
     report = _report(results, pairs)
-    if not config.tracking.wanted:
+    if not run.config.tracking.wanted:
         return
-    problems = {_log(config, outcome, target, spaces, report) for target in targets} - {""}
+    problems = {_log(outcome, search, target, spaces, report) for target in targets} - {""}
     if problems:
         print(f"warning: MLflow could not be used ({problems.pop()}); all results are in {results.out}")
 
@@ -93,14 +94,14 @@ def _report(results: ResultsFolder, pairs: pd.DataFrame) -> Path:
 
 
 def _log(
-    config: RoutingConfig, outcome: RoutingOutcome, target: str, spaces: Mapping[str, SearchSpace], report: Path
+    outcome: RoutingOutcome, search: SearchConfig, target: str, spaces: Mapping[str, SearchSpace], report: Path
 ) -> str:
     run, folder = outcome.job.run, outcome.job.folder(target)
     parameters: dict[str, Any] = {
         "target": target,
         "encoder": run.results.encoder,
         "architecture": run.results.architecture,
-        **settings_shown(config, outcome.job.settings),
+        **settings_shown(outcome.job, search),
     }
     metrics: dict[str, float] = {}
     histories: dict[str, list[float]] = {}
@@ -122,4 +123,4 @@ def _log(
     files += [path for name in ("router", "folds") for path in sorted((folder.path / name).glob("fold_*"))]
     files = [path for path in files if not is_temporary(path)]
     entry = Analysis("routing", f"router for {target}", parameters, metrics, histories, (*files, report))
-    return log_analysis(run.results, run.study.name, config.tracking, entry)
+    return log_analysis(run.results, run.study.name, run.config.tracking, entry)

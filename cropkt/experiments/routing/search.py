@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.progress import Stage, stage
-from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.config import SearchConfig
 from cropkt.experiments.routing.job import RoutingJob, Unit
 from cropkt.experiments.routing.space import Dimension, SearchSpace
 from cropkt.experiments.routing.trial import REPORTS, SearchTrial
@@ -271,13 +271,12 @@ def run_searches(
     job: RoutingJob,
     units: Sequence[Unit],
     spaces: Mapping[str, SearchSpace],
-    config: RoutingConfig,
+    wanted: SearchConfig,
     cluster: Cluster,
     scratch: Path,
 ) -> dict[Unit, FoldSearch]:
     """Bring the search of every unit to its number of trials, or as far as it gets before the timeout."""
-    wanted = config.search
-    searches = [FoldSearch(job, unit, spaces[unit[0]], resume=config.resume) for unit in units]
+    searches = [FoldSearch(job, unit, spaces[unit[0]], resume=job.run.config.resume) for unit in units]
     missing = sum(max(0, wanted.trials - len(search.trials)) for search in searches)
     if missing:
         workers = cluster.workers(min(missing, len(units)))

@@ -108,17 +108,15 @@ def test_the_truth_of_a_simulated_study_follows_its_patients(tmp_path: Path) -> 
 
 
 def test_targets_with_few_events_are_left_out_and_one_cohort_cannot_borrow(run: Run) -> None:
-    config = run.config
-    assert isinstance(config, CurveConfig)
-    every = draws_of(run, replace(config, curve=DrawsConfig(patients=("10", "all"), draws=2)))
+    every = draws_of(run, DrawsConfig(patients=("10", "all"), draws=2))
     assert len(every) == 4 * (2 + 1)
     few = run.cohorts["acc"].labels.assign(event=0)
     study = replace(run.study, cohorts={**run.cohorts, "acc": replace(run.cohorts["acc"], labels=few)})
-    some = draws_of(replace(run, study=study), replace(config, curve=DrawsConfig(least_events=1)))
+    some = draws_of(replace(run, study=study), DrawsConfig(least_events=1))
     assert {draw.target for draw in some} == set(CODES) - {"acc"}
     alone = replace(run.study, cohorts={"acc": run.cohorts["acc"]})
     with pytest.raises(ConfigError, match="borrowing needs others"):
-        draws_of(replace(run, study=alone), config)
+        draws_of(replace(run, study=alone), DrawsConfig())
 
 
 def test_a_draw_that_failed_is_told_by_the_exit_code(
