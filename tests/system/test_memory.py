@@ -22,12 +22,12 @@ from cropkt.models.mil import Architecture
 from cropkt.training.sources import SourcePlan, load_source_models, store_null_model, train_cohort
 from cropkt.transfer.scores import ScoreJob, read_scores, score_target
 
-WIDTH, PATCHES, FOLDS = 1536, 1100, range(3)
+WIDTH, PATCHES, FOLDS = 1536, 800, range(3)
 """Patches are a patient's, so that all updates of the training are of the same size, and a tile of test patients is
-full in both cohorts."""
+nearly full in both cohorts."""
 PATIENTS = 12
-"""Of the cohort that just fits: 81 MB in float32."""
-MEMORY = 82_000_000
+"""Of the cohort that just fits: 59 MB in float32."""
+MEMORY = 60_000_000
 SPARE = {"open": 0.1, "train": 0.1, "sweep": 0.6}
 """What five times the cohort may take more, of MEMORY. A sweep reads tiles, three of a sixth each, where a cohort fits
 too, so that a tenth beyond the budget is .6 more."""
