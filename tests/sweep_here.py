@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -14,8 +15,10 @@ from cropkt.experiments.cluster import Cluster, Workers
 from cropkt.experiments.commands import main
 from cropkt.experiments.run import Run
 from cropkt.experiments.sources.worker import CohortJob, train_job
-from cropkt.experiments.sweep.trial import PairTrial
+from cropkt.experiments.sweep.trial import PairTrial, SweepJob
+from cropkt.experiments.tune import OnEnd
 from cropkt.training.sources import SourcePlan
+from cropkt.transfer.assemble import update_comparison
 
 
 @dataclass(frozen=True)
@@ -27,27 +30,30 @@ class Said:
     err: str
 
 
-class _Follow:
-    """Comparisons are made when the tables are written."""
-
-    def __init__(self, *_given: object) -> None:
-        pass
-
-    def finish(self) -> None:
-        pass
-
-
 def _train(_plan: SourcePlan, schedule: list[list[CohortJob]], *_where: object) -> None:
     for job in (job for jobs in schedule for job in jobs):
         train_job(_plan, job)
 
 
-def _measure(_trial: object, run: Run, points: Sequence[Any], *_where: object, on_end: object) -> None:  # noqa: ARG001
+def _measure(_trial: object, job: SweepJob, points: Sequence[Any], *_where: object, on_end: OnEnd) -> None:
     trial = PairTrial.__new__(PairTrial)
-    trial.setup({"point": points[0]}, run)
+    trial.setup({"point": points[0]}, job)
     for point in points:
         trial.reset_config({"point": point})
-        trial.step()
+        on_end(point, trial.step(), "")
+
+
+def _compare_now(run: Run, target: str) -> object:
+    update_comparison(run.results, target, run.cohorts[target].folds, run.fingerprint, run.repeats())
+    return object()
+
+
+_RAY = SimpleNamespace(
+    put=lambda job: job,
+    wait=lambda waiting, timeout: (waiting, []),  # noqa: ARG005
+    get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "0" * 56),
+)
+_COMPARE = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=_compare_now))
 
 
 def sweep_here(study: Path, out: Path, *flags: str) -> Said:
@@ -58,7 +64,8 @@ def sweep_here(study: Path, out: Path, *flags: str) -> Said:
         patch.setattr(Cluster, "workers", lambda *_: Workers(1, 1, 0))
         patch.setattr("cropkt.experiments.sources.driver._fit", _train)
         patch.setattr("cropkt.experiments.tune.run_trials", _measure)
-        patch.setattr("cropkt.experiments.sweep.follow.Follow", _Follow)
+        patch.setattr("cropkt.experiments.sweep.follow.ray", _RAY)
+        patch.setattr("cropkt.experiments.sweep.follow._compare", _COMPARE)
         patch.setattr("cropkt.experiments.sweep.driver._draw", lambda *_: None)
         code = main(["sweep", "--study", str(study), "--out", str(out), *settings, *flags])
     return Said(code, said.getvalue(), warned.getvalue())

@@ -43,6 +43,14 @@ SKEWED = 1.0
 CLIP = 5.0
 STANDARDISE = ("pooled", "cohort")
 CLINICAL = ("age", "gender", "stage")
+LABEL_COLUMNS = {
+    "patient": "patient_id",
+    "slide": "pathology_id",
+    "time": {"column": "t", "unit": "days"},
+    "event": {"column": "e"},
+    "project": "project",
+}
+"""`columns:` of study.yaml for the label tables that are written."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def build_study(
         "folds": 5,
         "labels": "labels/{cohort}.csv",
         "splits": "splits/{cohort}/splits_{fold}.csv" if sites is None else "site",
-        **({"columns": columns} if columns else {}),
+        **({"columns": {**LABEL_COLUMNS, **columns}} if columns else {}),
         "encoders": {feature_set.name: {"dim": values.shape[1], "features": "features/TCGA-{project}/{slide}.h5"}},
     }
     with atomic_path(out / "study.yaml") as temporary:

@@ -94,8 +94,8 @@ def risk_curves(groups: pd.DataFrame) -> RiskCurves | None:
     time = groups["time"].to_numpy(dtype=np.float64)
     event = groups["event"].to_numpy(dtype=bool)
     ticks = _ticks(float(time.max()) / DAYS_PER_YEAR)
-    curves = (_curve(time[group], event[group], ticks) for group in (high, ~high))
-    return RiskCurves(*curves, log_rank(time, event, high), ticks)
+    higher, lower = (_curve(time[group], event[group], ticks) for group in (high, ~high))
+    return RiskCurves(higher, lower, log_rank(time, event, high), ticks)
 
 
 def log_rank(time: np.ndarray, event: np.ndarray, high: np.ndarray) -> Difference:
@@ -135,8 +135,9 @@ def _curve(time: np.ndarray, event: np.ndarray, ticks: np.ndarray) -> Curve:
         censored = censored[np.linspace(0, len(censored) - 1, CENSOR_MARKS).round().astype(int)]
     at_risk = (time[None, :] >= ticks[:, None] * DAYS_PER_YEAR).sum(axis=1)
     # The last patient's day closes the curve, else it would seem to end at the last event.
-    steps = (np.append(values[falls], values[-1]) for values in (survival, lower, upper))
-    return Curve(np.append(times[falls], time.max()), *steps, censored, at_risk, len(time), int(event.sum()))
+    days = np.append(times[falls], time.max())
+    survival, lower, upper = (np.append(values[falls], values[-1]) for values in (survival, lower, upper))
+    return Curve(days, survival, lower, upper, censored, at_risk, len(time), int(event.sum()))
 
 
 def _ticks(years: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -91,8 +92,8 @@ def sizes(tables: ResultTables) -> list[str]:
 
 
 def _pick(code: str, choice: pd.DataFrame, size: str) -> Pick:
-    row = choice.loc[("honest", code)]
-    own = choice.loc[("self", code)] if ("self", code) in choice.index else None
+    row = cast("pd.Series", choice.loc[("honest", code)])
+    own = cast("pd.Series", choice.loc[("self", code)]) if ("self", code) in choice.index else None
     source = Counter(row["sources"]).most_common(1)[0][0]
     return Pick(code, size, source, _estimate(row), "" if own is None else _estimate(own), _answer(row, own))
 

@@ -122,7 +122,7 @@ def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
 
 
 def _curve(curve: Curve) -> list[Any]:
-    """[days of the steps, survival x 1000, days of censoring, at risk, patients, events, lower, upper x 1000]."""
+    """[days of steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 1000]."""
     return [
         [round(float(day)) for day in curve.time],
         [_thousandths(value) for value in curve.survival],

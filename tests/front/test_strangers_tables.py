@@ -12,6 +12,7 @@ from published_layouts import Person, months, people, trident, values, write_h5,
 
 from cropkt.data.study import Study, open_study
 from cropkt.experiments.commands import main
+from cropkt.front.slides.match import SlideNames
 
 PERSONS = people()
 Row = Callable[[Person], Sequence[Any]]
@@ -148,6 +149,22 @@ def test_a_number_in_a_table_is_no_slide_that_is_called_so(tmp_path: Path) -> No
     assert {int(patient): event for patient, event in cohort.labels["event"].items()} == {
         number: person.event for number, person in enumerate(PERSONS)
     }
+
+
+def test_an_id_may_stand_within_the_names_of_its_slides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = []
+    for number, person in enumerate(PERSONS):
+        for block in (1, 2):
+            write_h5(tmp_path / "f" / f"19_H-{number:02d}_HE{block}.h5", values(seed=number))
+        rows.append([f"H-{number:02d}", person.days, person.event])
+    table = write_table(tmp_path / "acc.csv", ["case_id", "os_days", "dead"], rows)
+    require_all(opened(tmp_path, tmp_path / "f", table), slides=60)
+    assert "19_H-00_HE1 is h-00's" in capsys.readouterr().out
+
+
+def test_a_slide_that_two_patients_ids_are_in_is_nobodys() -> None:
+    names = SlideNames(("a_H1_x", "a_H2_H1", "a_h1_x2", "a_7_x", "b_HE_x"))
+    assert names.holding(["H1", "H2", "7", "HE"]) == {"h1": ["a_H1_x", "a_h1_x2"]}
 
 
 def cbioportal_folder(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cropkt.experiments.progress import Stage
 from cropkt.experiments.run import Run
@@ -40,6 +41,8 @@ class Follow:
         self._named: set[str] = set()
         self._written = time.monotonic()
         self._job = ray.put(run)
+        # On the driver's machine: what Ray gives to one that has just gone is waited for as long as the driver lives.
+        self._here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._comparing: dict[Any, str] = {}
 
     def __call__(self, pair: tuple[str, str], result: Mapping[str, Any], died: str) -> None:
@@ -54,7 +57,7 @@ class Follow:
         self._open[target] -= 1
         if self._open[target] == 0:
             remove_scores(self._run.results, target)
-            self._comparing[_compare.remote(self._job, target)] = target
+            self._comparing[_compare.options(scheduling_strategy=self._here).remote(self._job, target)] = target
         self._collect(0)
 
     def finish(self) -> None:

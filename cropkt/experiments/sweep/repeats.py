@@ -7,6 +7,7 @@ from typing import Any
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run
+from cropkt.transfer.scores import forget_attempts, remove_scores
 from cropkt.transfer.store import store_failure
 
 
@@ -43,9 +44,10 @@ def unmeasured(repeat: Run) -> list[tuple[str, str]]:
 
 
 def _measure(repeat: Run, todo: list[tuple[str, str]], cluster: Cluster, scratch: Path) -> None:
-    from cropkt.experiments.sweep.trial import PairTrial
+    from cropkt.experiments.sweep.trial import PairTrial, SweepJob
     from cropkt.experiments.tune import run_trials
 
+    forget_attempts(repeat.results)
     with stage("repeats", len(todo), "models") as line:
 
         def on_end(pair: tuple[str, str], _result: Mapping[str, Any], died: str) -> None:
@@ -53,7 +55,10 @@ def _measure(repeat: Run, todo: list[tuple[str, str]], cluster: Cluster, scratch
                 store_failure(repeat.results, *pair, died)
             line.advance(pair[1])
 
-        run_trials(PairTrial, repeat, todo, cluster.workers(len(todo)), scratch, on_end=on_end)
+        job = SweepJob(repeat, tuple(todo))
+        run_trials(PairTrial, job, todo, cluster.workers(len(todo)), scratch, on_end=on_end)
+    for target in {target for _, target in todo}:
+        remove_scores(repeat.results, target)
 
 
 def _reason(repeat: Run, source: str, target: str) -> str:

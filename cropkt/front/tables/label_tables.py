@@ -89,14 +89,15 @@ def _labels_of(
 ) -> StudyLabels:
     several = [divided(read.table, chooser) for read in reads]
     alone = len(reads) == 1
-    made = any(read.table.made for read in reads)
-    if alone and several[0] is not None and not slides and not made:
+    listed = _listed_slides(slides, names, chooser) or _within_names(reads, names)
+    made = any(read.table.made for read in reads) or bool(listed)
+    if alone and several[0] is not None and not made:
         return _divided_in_place(reads[0], several[0], names)
     found = [None if several[n] else cohort_of_table(read.table, chooser, alone=alone) for n, read in enumerate(reads)]
     of_cohorts = joined([table for table in found if table is not None])
     columns = _one_mapping([read.reading.columns for read in reads])
-    if made or slides or columns is None or any(several) or not (alone or all(table.written for table in of_cohorts)):
-        return _written(reads, several, of_cohorts, slides, names, out, chooser)
+    if made or columns is None or any(several) or not (alone or all(table.written for table in of_cohorts)):
+        return _written(reads, several, of_cohorts, listed, names, out)
     return _in_place(reads, of_cohorts, columns, names)
 
 
@@ -192,13 +193,11 @@ def _written(
     reads: Sequence[_Read],
     several: Sequence[DividedTable | None],
     of_cohorts: Sequence[CohortTable],
-    slide_tables: Sequence[InputTable],
+    listed: dict[str, list[str]],
     names: SlideNames,
     out: Path,
-    chooser: Chooser,
 ) -> StudyLabels:
-    """Label tables written into the study; rows without time or event are not in them."""
-    listed = _listed_slides(slide_tables, names, chooser)
+    """Label tables written into the study; rows without time or event are not in them. `listed`: slides by person."""
     undivided = iter(of_cohorts)
     rows: dict[str, list[LabelRow]] = {}
     incomplete = 0
@@ -218,6 +217,8 @@ def _written(
     lines += [f"{read.table.path.name}: {_read_as(read.reading)}" for read in reads[:SHOWN_TABLES]]
     lines += [table.line for table in several if table is not None and table.others]
     lines += [f"{read.table.path.name}: time is {read.table.made}" for read in reads if read.table.made]
+    for person, own in list(listed.items())[:1]:
+        lines.append(f"whose slide it is: a table of slides says, or the id within its name: {own[0]} is {person}'s")
     lines.append(f"written anew as {FOLDER}/{{cohort}}.csv, in days, a row for each slide")
     cohorts: dict[str, tuple[str, ...]] = {code: (code,) for code in in_registry_order(rows)}
     evidence = {key: f"{read.table.path.name}: {why}" for read in reads for key, why in read.reading.evidence.items()}
@@ -262,6 +263,14 @@ def _listed_slides(tables: Sequence[InputTable], names: SlideNames, chooser: Cho
         for row in table.content.rows:
             listed.setdefault(person_of(patient_id(row.cells[patient], names.rule)), []).append(row.cells[slide.value])
     return listed
+
+
+def _within_names(reads: Sequence[_Read], names: SlideNames) -> dict[str, list[str]]:
+    """By person, the slides within whose names the id stands; none where names begin with ids, or a column has them."""
+    ids = [row.cells[read.reading.columns.patient] for read in reads for row in read.table.content.rows]
+    if any(read.reading.columns.slide for read in reads) or any(map(names.of_patient, ids)):
+        return {}
+    return names.holding(ids)
 
 
 def _slides_of(row: LabelRow, listed: dict[str, list[str]], names: SlideNames) -> list[LabelRow]:

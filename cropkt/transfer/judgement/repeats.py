@@ -59,13 +59,17 @@ def repeated_predictions(
         names = [record.pair.source for record in repeat.records(first.own)]
         said = repeat.results.predictions(first.own, names) if names else None
         if said is not None:
-            found.append((_on_patients_of(first, said, fixed), repeat.folds[first.own]))
+            found.append((on_patients_of(first, said, fixed), repeat.folds[first.own]))
     return found
 
 
-def _on_patients_of(
+def on_patients_of(
     first: TargetPredictions, said: TargetPredictions, fixed: Mapping[str, np.ndarray]
 ) -> TargetPredictions:
+    """What another cross-validation `said`, on the patients of `first` and in their order, beside `fixed` risks.
+
+    Whoever is not tested in both is tested in none.
+    """
     where = {patient: number for number, patient in enumerate(said.patients)}
     index = np.array([where.get(patient, -1) for patient in first.patients])
     tested_in = np.where((index >= 0) & (first.tested_in >= 0), said.tested_in[index], -1)
@@ -74,7 +78,8 @@ def _on_patients_of(
 
 
 def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comparison]) -> list[RepeatedRow]:
-    """A row for each model that the target trains at home, over `cases`: the first cross-validation and its repeats.
+    """A row for each model that the target trains at home and that has a C-index, over `cases`: the first
+    cross-validation and its repeats.
 
     comparisons: those of its sources, for the smallest difference.
     """
@@ -85,13 +90,12 @@ def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comp
             continue
         scores = [case.score(case.risk[name]).pooled for case in cases if name in case.risk]
         known = [score for score in scores if np.isfinite(score.c_index)]
+        if not known:  # no event, or no comparable pair
+            continue
         found = repeated_c_index(known)
-        parts = variance_parts(
-            [score.c_index for score in known],
-            np.array([score.influence for score in known]).reshape(len(known), -1),
-            range(len(known)),
-            range(len(known)),
-        )
+        numbers = range(len(known))
+        values, influences = [score.c_index for score in known], [score.influence for score in known]
+        parts = variance_parts(values, influences, numbers, numbers) if len(known) > 1 else None
         smallest = [one.smallest for one in comparisons if one.against == model and np.isfinite(one.smallest)]
         lower, upper = found.interval()
         rows.append(
@@ -104,8 +108,8 @@ def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comp
                 interval_lower=lower,
                 interval_upper=upper,
                 p_chance=found.p_against(),
-                spread_patients=float(np.sqrt(parts.patients)) if len(known) > 1 else found.standard_error,
-                spread_split_and_seed=float(np.sqrt(parts.split)),
+                spread_patients=float(np.sqrt(parts.patients)) if parts else found.standard_error,
+                spread_split_and_seed=float(np.sqrt(parts.split)) if parts else np.nan,
                 smallest_difference=float(np.median(smallest)) if smallest else np.nan,
             )
         )

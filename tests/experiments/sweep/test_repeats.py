@@ -31,7 +31,7 @@ def once(study: SmallStudy) -> Path:
 @pytest.fixture(scope="module")
 def out(study: SmallStudy) -> Path:
     ended = sweep_here(study.folder, study.folder.parent / "out", "--repeats", "3")
-    assert (ended.code, ended.err) == (0, "")
+    assert ended.code == 0, ended
     return study.folder.parent / "out"
 
 
