@@ -10,11 +10,12 @@ import pandas as pd
 
 from cropkt.borrowing.means import fold_splits
 from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
+from cropkt.experiments.borrowing.networks import pan_cancer_of, source_models_of
 from cropkt.experiments.run import Run
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.files import digest, read_json, write_json
-from cropkt.rivals import ALL, RIVALS
+from cropkt.rivals import ALL, PAN_CANCER, RIVALS, SOURCES
 from cropkt.rivals.draws import splits_of
 from cropkt.rivals.measure import Subject, measure_draw
 from cropkt.rivals.rows import CurveRow
@@ -40,6 +41,11 @@ class CurveJob:
 
     run: Run
     methods: tuple[str, ...]
+
+    @property
+    def needs(self) -> set[str]:
+        """What the methods are given (rivals.NEEDS)."""
+        return {RIVALS[name].needs for name in self.methods}
 
     def lenders(self, target: str) -> list[str]:
         """The cohorts that lend to a target."""
@@ -123,16 +129,18 @@ class CurveTrial(Trial):
 
 def hold_subject(job: CurveJob, shelf: CohortShelf, code: str) -> Subject:
     """A target with all that its draws need."""
-    run, means = job.run, shelf.means(code)
-    needs_bags = any(RIVALS[name].needs == "bags" for name in job.methods)
+    run, means, lenders = job.run, shelf.means(code), job.lenders(code)
+    held = read_target(run, code) if job.needs != {"means"} else None
     return Subject(
         shelf.patients(code),
-        shelf.others(job.lenders(code)),
+        shelf.others(lenders),
         tuple(fold_splits(run.cohorts[code], means.patients)),
         run.results.encoder,
         run.plan,
-        read_target(run, code) if needs_bags else None,
+        held,
         true_log_risk(run.study.folder, code, means.patients),
+        pan_cancer_of(run, held) if held and PAN_CANCER in job.needs else None,
+        source_models_of(run, lenders) if SOURCES in job.needs else {},
     )
 
 
