@@ -29,7 +29,7 @@ def learning_curves(config: CurveConfig) -> int:
     """Measure what is missing, write OUT/curve.parquet and OUT/curve.png, and print what they say; the exit code."""
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
-        job = CurveJob(run, config.curve.chosen)
+        job = CurveJob(run, config.curve.chosen, config.curve.left_out)
         draws = draws_of(run, config)
         with workspace(run.results) as scratch:
             claim(run.results.out, run.study)
@@ -67,8 +67,8 @@ def _train_missing(job: CurveJob, draws: list[Draw], cluster: Cluster, scratch: 
         failures = train_missing_sources(run, cluster, scratch / "sources")
         failed |= {f"source {code}": reason for code, reason in failures.items()}
     if PAN_CANCER in job.needs:
-        targets = list(dict.fromkeys(draw.target for draw in draws))
-        failed |= train_missing_networks(run, targets, cluster, scratch / "pan_cancer")
+        groups = list(dict.fromkeys(job.networks(draw.target).left_out for draw in draws))
+        failed |= train_missing_networks(run, groups, cluster, scratch / "pan_cancer")
     return failed
 
 

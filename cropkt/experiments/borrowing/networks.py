@@ -1,8 +1,8 @@
-"""Networks that learning curves need: pan-cancer networks for each target, a Tune trial each, and source models.
+"""Networks that learning curves need: pan-cancer networks, a Tune trial for each left-out target, and source models.
 
-Pan-cancer networks of a target are trained on the cohorts that may lend to it, so no patient of the target is among
-those that train them. They are stored with the vectors of the patients that they have not seen, and done means: the
-stored fingerprint is today's.
+Pan-cancer networks are trained on the cohorts that may lend to a target, so no patient of the target is among those
+that train them. Several targets may be left out together: fewer networks to train, on fewer cohorts. They are stored
+with the vectors of the patients that they have not seen, and done means: the stored fingerprint is today's.
 """
 
 import json
@@ -37,26 +37,28 @@ from cropkt.training.pan_cancer import (
     thin,
     train_pan_cancer,
 )
-from cropkt.transfer.pair import TargetCohort
 
 
 @dataclass(frozen=True)
 class StoredNetworks:
-    """Where the pan-cancer networks of one target are kept, and which lenders train them."""
+    """Where the pan-cancer networks that leave out some targets are kept, and which lenders train them."""
 
     run: Run
-    target: str
+    left_out: tuple[str, ...]
 
     @property
     def lenders(self) -> list[str]:
-        """The cohorts that train them: others than the target, sharing no patient with it."""
-        return lender_codes(self.run.cohorts, self.target, self.run.sources)
+        """The cohorts that train them: those that may lend to every target that is left out."""
+        run = self.run
+        allowed = [set(lender_codes(run.cohorts, target, run.sources)) for target in self.left_out]
+        return [code for code in run.sources if all(code in codes for codes in allowed)]
 
     @property
     def folder(self) -> Path:
         """Where they lie."""
         results = self.run.results
-        return results.out / "borrowing" / results.encoder / "pan_cancer" / results.architecture / self.target
+        name = "without-" + "-".join(self.left_out)
+        return results.out / "borrowing" / results.encoder / "pan_cancer" / results.architecture / name
 
     @property
     def fingerprint(self) -> str:
@@ -127,10 +129,10 @@ class StoredNetworks:
 
 
 class PanCancerTrial(Trial):
-    """A trial trains the networks of one target: `point` is its code, `job` the run. What is read is kept."""
+    """A trial trains the networks that leave out the targets `point`; `job` is the run. What is read is kept."""
 
     job: Run
-    point: str
+    point: tuple[str, ...]
 
     def start(self) -> None:
         """No cohort is read yet."""
@@ -162,26 +164,30 @@ class PanCancerTrial(Trial):
         return self._held[code]
 
 
-def train_missing_networks(run: Run, targets: Sequence[str], cluster: Cluster, scratch: Path) -> dict[str, str]:
-    """Train the pan-cancer networks that are missing of `targets`; those that failed, with the reason."""
-    todo = [target for target in targets if not StoredNetworks(run, target).done]
+def left_out_together(targets: Sequence[str], size: int) -> dict[str, tuple[str, ...]]:
+    """By target, the targets that its networks leave out: groups of at most `size`, in the order of `targets`."""
+    groups = [tuple(targets[start : start + size]) for start in range(0, len(targets), size)]
+    return {target: group for group in groups for target in group}
+
+
+def train_missing_networks(
+    run: Run, groups: Sequence[tuple[str, ...]], cluster: Cluster, scratch: Path
+) -> dict[str, str]:
+    """Train the pan-cancer networks that are missing of `groups` of targets; those that failed, with the reason."""
+    todo = [group for group in groups if not StoredNetworks(run, group).done]
     failed: dict[str, str] = {}
     if not todo:
         return failed
-    with stage("pan-cancer networks", len(todo), "targets") as line:
+    with stage("pan-cancer networks", len(todo), "left-out groups") as line:
 
-        def on_end(target: str, result: Mapping[str, Any], died: str) -> None:
+        def on_end(group: tuple[str, ...], result: Mapping[str, Any], died: str) -> None:
+            name = f"pan-cancer networks without {', '.join(group)}"
             if reason := died or result.get("failed", ""):
-                failed[f"pan-cancer networks of {target}"] = reason
-            line.advance(target)
+                failed[name] = reason
+            line.advance(name)
 
         run_trials(PanCancerTrial, run, todo, cluster.workers(len(todo)), scratch, on_end=on_end)
     return failed
-
-
-def pan_cancer_of(run: Run, held: TargetCohort) -> PanCancerNetworks:
-    """The stored networks for a target that is held."""
-    return StoredNetworks(run, held.cohort.code).load(held.bags)
 
 
 def source_models_of(run: Run, codes: Sequence[str]) -> dict[str, MILModel]:
