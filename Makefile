@@ -17,8 +17,10 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/python scripts/sweep_transfer.py
 
+# Tests that start no processes of their own share the cores; those that start Ray and MLflow have them to themselves.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" -n logical --dist loadfile
+	$(BIN)/python -m pytest -m system
 
 lint: setup
 	$(BIN)/ruff check .

@@ -18,13 +18,16 @@ SETTLED = 2_000_000_000
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it replaces `path` when the block ends without an error.
 
     The parent folder is made. The file is on the disk, not only in memory, before it gets its name, and its mode is the
     one the umask gives, whatever mode its writer chose. After an error the temporary file is removed and `path` is what
     it was. The temporary name is that of `path` with `.tmp-` and 8 hex digits behind it: no pattern of results matches
     it, and a writer that goes by the suffix must be told the format.
+
+    Not `durable`: nobody waits for the disk, and after a power failure `path` may be there with other content. Only for
+    files whose readers see that they are damaged, and which can be made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,9 +38,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         if temporary.stat().st_mode != mode:
             temporary.chmod(mode)
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        if durable:
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ from cropkt.cohorts import cohort_info
 from cropkt.data.slide_files.features import write_h5
 
 if TYPE_CHECKING:
+    from cropkt.models.mil import Architecture
     from cropkt.training.sources import SourcePlan
 
 DIM = 6
@@ -93,12 +94,17 @@ def write_study(folder: Path, *codes: str, patients: int = 12) -> SmallStudy:
     return study
 
 
+def small_architecture() -> "Architecture":
+    """A model of the features of a small study."""
+    from cropkt.models.mil import Architecture
+
+    return Architecture(features=DIM, embedding=8, attention=5)
+
+
 def small_plan(folder: Path, **changes: Any) -> "SourcePlan":
     """How to train models that learn a small study within a second; `changes` go into the training configuration."""
-    from cropkt.models.mil import Architecture
     from cropkt.training.config import TrainingConfig
     from cropkt.training.sources import SourcePlan
 
     training = {"epochs": 3, "bags_per_update": 3, "learning_rate": 1e-2} | changes
-    architecture = Architecture(features=DIM, embedding=8, attention=5)
-    return SourcePlan(folder, architecture, TrainingConfig(**training), seed=7)
+    return SourcePlan(folder, small_architecture(), TrainingConfig(**training), seed=7)

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from cropkt.borrowing.folds import Split
 from cropkt.borrowing.lenders import CohortPatients
-from cropkt.data.bags import read_bags
+from cropkt.data.bags import passing_slides, read_bags
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
@@ -24,11 +24,15 @@ from cropkt.files import atomic_path
 
 @dataclass(frozen=True)
 class CohortMeans:
-    """features: (N, D) float64, the mean patch of each of `patients`; those without a good slide are not among them."""
+    """features: (N, D) float64, the mean patch of each of `patients`; those without a good slide are not among them.
+
+    passing_slides: slides that are not in them for a reason that may be gone (bags.passing_slides).
+    """
 
     cohort: str
     patients: tuple[str, ...]
     features: np.ndarray
+    passing_slides: int = 0
 
 
 def means_path(out: Path, encoder: str, cohort: str) -> Path:
@@ -42,7 +46,7 @@ def measure_means(cohort: Cohort, *, strict: bool = False) -> CohortMeans:
     A slide that cannot be used is left out with a UserWarning; with `strict` it is a StudyError. Raises StudyError when
     no patient is left.
     """
-    patients, means = [], []
+    patients, means, passing = [], [], 0
     for patient, slides in cohort.slides.groupby("patient_id", sort=False):
         try:
             bags = read_bags(replace(cohort, slides=slides), strict=strict)
@@ -50,11 +54,12 @@ def measure_means(cohort: Cohort, *, strict: bool = False) -> CohortMeans:
             if strict:
                 raise
             continue  # none of the patient's slides can be used; each has been warned of
+        passing += len(passing_slides(cohort, bags))
         patients.append(str(patient))
         means.append(bags.features.double().mean(dim=0).numpy())
     if not patients:
         raise StudyError(f"{cohort.code}: none of its patients has a slide that can be used; see the warnings above")
-    return CohortMeans(cohort.code, tuple(patients), np.stack(means))
+    return CohortMeans(cohort.code, tuple(patients), np.stack(means), passing)
 
 
 def store_means(path: Path, means: CohortMeans, cohort: Cohort) -> None:
@@ -84,7 +89,8 @@ def means_of(cohort: Cohort, path: Path, *, strict: bool = False) -> CohortMeans
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # slides left out are the study's to tell
             found = measure_means(cohort, strict=strict)
-        store_means(path, found, cohort)
+        if not found.passing_slides:
+            store_means(path, found, cohort)
     return found
 
 

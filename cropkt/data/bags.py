@@ -1,21 +1,66 @@
 """Bags: the patches of a cohort's patients, one after the other in one tensor. Every slide is read once."""
 
-import os
-import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
+from cropkt.data.packs.read import mapped_together, require_same_numbers
 from cropkt.data.slide_files.features import header, read_features_into
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.streams.mapped import let_go, mapped_scratch
+from cropkt.data.streams.tiles import LongBag, runs_of_bags
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
+
+
+@runtime_checkable
+class PatientBags(Protocol):
+    """A cohort's bags, held in memory (`Bags`) or read whenever they are walked (`BagStream`)."""
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """(B,): bag b belongs to patients[b]."""
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(B,) int64: patches of each bag."""
+
+    @property
+    def skipped(self) -> tuple[SkippedSlide, ...]:
+        """Slides left out."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tiles are."""
+
+    def __len__(self) -> int: ...
+
+    def indices_of(self, patients: Sequence[str]) -> np.ndarray:
+        """(n,) int64: the bags of `patients`, in their order; patients without a bag are left out."""
+
+    def means(self) -> torch.Tensor:
+        """(B, D) float32: the mean patch of each bag."""
+
+    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in tiles of about `patches` patches; a bag of more than `longest` in parts."""
+
+    @property
+    def longest(self) -> int:
+        """Patches of the longest bag."""
+
+    def require_room(self, need: int, what: str) -> None:
+        """Raise StudyError where there is a budget and `what` needs more bytes than it."""
+
+
+SlideRow = tuple[str, str, str, int]
+"""Patient, slide, path and patches of one slide; 0 patches where its header was bad."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +71,14 @@ class Bags:
     features: (P, D), the patches of all bags, one after the other.
     offsets: (B + 1,) int64; bag b owns rows offsets[b]:offsets[b + 1].
     skipped: slides left out when the cohort was read, each with its kind of fault and the reason in full.
+    mapped: whether `features` lie in a file on disk, of which memory holds what has lately been looked at (`release`).
     """
 
     patients: tuple[str, ...]
     features: Float[torch.Tensor, "P D"]
     offsets: Int64[torch.Tensor, " B1"]
     skipped: tuple[SkippedSlide, ...] = ()
+    mapped: bool = False
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -66,18 +113,69 @@ class Bags:
 
     def indices_of(self, patients: Sequence[str]) -> np.ndarray:
         """(n,) int64: the bags of `patients`, in their order; patients without a bag are left out."""
-        where = {patient: bag for bag, patient in enumerate(self.patients)}
-        return np.array([where[patient] for patient in patients if patient in where], dtype=np.int64)
+        return places_of(patients, self.patients)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return self.features.device
+
+    def means(self) -> torch.Tensor:
+        """(B, D) float32: the mean patch of each bag."""
+        return torch.stack([self.take([bag]).features.float().mean(dim=0) for bag in range(len(self))])
+
+    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in views of about `patches` patches; a bag of more than `longest` in parts."""
+        at_most = patches if longest is None else min(patches, longest)
+        for run in runs_of_bags(np.diff(self._rows), at_most):
+            tile = self.take(run)
+            if longest is not None and len(run) == 1 and len(tile.features) > longest:
+                yield LongBag(tile.patients[0], partial(self._views, tile.features, longest))
+            else:
+                yield tile
+            self.release()
+
+    def _views(self, features: torch.Tensor, patches: int) -> Iterator[torch.Tensor]:
+        for part in features.split(patches):
+            yield part
+            self.release()
+
+    @property
+    def longest(self) -> int:
+        """Patches of the longest bag."""
+        return int((np.diff(self._rows)).max(initial=0))
+
+    def require_room(self, need: int, what: str) -> None:
+        """Nothing to check: whoever holds bags has found the room for them."""
+
+    def release(self) -> None:
+        """Let patches that are mapped leave memory; they come back when they are looked at. Held ones stay."""
+        if self.mapped:
+            let_go(self.features)
 
     def to(self, device: torch.device | str) -> "Bags":
         """The same bags on `device`; nothing is copied when they are there already."""
-        return _bags(self.patients, self.features.to(device), self._rows, self.skipped)
+        features = self.features.to(device)
+        return _bags(
+            self.patients, features, self._rows, self.skipped, mapped=self.mapped and features is self.features
+        )
+
+
+def places_of(asked: Sequence[str], patients: Sequence[str]) -> np.ndarray:
+    """(n,) int64: where in `patients` those `asked` for are, in the order asked; those that are not are left out."""
+    where = {patient: bag for bag, patient in enumerate(patients)}
+    return np.array([where[patient] for patient in asked if patient in where], dtype=np.int64)
 
 
 def _bags(
-    patients: tuple[str, ...], features: torch.Tensor, rows: np.ndarray, skipped: tuple[SkippedSlide, ...]
+    patients: tuple[str, ...],
+    features: torch.Tensor,
+    rows: np.ndarray,
+    skipped: tuple[SkippedSlide, ...],
+    *,
+    mapped: bool = False,
 ) -> Bags:
-    bags = Bags(patients, features, torch.from_numpy(rows).to(features.device, non_blocking=True), skipped)
+    bags = Bags(patients, features, torch.from_numpy(rows).to(features.device, non_blocking=True), skipped, mapped)
     bags.__dict__["_rows"] = rows  # what cached_property would fetch back from the device
     return bags
 
@@ -87,16 +185,37 @@ def read_bags(
 ) -> Bags:
     """Read the bags of `cohort`, a patient's slides one after the other in the order of the label table.
 
-    Each file is read once, straight into one tensor of `dtype` of known size. With `scratch`, a folder on a disk with
-    room for the cohort, that tensor is a memory-mapped file that vanishes with it, so a cohort may exceed memory.
+    Each file is read once, straight into one tensor of `dtype` of known size; slides that lie packed as `dtype`, one
+    after the other in one file, are mapped and not copied. With `scratch`, a folder on a disk with room for the cohort,
+    that tensor is a memory-mapped file that vanishes with it, so a cohort may exceed memory.
 
     A slide that is bad (see SlideFault: unreadable, never written, all zero, ...) is left out with a UserWarning naming
     file, slide, patient, reason and what to do, and listed in `skipped`; with `strict` it is a StudyError. A patient
     without a good slide has no bag. Raises StudyError when no bag is left.
     """
+    slides, width = slide_rows(cohort), cohort.encoder.dim
+    return _required(read_rows(cohort.code, slides, width, dtype, strict=strict, scratch=scratch), cohort.code, slides)
+
+
+def slide_rows(cohort: Cohort) -> list[SlideRow]:
+    """The slides of `cohort`, a patient's one after the other in the order of the label table."""
     columns = ["patient_id", "slide", "path", "patches"]
-    rows = list(cohort.slides[columns].itertuples(index=False, name=None))
-    return _read_rows(cohort.code, rows, cohort.encoder.dim, dtype, strict=strict, scratch=scratch)
+    return list(cohort.slides[columns].itertuples(index=False, name=None))
+
+
+def passing_slides(cohort: Cohort, bags: PatientBags) -> tuple[SkippedSlide, ...]:
+    """Slides that `bags` of `cohort` lack for a reason that may be gone the next time, such as a fault of the disk.
+
+    The cohort's fingerprint counts their content, so it cannot tell what is made without them from what is whole:
+    whoever stores it says how many there are, and makes it again the next time. A slide that could not be read when the
+    study was opened is not among them: the fingerprint changes when it can be.
+    """
+    known = cohort.identity
+    return tuple(
+        slide
+        for slide in bags.skipped
+        if slide.passing and (known is None or known.knows_content(slide.patient, slide.slide))
+    )
 
 
 def read_slides(
@@ -116,20 +235,38 @@ def read_slides(
         except FeatureFileError:
             patches = 0  # named when it is read
         rows.append((patient, path.stem, str(path), patches))
-    return _read_rows("new slides", rows, width, dtype, strict=strict, scratch=None)
+    return _required(read_rows("new slides", rows, width, dtype, strict=strict), "new slides", rows)
 
 
-def _read_rows(
+def _required(bags: Bags, cohort: str, slides: Sequence[SlideRow]) -> Bags:
+    if not len(bags):
+        raise no_bag_left(cohort, len(slides))
+    return bags
+
+
+def no_bag_left(cohort: str, slides: int) -> StudyError:
+    """The error for a cohort of which nothing can be used."""
+    return StudyError(f"{cohort}: none of its {slides} slides can be used; see the warnings above")
+
+
+def read_rows(
     cohort: str,
-    slides: Sequence[tuple[str, str, str, int]],
+    slides: Sequence[SlideRow],
     width: int,
     dtype: torch.dtype,
     *,
     strict: bool,
-    scratch: Path | None,
+    scratch: Path | None = None,
+    warn: bool = True,
 ) -> Bags:
-    """Bags of `slides`: (patient, slide, path, patches), a patient's one after the other."""
-    buffer = _allocate(sum(patches for *_, patches in slides), width, dtype, scratch, cohort)
+    """Bags of `slides`, a patient's one after the other; none where no slide is good. `cohort` is for messages."""
+    require_same_numbers([path for _, _, path, _ in slides], dtype)
+    mapped = mapped_together([path for _, _, path, patches in slides if patches], dtype)
+    size = (sum(patches for *_, patches in slides), width)
+    copied = mapped is None and scratch is not None and size[0] > 0
+    buffer = mapped
+    if buffer is None:
+        buffer = mapped_scratch(scratch, size, dtype, cohort) if copied and scratch else _allocate(size, dtype)
     patients: list[str] = []
     rows = [0]
     skipped = []
@@ -137,23 +274,25 @@ def _read_rows(
     for patient, slide, path, patches in slides:
         part = buffer[end : end + patches]
         try:
-            _read_slide(path, part)
+            if mapped is None or not patches:
+                read_slide(path, part)
         except FeatureFileError as error:
             left_out = SkippedSlide(cohort, slide, patient, path, error.fault, str(error), error.passing)
-            skipped.append(_skip(left_out, strict))
+            skipped.append(leave_out(left_out, strict=strict, warn=warn))
             continue
         end += patches
+        if copied:
+            let_go(part)
         if patients and patients[-1] == patient:
             rows[-1] = end
         else:
             patients.append(patient)
             rows.append(end)
-    if not patients:
-        raise StudyError(f"{cohort}: none of its {len(slides)} slides can be used; see the warnings above")
-    return _bags(tuple(patients), buffer[:end], np.array(rows, dtype=np.int64), tuple(skipped))
+    offsets = np.array(rows, dtype=np.int64)
+    return _bags(tuple(patients), buffer[:end], offsets, tuple(skipped), mapped=copied or mapped is not None)
 
 
-def _read_slide(path: str, part: torch.Tensor) -> None:
+def read_slide(path: str, part: torch.Tensor) -> None:
     """Fill `part` (N, D) from `path`, or raise FeatureFileError with the reason."""
     if len(part) == 0:
         # Nothing was promised for it when the study was opened: its header says why, or is a good one by now.
@@ -165,37 +304,22 @@ def _read_slide(path: str, part: torch.Tensor) -> None:
     read_features_into(path, part)
 
 
-def _skip(slide: SkippedSlide, strict: bool) -> SkippedSlide:
+def leave_out(slide: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:
+    """`slide`; with `warn`, say that it is left out, with `strict`, raise StudyError."""
     where = f"{slide.path}, slide {slide.slide}, patient {slide.patient}: {slide.reason}"
     to_do = "extract it again or remove its label row"
     if strict:
         raise StudyError(f"{slide.cohort}: {where}; {to_do}, or run without --strict to leave it out")
-    warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
+    if warn:
+        warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
     return slide
 
 
-def _allocate(patches: int, width: int, dtype: torch.dtype, scratch: Path | None, cohort: str) -> torch.Tensor:
-    """An uninitialised (patches, width) tensor, in memory or in an unnamed file under `scratch`."""
-    if patches == 0:
-        return torch.empty(0, width, dtype=dtype)
-    if scratch is None:
-        # NumPy asks the kernel for huge pages, torch does not: reading into fresh memory takes 5 instead of 13 ms a
-        # slide of 4,000 x 1,536.
-        octets = np.empty(patches * width * dtype.itemsize, dtype=np.uint8)
-        return torch.from_numpy(octets).view(dtype).reshape(patches, width)
-    size = patches * width * dtype.itemsize
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{cohort}-", suffix=".patches", dir=scratch)
-        try:
-            # Reserved now: a full disk met later, through the mapping, would kill the process without a word.
-            os.posix_fallocate(handle, 0, size)
-            return torch.from_file(name, shared=True, size=patches * width, dtype=dtype).reshape(patches, width)
-        finally:
-            os.close(handle)
-            os.unlink(name)  # the mapping keeps the file alive; nothing is left behind, however the process ends
-    except OSError as error:
-        raise StudyError(
-            f"{scratch}: cannot hold the {size / 2**30:.2f} GiB of {cohort} ({error.strerror}); "
-            "name a scratch folder on a disk with more room"
-        ) from error
+def _allocate(size: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
+    """An uninitialised tensor of `size` (P, D) in memory.
+
+    NumPy asks the kernel for huge pages, torch does not: reading into fresh memory takes 5 instead of 13 ms a slide of
+    4,000 x 1,536.
+    """
+    octets = np.empty(size[0] * size[1] * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(octets).view(dtype).reshape(size)

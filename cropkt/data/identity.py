@@ -4,7 +4,7 @@ Digests stand for patients and slides too, so an identity can be kept and shared
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,14 @@ class CohortIdentity:
             found.append(_changed_folds(self.folds, other.folds))
         return found
 
+    def with_folds(self, folds: Sequence[Fold]) -> "CohortIdentity":
+        """The same cohort, split otherwise."""
+        return replace(self, folds=_digests(folds))
+
+    def knows_content(self, patient: str, slide: str) -> bool:
+        """Whether the slide's content could be read when the study was opened, and so is part of the fingerprint."""
+        return bool(self.slides.get(digest(patient, slide)))
+
     def as_json(self) -> dict[str, Any]:
         """For `write_json`; `from_json` reads it back."""
         return {"version": IDENTITY_VERSION, **asdict(self)}
@@ -80,12 +88,16 @@ def cohort_identity(
             digest(patient): digest(float(time), int(event), str(project))
             for patient, time, event, project in by_patient
         },
-        tuple(digest(fold.train, fold.test, fold.validation) for fold in folds),
+        _digests(folds),
         {
             digest(patient, slide): digest(contents[path], int(number)) if contents[path] else ""
             for patient, slide, path, number in by_slide
         },
     )
+
+
+def _digests(folds: Sequence[Fold]) -> tuple[str, ...]:
+    return tuple(digest(fold.train, fold.test, fold.validation) for fold in folds)
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str], what: str) -> list[str]:

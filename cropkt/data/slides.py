@@ -9,6 +9,7 @@ import pandas as pd
 
 from cropkt.data.faults import Faults, Place
 from cropkt.data.listing import SlideFiles
+from cropkt.data.packs.index import is_packed, packed_cohort, packed_path
 from cropkt.data.patients.labels import LabelRow, LabelTable
 from cropkt.data.slide_files.features import header
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
@@ -37,8 +38,11 @@ def locate_slides(
     *,
     shown: Callable[[str | Path], str],
     leave_out: bool,
+    pack: Path | None = None,
 ) -> SlideTable:
-    """Find the feature file of every row of `table`. What has none is a fault, or counted with `leave_out`."""
+    """Find the feature file of every row of `table`, or else the slide in the cohort's folder `pack`. What has neither
+    is a fault, or counted with `leave_out`."""
+    packed = packed_cohort(pack) if pack is not None else {}
     found: list[tuple[str, str, str]] = []
     missing: dict[str, list[tuple[LabelRow, str]]] = {}
     absent_folders: dict[str, list[str]] = {}
@@ -57,6 +61,8 @@ def locate_slides(
             faults.add("duplicated slide", shown(folder), what, f"keep one, or name it {name}", at)
         if paths:
             found.append((row.patient, row.slide, paths[0]))
+        elif pack is not None and row.slide in packed:
+            found.append((row.patient, row.slide, packed_path(pack, row.slide)))
         elif not any(files.listing(where).exists for where, _ in places):
             absent_folders.setdefault(folder, []).append(row.patient)
         else:
@@ -146,6 +152,20 @@ def _header(path: str) -> tuple[int, int] | FeatureFileError:
         return header(path)
     except FeatureFileError as error:
         return error
+
+
+def use_packed(slides: SlideTable, pack: Path | None, contents: Mapping[str, str | None]) -> tuple[SlideTable, int]:
+    """`slides` read from the cohort's folder `pack` where it was made of the very files there are, and how many slides
+    it has of other content than their files, `contents` (digest by path); these are read from their files."""
+    packed = packed_cohort(pack) if pack is not None else {}
+    paths, other = [], 0
+    for slide, path in zip(slides.frame["slide"], slides.frame["path"], strict=True):
+        same = slide in packed and not is_packed(path) and packed[slide].digest == contents[path] is not None
+        other += slide in packed and not is_packed(path) and not same
+        paths.append(packed_path(pack, slide) if same and pack is not None else path)
+    return replace(
+        slides, frame=slides.frame.assign(path=pd.Series(paths, index=slides.frame.index, dtype="str"))
+    ), other
 
 
 def not_in_labels(files: SlideFiles, faults: Faults, *, shown: Callable[[str | Path], str], leave_out: bool) -> int:

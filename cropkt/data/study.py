@@ -17,16 +17,17 @@ from cropkt.cohorts import CohortInfo, cohort_info
 from cropkt.data.faults import Faults
 from cropkt.data.identity import CohortIdentity, cohort_identity
 from cropkt.data.listing import SlideFiles
-from cropkt.data.patients.folds import Fold, SplitPatients, check_kept, make_splits, read_splits, write_splits
+from cropkt.data.packs.index import packed_cohort
+from cropkt.data.patients.folds import Fold, SplitPatients, check_kept, read_splits, write_splits
 from cropkt.data.patients.label_sources import label_sources, study_cohorts
 from cropkt.data.patients.labels import UNSAFE_NAME, LabelRow, LabelTable, read_cohort_labels
-from cropkt.data.patients.site_folds import make_site_splits
+from cropkt.data.patients.site_folds import fresh_folds
 from cropkt.data.patients.tables import read_table
 from cropkt.data.persons import person_of
 from cropkt.data.slide_files.digests import digest_cache, known_headers, slide_digests
 from cropkt.data.slide_files.slide_faults import SkippedSlide, skipped_by_reason
 from cropkt.data.slide_files.slide_names import is_plain_name
-from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels
+from cropkt.data.slides import SlideTable, check_headers, locate_slides, not_in_labels, use_packed
 from cropkt.data.study_yaml.settings import Encoder, StudySettings, read_settings, study_path
 from cropkt.errors import StudyError, suggestion
 from cropkt.files import digest
@@ -66,6 +67,19 @@ class Cohort:
         """The cohort's lower-case code."""
         return self.info.code
 
+    def split_again(self, seed: int, *, by_site: bool) -> "Cohort":
+        """The cohort with as many other folds of the patients it trains and tests on, made from `seed`; by_site as in
+        study.yaml (`splits: site`)."""
+        split = {
+            patient for fold in self.folds for part in (fold.train, fold.test, fold.validation) for patient in part
+        }
+        labels = self.labels[self.labels.index.isin(split)]
+        site = self.clinical["site"].reindex(labels.index) if by_site else pd.Series("", labels.index)
+        folds, _ = fresh_folds(labels, site, len(self.folds), seed, self.code, by_site=by_site)
+        identity = None if self.identity is None else self.identity.with_folds(folds)
+        known = digest(self.fingerprint, [vars(fold) for fold in folds]) if identity is None else identity.fingerprint
+        return replace(self, folds=folds, identity=identity, fingerprint=known)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -90,6 +104,7 @@ def open_study(
     encoder: str | None = None,
     cohorts: Sequence[str] | None = None,
     seed: int = 0,
+    packed: bool = True,
     report: Callable[[int, int], None] | None = None,
 ) -> Study:
     """Open and check the study in `folder`.
@@ -97,7 +112,8 @@ def open_study(
     `encoder` defaults to the first one of study.yaml, `cohorts` (any case) to those study.yaml lists, else to those of
     the registry that have a label table. Splits that are not there are made, seeded by study.yaml's `seed` or else by
     `seed`, and written beside the study; splits that are there are never rewritten. The first opening reads every slide
-    once, to know its content again; `report` is called with the bytes read so far and in all.
+    once, to know its content again; `report` is called with the bytes read so far and in all. Slides that are packed
+    are read from the pack, unless their file is there and is another one by now, or `packed` is False.
     Raises StudyError with everything that is wrong: file, row, patient, slide, and what to do.
     """
     folder = Path(folder)
@@ -110,9 +126,14 @@ def open_study(
     except StudyError:
         faults.raise_any()  # what is wrong in study.yaml itself is the likely cause
         raise
-    return _Opening(folder, settings, chosen, faults, seed).open(
+    return _Opening(folder, settings, chosen, faults, seed, packed=packed).open(
         listed, selected, required=cohorts is not None, report=report
     )
+
+
+def pack_folder(study: Path, encoder: Encoder) -> Path:
+    """Where the pack of `encoder` is, or would be, for the study in the folder `study`."""
+    return study / os.path.expanduser(encoder.pack)
 
 
 def _choose_encoder(settings: StudySettings, name: str | None) -> Encoder:
@@ -138,7 +159,9 @@ def _select(listed: tuple[str, ...], cohorts: Sequence[str] | None, settings: St
 class _Opening:
     """One opening of a study: the checks in the order they are made, and what they count on the way."""
 
-    def __init__(self, folder: Path, settings: StudySettings, encoder: Encoder, faults: Faults, seed: int) -> None:
+    def __init__(
+        self, folder: Path, settings: StudySettings, encoder: Encoder, faults: Faults, seed: int, *, packed: bool
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.encoder = encoder
@@ -146,6 +169,7 @@ class _Opening:
         self.seed = seed if settings.seed is None else settings.seed
         self.leave_out = settings.unmatched == "leave_out"
         self.files = SlideFiles(folder, encoder.features, settings.patient_rule)
+        self.pack = pack_folder(folder, encoder) if packed and encoder.pack else None
         self.cache = digest_cache(folder)
         self.read_table = cache(read_table)  # one table may hold all cohorts
         self.counts: dict[str, dict[str, int]] = {}
@@ -209,18 +233,34 @@ class _Opening:
 
     def _with_slides(self, code: str, table: LabelTable) -> LabelTable:
         """`table`, which has no column of slides, with a row for each slide that is a patient's by its name."""
-        rows = []
+        rows, packed = [], self._packed_slides(code)
         for row in {row.patient: row for row in reversed(table.rows)}.values():
             slides = self.files.slides_of(cohort=code, project=row.project, patient=row.patient)
+            slides = slides or packed.get(row.patient, [])
             rows += [replace(row, slide=slide) for slide in slides or [""]]
         return replace(table, rows=tuple(sorted(rows, key=lambda row: (row.file, row.row))))
+
+    def _pack_of(self, code: str) -> Path | None:
+        """The folder in which the pack of a cohort would be."""
+        return None if self.pack is None else self.pack / code
+
+    def _packed_slides(self, code: str) -> dict[str, list[str]]:
+        """The packed slides of each patient, in the order of their names."""
+        pack = self._pack_of(code)
+        packed = packed_cohort(pack) if pack is not None else {}
+        found: dict[str, list[str]] = {}
+        for name in sorted(packed):
+            found.setdefault(packed[name].patient, []).append(name)
+        return found
 
     def _slides(self, tables: Mapping[str, LabelTable]) -> dict[str, SlideTable]:
         files, faults, leave_out = self.files, self.faults, self.leave_out
         for code, table in tables.items():
             self._claim(code, table.without_endpoint)
         found = {
-            code: locate_slides(code, table, files, faults, shown=self._shown, leave_out=leave_out)
+            code: locate_slides(
+                code, table, files, faults, shown=self._shown, leave_out=leave_out, pack=self._pack_of(code)
+            )
             for code, table in tables.items()
         }
         known = known_headers((path for slides in found.values() for path in slides.frame["path"]), self.cache)
@@ -315,22 +355,18 @@ class _Opening:
                 ) from error
         encoder, frame, info = self.encoder, slides.frame, cohort_info(code)
         identity = cohort_identity(encoder.name, encoder.dim, labels, splits, frame, contents)
+        slides, other = use_packed(slides, self._pack_of(code), contents)
+        self._count("slides have changed since they were packed and are read from their files", code, other)
+        frame = slides.frame
         return Cohort(info, labels, frame, splits, encoder, identity.fingerprint, identity, slides.unusable, clinical)
 
     def _made_splits(self, code: str, labels: pd.DataFrame, site: pd.Series) -> tuple[Fold, ...]:
         """New folds, by site where study.yaml asks for it and the cohort's sites allow it."""
-        stratified = make_splits(labels, self.settings.folds, self.seed, code)
-        if not self.settings.splits_by_site:
-            return stratified
-        unknown = int((site == "").sum())
-        try:
-            if unknown:
-                raise StudyError(f"{code}: the site of {unknown} of {len(site)} patients is unknown")
-            sites = dict(zip(map(str, site.index), map(str, site), strict=True))
-            return make_site_splits(labels, sites, self.settings.folds, self.seed, code)
-        except StudyError as error:
-            self.warnings.append(f"{error}. Its folds are stratified by event and project, and share sites")
-            return stratified
+        by_site = self.settings.splits_by_site
+        made, why_not = fresh_folds(labels, site, self.settings.folds, self.seed, code, by_site=by_site)
+        if why_not:
+            self.warnings.append(f"{why_not}. Its folds are stratified by event and project, and share sites")
+        return made
 
     def _count_labels(self, cohorts: dict[str, Cohort]) -> None:
         owners: dict[str, int] = {}

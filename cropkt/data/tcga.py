@@ -22,6 +22,7 @@ any scaling by cohort is). Labels play no part, but scores are for patients of t
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ import yaml
 from cropkt.cohorts import COHORTS
 from cropkt.data.faults import Faults
 from cropkt.data.patients.labels import read_labels
+from cropkt.data.patients.site_folds import site_code
 from cropkt.data.slide_files.features import write_h5
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
@@ -40,6 +42,15 @@ from cropkt.files import atomic_path
 SKEWED = 1.0
 CLIP = 5.0
 STANDARDISE = ("pooled", "cohort")
+CLINICAL = ("age", "gender", "stage")
+LABEL_COLUMNS = {
+    "patient": "patient_id",
+    "slide": "pathology_id",
+    "time": {"column": "t", "unit": "days"},
+    "event": {"column": "e"},
+    "project": "project",
+}
+"""`columns:` of study.yaml for the label tables that are written."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +62,22 @@ class FeatureSet:
     values: np.ndarray
 
 
-def build_study(labels: Path, features: Path, out: Path, *, standardise: str = "pooled") -> pd.DataFrame:
+def build_study(
+    labels: Path,
+    features: Path,
+    out: Path,
+    *,
+    standardise: str = "pooled",
+    clinical: Path | None = None,
+    sites: Path | None = None,
+) -> pd.DataFrame:
     """Write a study folder `out` from a folder of label tables and one of a feature set; counts by cohort.
 
     labels: holds {cohort}_survival.csv. features: holds {cohort}.h5 (one group a patient, `features` (rows, D)) or
     {cohort}.parquet (patient_id, project, numeric columns). A bag is filed as one pseudo-slide with the patient's id;
     positions are not known, so `coords` are 0. Patients without features are left out.
+    clinical: a table with patient_id and some of CLINICAL, for the clinical baseline. sites: a table of tissue source
+    sites (columns `TSS Code`, `Source Site`): folds then keep an institution's patients together.
     Returns columns cohort, patients, events, rows, left_out. Raises StudyError when a table is wrong, nothing matches,
     or `out` is not empty.
     """
@@ -66,12 +87,15 @@ def build_study(labels: Path, features: Path, out: Path, *, standardise: str = "
     values = scaled(feature_set, standardise)
     counts = []
     for cohort in dict.fromkeys(feature_set.rows["cohort"]):
-        counts.append(_write_cohort(cohort, feature_set, values, labels, out))
+        counts.append(_write_cohort(cohort, feature_set, values, labels, out, _further_columns(clinical, sites)))
+    columns: dict[str, object] = {} if clinical is None else {"clinical": list(_clinical(clinical))}
+    columns |= {} if sites is None else {"site": "site"}
     settings = {
         "name": f"tcga-{feature_set.name}".replace("_", "-"),
         "folds": 5,
         "labels": "labels/{cohort}.csv",
-        "splits": "splits/{cohort}/splits_{fold}.csv",
+        "splits": "splits/{cohort}/splits_{fold}.csv" if sites is None else "site",
+        **({"columns": {**LABEL_COLUMNS, **columns}} if columns else {}),
         "encoders": {feature_set.name: {"dim": values.shape[1], "features": "features/TCGA-{project}/{slide}.h5"}},
     }
     with atomic_path(out / "study.yaml") as temporary:
@@ -165,8 +189,38 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
     return table[["patient_id", "project"]].assign(kind=""), table.select_dtypes("number").to_numpy(dtype=np.float32)
 
 
+def _clinical(path: Path) -> pd.DataFrame:
+    """The columns of CLINICAL that the table has, by patient, as text."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).drop_duplicates("patient_id").set_index("patient_id")
+    there = [name for name in CLINICAL if name in table]
+    if not there:
+        raise StudyError(f"{path}: has none of the columns {', '.join(CLINICAL)}")
+    return table[there]
+
+
+def _further_columns(clinical: Path | None, sites: Path | None) -> Callable[[pd.Index], pd.DataFrame]:
+    """From patients to the columns of their label rows beside the usual ones: clinical ones, and the institution."""
+
+    def columns(patients: pd.Index) -> pd.DataFrame:
+        found = pd.DataFrame(index=patients)
+        if clinical is not None:
+            found = _clinical(clinical).reindex(patients).fillna("")
+        if sites is not None:
+            known = pd.read_csv(sites, dtype=str, keep_default_na=False).set_index("TSS Code")["Source Site"]
+            codes = [site_code(patient) for patient in patients]
+            found["site"] = [known.get(code, code) for code in codes]
+        return found.reset_index(drop=True)
+
+    return columns
+
+
 def _write_cohort(
-    cohort: str, feature_set: FeatureSet, values: np.ndarray, labels: Path, out: Path
+    cohort: str,
+    feature_set: FeatureSet,
+    values: np.ndarray,
+    labels: Path,
+    out: Path,
+    further: Callable[[pd.Index], pd.DataFrame],
 ) -> dict[str, str | int]:
     path = labels / f"{cohort}_survival.csv"
     faults = Faults(f"labels {labels}")
@@ -187,6 +241,7 @@ def _write_cohort(
             "project": kept["project"].to_numpy(),
         }
     )
+    table = pd.concat([table, further(kept.index)], axis=1)
     with atomic_path(out / "labels" / f"{cohort}.csv") as temporary:
         table.to_csv(temporary, index=False)
     return {

@@ -1,8 +1,11 @@
 """Text files of a study, read within bounds: only files, only text, only as large as such a file may be."""
 
+import codecs
 import os
 import stat
 from pathlib import Path
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class TextFileError(Exception):
@@ -15,18 +18,19 @@ class TextFileError(Exception):
 
 
 def read_text(path: Path, *, most_bytes: int) -> str:
-    """The UTF-8 text in `path`, without a byte order mark.
+    """The text in `path`, in UTF-8, or in UTF-16 where its byte order mark says so; without that mark.
 
     Raises FileNotFoundError where there is nothing, TextFileError for what is no readable text of at most
     `most_bytes`. A named pipe, a device and a folder are refused without being opened.
     """
     check_regular_file(path, most_bytes=most_bytes)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
     except OSError as error:
         raise TextFileError(f"cannot be read ({error.strerror})", "make the file readable") from error
     except UnicodeDecodeError as error:
-        reason = f"is not text in UTF-8 (byte {error.start + 1})"
+        reason = f"is not text in {error.encoding.upper()} (byte {error.start + 1})"
         raise TextFileError(reason, "save it as text, or CSV, in UTF-8") from error
     if "\0" in text:
         reason = f"holds a NUL byte (line {text[: text.index(chr(0))].count(chr(10)) + 1})"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from joblib import cpu_count  # type: ignore[import-untyped]
 
+from cropkt.data.streams.memory import budget
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import own_sigterm
 from cropkt.experiments.config import ClusterConfig
@@ -72,7 +73,7 @@ class Cluster:
     def connect(self) -> None:
         """Connect to the cluster that was named, or start Ray on this machine, if that has not been done.
 
-        Raises ConfigError when the address does not answer.
+        Raises ConfigError when the address does not answer, and when Ray takes too long to start.
         """
         import ray
 
@@ -97,6 +98,11 @@ class Cluster:
             if local:
                 raise
             raise ConfigError(f"--ray-address {address}: no Ray cluster answers there ({error})") from error
+        except Exception as error:  # Ray's own, of no other class
+            if not local or "timed out" not in str(error):
+                raise
+            load = f"{os.getloadavg()[0]:.0f} processes wait for its {cpu_count()} cores"
+            raise ConfigError(f"Ray did not start in its 30 s on this machine, where {load}; run it again") from error
         for name in ("ray", "ray.train", "ray.tune", "ray.data"):
             logging.getLogger(name).setLevel(level)
 
@@ -134,6 +140,28 @@ class Cluster:
 
         ask = ray.remote(num_cpus=1, num_gpus=0.01 if self.device == "cuda" else 0)(resolve_precision)
         return str(ray.get(ask.remote(asked, self.device)))
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes that patches may fill in each worker process: its part of the machine's, or the GPU's, budget."""
+        asked, remote = self._config.memory, self._config.ray_address is not None
+        if not remote:
+            return max(1, budget(asked, self.device) // self._processes([cpu_count()], [_gpus_here()]))
+        self.connect()
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus, gpus = ([int(node.get(kind, 0)) for node in nodes] for kind in ("CPU", "GPU"))
+        ask = ray.remote(num_cpus=1, num_gpus=0.01 if self.device == "cuda" else 0)(budget)
+        return max(1, int(ray.get(ask.remote(asked, self.device))) // self._processes(cpus, gpus))
+
+    def _processes(self, cpus: Sequence[int], gpus: Sequence[int]) -> int:
+        """The most workers that share the memory of a machine, or of a GPU, with these CPUs and GPUs a machine."""
+        asked = self._config.workers
+        if self.device == "cuda":
+            return max(1, math.ceil(asked / max(1, sum(gpus))))
+        largest = max(cpus, default=1)
+        return max(1, asked if asked and len(cpus) == 1 else min(asked or largest, largest))
 
     def workers(self, jobs: int) -> Workers:
         """Worker processes for `jobs` independent jobs: one per GPU, or per CPU core, unless `--workers` differs.
@@ -216,6 +244,12 @@ def _short_folder() -> Iterator[Path | None]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _knock(address: str) -> None:

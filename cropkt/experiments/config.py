@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from cropkt.data.streams.memory import budget
 from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.experiments.journal import VOICE_HELP
 from cropkt.factors.config import FactConfig
@@ -99,6 +100,13 @@ class ClusterConfig:
         "auto", "auto is bfloat16 where the device multiplies it natively", choices=PRECISION_NAMES
     )
     workers: int = setting(0, "worker processes", unset="one per GPU, or one per CPU core")
+    memory: str | None = setting(
+        None,
+        "memory that patches may fill on each machine (on each GPU), all its workers together: 8GB, 500MiB, 40%",
+        read=str,
+        metavar="SIZE",
+        unset="half of what there is",
+    )
     ray_address: str | None = setting(
         None, "a running Ray cluster, e.g. auto", read=str, metavar="ADDRESS", unset="start Ray on this machine"
     )
@@ -111,6 +119,8 @@ class ClusterConfig:
                 "--device mps: Apple's GPU is not used, because Ray hands out none and no result has been checked on "
                 "it; use --device cpu"
             )
+        if self.memory is not None:
+            budget(self.memory)
         refuse_unknown("--device", self.device, DEVICES)
         refuse_unknown("--precision", self.precision, list(PRECISION_NAMES))
 
@@ -146,11 +156,18 @@ class RunConfig:
         choices=PROTOCOLS,
     )
     seed: int = setting(0, "seed of everything random")
+    repeats: int = setting(
+        1,
+        "cross-validations of what a cohort trains on its own patients, each with splits, starts and seeds of its own: "
+        "with 3 or more, comparisons with it cover the luck of training",
+    )
     resume: bool = setting(True, "keep what is done and still valid, or do the selected work again")
     strict: bool = setting(False, "a slide that cannot be used is an error, not a warning")
 
     def __post_init__(self) -> None:
         refuse_unknown("--protocol", self.protocol, PROTOCOLS)
+        if self.repeats < 1:
+            raise ConfigError(f"--repeats is {self.repeats}; it must be 1 or more")
 
 
 @dataclass(frozen=True)

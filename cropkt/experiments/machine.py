@@ -10,7 +10,7 @@ from joblib import cpu_count  # type: ignore[import-untyped]
 
 GB = 1e9
 LISTENS = (
-    "Ray, while a run works: free ports on all interfaces of this machine (its dashboard stays off)",
+    "Ray, while a run works: free ports of 127.0.0.1 alone (its dashboard stays off)",
     "MLflow: nothing, until you start `mlflow ui`, which listens on 127.0.0.1:5000",
 )
 

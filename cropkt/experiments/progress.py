@@ -8,11 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from cropkt.experiments.journal import voice
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 EVERY = 60.0
 """Seconds between two lines where there is no terminal."""
@@ -34,6 +35,12 @@ class Stage:
         if self._every_piece:
             self.tell()
 
+    def reach(self, done: int, total: int) -> None:
+        """`done` pieces of `total` are done."""
+        self._bar.total = total
+        self._bar.n = done
+        self._bar.refresh()
+
     def show(self, current: str) -> None:
         """`current` says what is at work."""
         self._bar.set_postfix_str(current)
@@ -50,6 +57,8 @@ class Stage:
 @contextmanager
 def stage(name: str, total: int, unit: str) -> Iterator[Stage]:
     """A progress line on standard error; with --quiet there is none, with --verbose one for each piece of work."""
+    from tqdm import tqdm
+
     terminal, asked = sys.stderr.isatty(), voice()
     drawn = terminal and not (asked.quiet or asked.verbose)
     with tqdm(

@@ -4,18 +4,26 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cropkt.data.packs.read import require_same_numbers
+from cropkt.data.streams.memory import size_in_words
+from cropkt.data.streams.stream import resident_bytes
 from cropkt.data.study import Cohort, Study, open_study
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
-from cropkt.experiments.config import DEMO_STUDY, RunConfig
+from cropkt.experiments.config import DEMO_STUDY, RunConfig, StudyConfig
 from cropkt.experiments.journal import note
 from cropkt.front.doctor import in_short
 from cropkt.models.mil import Architecture
+from cropkt.models.precision import torch_dtype
+from cropkt.seeds import named_seed
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
 from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.current import claim, what_changed
+from cropkt.transfer.judgement.repeats import Repeat, repeat_folder, stored_repeats
 from cropkt.transfer.measure_baseline import baseline_fingerprint
 from cropkt.transfer.pair import pair_fingerprint
+from cropkt.transfer.significance import at_home
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -59,6 +67,29 @@ class Run:
             return baseline_fingerprint(source, cohort, plan)
         return pair_fingerprint(source_fingerprint(plan, self.cohorts[source], self.folds), cohort, plan.precision)
 
+    def repeated(self, number: int) -> "Run":
+        """Repeat `number` (1 or more) of what cohorts train on their own patients, as a run of its own: other splits,
+        starts and seeds, and a results folder below this one's."""
+        seed = named_seed(self.plan.seed, "repeat", number) % 2**31
+        by_site = self.study.settings.splits_by_site
+        cohorts = {code: cohort.split_again(seed, by_site=by_site) for code, cohort in self.cohorts.items()}
+        results = repeat_folder(self.results, number)
+        plan = replace(self.plan, folder=results.models.path, seed=seed)
+        own = tuple(code for code in self.sources if code in self.targets)
+        return replace(self, study=replace(self.study, cohorts=cohorts), sources=own, plan=plan, results=results)
+
+    def own_pairs(self) -> list[tuple[str, str]]:
+        """Those of `pairs` whose models are trained on the target, which is what a repeat measures."""
+        return [(source, target) for source, target in self.pairs() if source in (target, *at_home())]
+
+    def repeats(self) -> list[Repeat]:
+        """Further cross-validations: those that are asked for, and those that are there."""
+        runs = [
+            self.repeated(number) for number in sorted({*range(1, self.config.repeats), *stored_repeats(self.results)})
+        ]
+        folds = [{code: cohort.folds for code, cohort in run.cohorts.items()} for run in runs]
+        return [Repeat(run.results, of_run, run.fingerprint) for run, of_run in zip(runs, folds, strict=True)]
+
     def untrained(self) -> list[str]:
         """Sources that lack a model, or have one that would be trained differently today."""
         return [code for code in self.sources if missing_folds(self.plan, self.cohorts[code], self.folds)]
@@ -72,6 +103,7 @@ class Run:
             "protocol": self.config.protocol,
             "precision": self.plan.precision,
             "seed": str(self.plan.seed),
+            "repeats": str(self.config.repeats),
             **{name: str(value) for name, value in asdict(self.plan.training).items()},
         }
 
@@ -82,7 +114,7 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
     Prints the short form of `cropkt check`. Raises StudyError with everything that is wrong with the study,
     ConfigError for selections it cannot meet.
     """
-    study = _opened(config)
+    study = _opened(config.study)
     training = replace(config.training, drop_partial_update=config.protocol == "paper")
     architecture = Architecture(
         features=study.encoder.dim,
@@ -102,7 +134,10 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=cluster.precision,
         device=cluster.device,
         strict=config.strict,
+        memory=cluster.memory,
     )
+    for code in {*sources, *targets}:
+        require_same_numbers(list(study.cohorts[code].slides["path"]), torch_dtype(plan.precision))
     note(
         study=study.name,
         study_digest=study.fingerprint,
@@ -111,11 +146,41 @@ def prepare(config: RunConfig, cluster: Cluster) -> Run:
         precision=plan.precision,
     )
     print("\n".join(in_short(study)))
-    return Run(config, study, sources, targets, folds, plan, results)
+    run = Run(config, study, sources, targets, folds, plan, results)
+    if line := memory_told(run):
+        print(line)
+    return run
 
 
-def _opened(config: RunConfig) -> Study:
-    folder = config.study.folder
+def not_held(run: Run, codes: Sequence[str]) -> list[str]:
+    """Those cohorts of `codes` that do not fit in a worker's part of --memory."""
+    return [code for code in codes if not run.plan.holds(run.cohorts[code])]
+
+
+def memory_told(run: Run) -> str:
+    """One line on the cohorts that do not fit in a worker's part of --memory, and what becomes of them; "" if none."""
+    large, memory = not_held(run, [*dict.fromkeys((*run.sources, *run.targets))]), run.plan.memory
+    if not large or memory is None:
+        return ""
+    most = max(resident_bytes(run.cohorts[code], torch_dtype(run.plan.precision)) for code in large)
+    room = f"{size_in_words(memory)} of patches a worker (--memory): {', '.join(large)} do not fit"
+    if run.plan.device == "cpu":
+        return f"{room}; to train and route on, they are copied to {run.plan.folder}, {size_in_words(most)} at most"
+    return f"{room}; they are swept in tiles, but to train and route on they have to fit (up to {size_in_words(most)})"
+
+
+def claim_results(run: Run) -> None:
+    """Make the results folder the study's, and say what of the study has changed since the last run into it.
+
+    Raises ConfigError when it holds results of another study.
+    """
+    claim(run.results.out, run.study)
+    for line in what_changed(run.results.out, run.study):
+        print(f"changed: {line}; what was made from it is made again")
+
+
+def _opened(wanted: StudyConfig) -> Study:
+    folder = wanted.folder
     if folder is None:
         folder = DEMO_STUDY
         if not (folder / "study.yaml").exists():
@@ -123,7 +188,7 @@ def _opened(config: RunConfig) -> Study:
 
             simulate_study(folder, SimulationConfig())
     # Workers run elsewhere, in other working folders.
-    return open_study(folder.resolve(), encoder=config.study.encoder)
+    return open_study(folder.resolve(), encoder=wanted.encoder)
 
 
 def _folds(wanted: tuple[int, ...], study: Study) -> tuple[int, ...]:

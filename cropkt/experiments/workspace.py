@@ -14,6 +14,8 @@ from filelock import SoftFileLock, Timeout
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.journal import keep_in
+from cropkt.files import sweep_temporaries
+from cropkt.transfer.judgement.repeats import repeat_folder, stored_repeats
 from cropkt.transfer.store import ResultsFolder
 
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
@@ -24,9 +26,9 @@ _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 def workspace(results: ResultsFolder) -> Iterator[Path]:
     """Hold `results` for this process; yields an empty folder for Ray's own files, which is removed at the end.
 
-    What a killed run has left in that folder is removed as well. The folder is under `results.out` because every node
-    of a cluster has to see it. The run's journal is kept in `results.out`. Raises ConfigError when another run holds
-    the results, or they cannot be written.
+    What a killed run has left in that folder is removed as well, and so are the files it was writing. The folder is
+    under `results.out` because every node of a cluster has to see it. The run's journal is kept in `results.out`.
+    Raises ConfigError when another run holds the results, or they cannot be written.
     """
     lock = results.models.path / ".lock"
     try:
@@ -37,6 +39,7 @@ def workspace(results: ResultsFolder) -> Iterator[Path]:
     try:
         with _held(handle, lock, results.out):
             keep_in(results.out)
+            _sweep_temporaries(results)
             folder = results.out / "ray" / results.encoder / results.architecture
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -87,6 +90,14 @@ def _taken(out: Path, owner: str, more: str = "") -> ConfigError:
     return ConfigError(
         f"--out {out}: another run ({owner}) is writing there; wait for it, or name another folder{more}"
     )
+
+
+def _sweep_temporaries(results: ResultsFolder) -> None:
+    """Remove what killed writers have left: of any age where only the holder of the lock writes, elsewhere old ones."""
+    repeats = [repeat_folder(results, number) for number in stored_repeats(results)]
+    for folder in (folder for held in (results, *repeats) for folder in held.held_folders()):
+        sweep_temporaries(folder, older_than=0)
+    sweep_temporaries(results.out)
 
 
 def _remove(folder: Path, above: Path) -> None:

@@ -12,7 +12,8 @@ from cropkt.data.slide_files.features import FeatureFileError, read_features
 from cropkt.data.slide_files.slide_faults import SkippedSlide, SlideFault
 from cropkt.data.study import Cohort, Study
 from cropkt.data.suspicions import Suspicion, suspicions
-from cropkt.front.slides.sampling import SAMPLED, look_into, same_encoder
+from cropkt.front.slides.encoder_names import same_encoder
+from cropkt.front.slides.sampling import SAMPLED, look_into
 
 DAYS_A_YEAR = 365.25
 SHOWN_PLACES = 6

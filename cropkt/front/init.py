@@ -1,11 +1,14 @@
 """`cropkt init`: look at a folder of features and at clinical tables, and write a commented study.yaml."""
 
+import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cropkt.data.persons import TCGA, is_rule
+from cropkt.data.slide_files.features import SUFFIXES
 from cropkt.data.study_yaml.schema import STUDY_FILE
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser
@@ -14,9 +17,8 @@ from cropkt.front.slides.layouts import find_sources
 from cropkt.front.slides.match import Match, SlideNames
 from cropkt.front.slides.vectors import vector_tables, write_vectors
 from cropkt.front.study_file import Key, StudyFile, columns_value
-from cropkt.front.tables.cohort_tables import tables_in
+from cropkt.front.tables.cohort_tables import read_tables
 from cropkt.front.tables.label_tables import StudyLabels, read_labels_of
-from cropkt.front.tables.table_reading import read_input_table
 
 SHOWN_COHORTS = 8
 
@@ -42,12 +44,12 @@ def init_study(
         raise StudyError(f"{out / STUDY_FILE} is there already; give --out another folder, or remove that file")
     if not is_rule(options.rule):
         raise StudyError(f"--patient-rule {options.rule!r}: write tcga, `first 8`, or a pattern such as {{patient}}_*")
-    contents = [read_input_table(path) for path in tables_in(tables)]
+    contents, table_notes = read_tables(tables)
     root, notes = _feature_folder(features, out)
     found = find_sources(root)
     if not found.sources:
-        kinds = "no .h5, .hdf5, .pt or .zarr"
-        raise StudyError(f"{features}: {kinds} in it, nor tables of slides' features; {' '.join(found.notes)}")
+        what = f"no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} in it, nor tables of slides' features"
+        raise StudyError(f"{features}: {what}; {' '.join(found.notes) or _what_is_there(root)}")
     encoders = find_encoders(found, root, out, chooser)
     names = SlideNames(tuple(slide for encoder in encoders for slide in encoder.slides), options.rule)
     labels = read_labels_of(contents, names, out, chooser)
@@ -59,7 +61,10 @@ def init_study(
         "Written by `cropkt init`; mend what is wrong, then `cropkt check` says what is in it.",
         tuple(_keys(out, encoders, labels, options, left)),
     ).write(out)
-    return [*_told(encoders, labels, left, (*notes, *found.notes)), f"wrote {out / STUDY_FILE}: cropkt check {out}"]
+    return [
+        *_told(encoders, labels, left, (*notes, *found.notes, *table_notes)),
+        f"wrote {out / STUDY_FILE}: cropkt check {out}",
+    ]
 
 
 def _feature_folder(features: Path, out: Path) -> tuple[Path, tuple[str, ...]]:
@@ -72,6 +77,15 @@ def _feature_folder(features: Path, out: Path) -> tuple[Path, tuple[str, ...]]:
         f"{{slide}}.h5, scaled over all slides; {written.missing:.1%} of the values were missing and are the mean"
     )
     return written.folder, (note,)
+
+
+def _what_is_there(folder: Path) -> str:
+    """The most common kind of file in `folder`."""
+    kinds = Counter(os.path.splitext(name)[1] for _, _, names in os.walk(folder) for name in names)
+    if not kinds:
+        return "it holds no files"
+    ((suffix, count),) = kinds.most_common(1)
+    return f"it holds {count} files {'*' + suffix if suffix else 'without a suffix'}; name the folder of features"
 
 
 def _nothing_fits(labels: StudyLabels, names: SlideNames) -> str:

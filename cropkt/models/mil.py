@@ -6,6 +6,7 @@ the published checkpoints, so these load as they are.
 Shapes: P patches of B bags, D features, E embedding, K intervals.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -111,11 +112,42 @@ class MILModel(SurvivalModel):
         """Weight (W, D) and bias (W,) of the linear layers that read the patches."""
         raise NotImplementedError
 
+    def accumulator(self) -> "Accumulator | None":
+        """What puts a bag together from its parts, or None where a bag has to be there as a whole."""
+        return None
+
+    def whole_bag_bytes(self, patches: int) -> int:
+        """About how much memory a bag of `patches` takes where it has to be there as a whole, features included."""
+        return 4 * patches * (self.architecture.features + 4 * self.architecture.embedding)
+
     def from_patch_layer(
         self, product: Float[Tensor, "P W"], features: Float[Tensor, "P D"], offsets: Int64[Tensor, " B1"]
     ) -> BagOutput:
         """The rest of the model, from what `patch_layer` made of the patches, (P, W), and the patches themselves."""
         raise NotImplementedError
+
+
+class Accumulator(ABC):
+    """One bag whose patches come in parts, in the hands of one model in eval mode.
+
+    The bag is walked `passes` times. Each walk begins with `begin`, goes on with `add` for every part in order, and the
+    last one ends with `finish`. What is held between parts does not grow with the bag, and the result is that of the
+    whole bag up to the rounding of sums in another order.
+    """
+
+    passes: ClassVar[int] = 1
+
+    @abstractmethod
+    def begin(self, walk: int) -> None:
+        """Walk number `walk` (0, 1, ...) begins; what an unfinished walk of that number has added is forgotten."""
+
+    @abstractmethod
+    def add(self, product: Tensor, features: Tensor) -> None:
+        """A part of the bag: what `patch_layer` made of its patches, (P, W), and the patches themselves (P, D)."""
+
+    @abstractmethod
+    def finish(self) -> tuple[Tensor, Tensor]:
+        """Logits (K,) and representation (E,) of the bag."""
 
 
 def build_model(architecture: Architecture) -> MILModel:

@@ -4,13 +4,16 @@ A projection embeds each patch, a pooling makes one representation per bag, a li
 discrete hazards (Ilse et al. 2018, arXiv 1802.04712).
 """
 
+from abc import abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cropkt.models.dropout import kept_like
-from cropkt.models.mil import Architecture, BagOutput, MILModel, at_least_float32
+from cropkt.models.mil import Accumulator, Architecture, BagOutput, MILModel, at_least_float32
 from cropkt.models.pooling import attention_pool
+from cropkt.models.running import RunningSoftmax
 
 
 class GatedAttention(nn.Module):
@@ -87,10 +90,58 @@ class PooledMIL(MILModel):
         return self.pool_bags(self.feat_proj[1:](product), offsets)
 
 
+class PooledParts(Accumulator):
+    """A bag in parts for a `PooledMIL`: a subclass keeps what its pooling needs of the embedded patches."""
+
+    def __init__(self, model: PooledMIL) -> None:
+        self._model = model
+
+    def add(self, product: Tensor, features: Tensor) -> None:  # noqa: ARG002
+        """The rest of the projection, then `add_embedded`."""
+        self.add_embedded(self._model.feat_proj[1:](product))
+
+    def finish(self) -> tuple[Tensor, Tensor]:
+        """The head's logits (K,) and the pooled embedding (E,)."""
+        with torch.autocast(self._model.pred_head.weight.device.type, enabled=False):
+            pooled = self.pooled()
+            return self._model.pred_head(pooled), pooled
+
+    @abstractmethod
+    def add_embedded(self, embedding: Tensor) -> None:
+        """Embedded patches (P, E) of a part."""
+
+    @abstractmethod
+    def pooled(self) -> Tensor:
+        """(E,): the pooled embedding, at least float32."""
+
+
+class _AttentionParts(PooledParts):
+    """The softmax mean of embedded patches by their attention scores."""
+
+    def __init__(self, model: "AttentionMIL") -> None:
+        super().__init__(model)
+        self._attention_net = model.attention_net
+
+    def begin(self, walk: int) -> None:  # noqa: ARG002
+        self._mean = RunningSoftmax()
+
+    def add_embedded(self, embedding: Tensor) -> None:
+        score = self._attention_net(embedding)
+        with torch.autocast(embedding.device.type, enabled=False):
+            self._mean.add(at_least_float32(score)[:, None], at_least_float32(embedding))
+
+    def pooled(self) -> Tensor:
+        return self._mean.mean()[0]
+
+
 class AttentionMIL(PooledMIL):
     """Pooling by the softmax of a score per patch, from `attention_net`, (P, E) to (P,)."""
 
     attention_net: nn.Module
+
+    def accumulator(self) -> Accumulator:
+        """A running softmax."""
+        return _AttentionParts(self)
 
     def pool_bags(self, embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """The bags' means, weighted by attention."""

@@ -8,6 +8,7 @@ import pandas as pd
 from cropkt.report.read import ResultTables, has_comparison
 from cropkt.transfer.judgement.names import MEANING, PROVEN, Verdict
 from cropkt.transfer.judgement.verdicts import LEVEL
+from cropkt.transfer.rows import PATIENTS_ONLY, TRAINING_TOO
 from cropkt.transfer.source_choice import PRE_CHOSEN
 
 UNMEASURED = {
@@ -105,10 +106,32 @@ def _levels(tables: ResultTables, away: pd.DataFrame) -> list[Line]:
         lines.append(Line("  without “cannot tell”", _mean(told["c_index_mean"]), _also_pooled(told, "pairs")))
     if has_comparison(tables, "self"):
         better = int((away["q_self"] < LEVEL).sum())
-        covers = ", ".join(sorted(set(tables.pairs["error_covers"].dropna())))
-        note = f"pairs; on the same patients, one-sided q < 0.05. The error of own models covers {covers} only"
+        note = f"pairs; on the same patients, one-sided q < 0.05. {_covered(away)}"
         lines.append(Line("better than the target's own model", str(better), note))
-    return lines
+    return [*lines, *_smallest_difference(tables)]
+
+
+def _covered(away: pd.DataFrame) -> str:
+    """Which chance the comparison with own models covers."""
+    repeats = int(away["repeats_self"].max())
+    if repeats < 2:
+        return f"The error covers {PATIENTS_ONLY} only; the luck of training comes on top (--repeats 3 covers it)"
+    few = int((away["repeats_self"] < 2).sum())
+    rest = f"; in {few} pairs there was one repeat, and patients only are covered" if few else ""
+    return f"The error covers {TRAINING_TOO} (up to {repeats} repeats){rest}"
+
+
+def _smallest_difference(tables: ResultTables) -> list[Line]:
+    """What a study of this size can show at all."""
+    repeats = tables.read.get("repeats", pd.DataFrame(columns=["model", "smallest_difference"]))
+    smallest = repeats[repeats["model"] == "self"]["smallest_difference"].astype(float).dropna()
+    if smallest.empty:
+        return []
+    note = (
+        "true difference in C-index between a source and the own model that a target shows at 5 % with a probability "
+        f"of 0.8: median over {len(smallest)} targets ({smallest.min():.3f} to {smallest.max():.3f})"
+    )
+    return [Line("smallest difference to the own model", f"{smallest.median():.3f}", note)]
 
 
 def _choices(tables: ResultTables) -> list[Line]:

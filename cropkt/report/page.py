@@ -24,7 +24,7 @@ from cropkt.report.sections.store import parts_folder, read_sections
 from cropkt.training.cards import read_source_card
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.judgement.names import PROVEN, Verdict
-from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, REPEATS
 from cropkt.transfer.store import ResultsFolder
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
@@ -144,7 +144,7 @@ def _embedded(value: Any) -> str:
 
 def _downloads(tables: ResultTables) -> list[dict[str, str]]:
     """Each table as gzipped CSV in base64; the page unpacks it when it is asked for."""
-    rows = {"pairs": PAIRS.row, "transfer": FOLDS.row, "source_choice": CHOICE.row}
+    rows = {"pairs": PAIRS.row, "transfer": FOLDS.row, "source_choice": CHOICE.row, "repeats": REPEATS.row}
     named = [(name, f"one row per {rows[name]}", _as_csv(table)) for name, table in tables.read.items()]
     for value in ("c_index_mean", "c_index_pooled"):
         csv = tables.matrix(value).to_csv(float_format="%.6f")

@@ -55,7 +55,7 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
 
 
 def _numbers() -> list[str]:
-    return [column.name for column in PAIRS.columns if column.is_number and column.name != "seconds"]
+    return [name for name in PAIRS.numbers if name != "seconds"]
 
 
 def _status(status: str | None, reason: str | None) -> str | None:

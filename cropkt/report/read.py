@@ -11,7 +11,7 @@ from cropkt.cohorts import in_registry_order
 from cropkt.errors import InputError
 from cropkt.transfer.columns import read_table
 from cropkt.transfer.judgement.names import Verdict
-from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, Status
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, REPEATS, Status
 from cropkt.transfer.significance import compared
 from cropkt.transfer.store import ResultsFolder
 
@@ -74,6 +74,7 @@ def read_tables(results: ResultsFolder) -> ResultTables:
         "pairs": results.stored_table(PAIRS),
         "transfer": results.stored_table(FOLDS, required=True),
         "source_choice": results.stored_table(CHOICE),
+        "repeats": results.stored_table(REPEATS),
     }
     if measured.empty:
         raise InputError(

@@ -10,9 +10,9 @@ from cropkt.files import atomic_path
 from cropkt.rivals.rows import CURVE
 from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
 from cropkt.transfer.columns import Table
-from cropkt.transfer.rows import CHOICE, FOLDS, GATES, PAIRS, PREDICTIONS, ROUTING, STALE
+from cropkt.transfer.rows import CHOICE, FOLDS, GATES, PAIRS, PREDICTIONS, REPEATS, ROUTING, STALE
 
-TABLES = (PAIRS, FOLDS, CHOICE, STALE, PREDICTIONS, ROUTING, GATES, FOLD_PREDICTIONS, FOLD_GATES, CURVE)
+TABLES = (PAIRS, FOLDS, CHOICE, REPEATS, STALE, PREDICTIONS, ROUTING, GATES, FOLD_PREDICTIONS, FOLD_GATES, CURVE)
 PATH = Path("docs") / "tables.md"
 _HEAD = """# Tables
 

@@ -14,7 +14,7 @@ from cropkt.rivals.pan_cancer import PanCancerNetworks
 from cropkt.survival.concordance import Concordance, concordance
 from cropkt.survival.cox import RidgeCox, gaussian_mode, partial_likelihood
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.pair import TargetCohort
+from cropkt.transfer.pair import ResidentTarget
 
 SPREADS = (0.25, 0.5, 1.0, 2.0)
 """Standard deviations of log-risk under which the pan-cancer model is tried; the evidence chooses."""
@@ -70,7 +70,7 @@ class Case:
     test: np.ndarray
     others: Others
     seed: int
-    held: TargetCohort | None = None
+    held: ResidentTarget | None = None
     plan: SourcePlan | None = None
     pan_cancer: PanCancerNetworks | None = None
     sources: Mapping[str, MILModel] = field(default_factory=dict)

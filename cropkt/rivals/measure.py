@@ -17,7 +17,7 @@ from cropkt.rivals.rows import CurveRow
 from cropkt.seeds import named_seed
 from cropkt.survival.concordance import score_folds
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.pair import TargetCohort
+from cropkt.transfer.pair import ResidentTarget
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Subject:
     folds: tuple[Split, ...]
     encoder: str
     plan: SourcePlan
-    held: TargetCohort | None = None
+    held: ResidentTarget | None = None
     log_risk: np.ndarray | None = None
     pan_cancer: PanCancerNetworks | None = None
     sources: Mapping[str, MILModel] = field(default_factory=dict)

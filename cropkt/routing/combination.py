@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from cropkt.data.bags import Bags
+from cropkt.data.streams.tiles import runs_of_bags
 from cropkt.models.fusion import Fusion, FusionSettings, build_fusion
 from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
 from cropkt.models.precision import matmul_precision
-from cropkt.models.predict import PATCHES_PER_TILE, tiles
+from cropkt.models.predict import PATCHES_PER_TILE
 from cropkt.models.router import Router, RouterSettings, routing_penalty
 from cropkt.seeds import named_seed
 from cropkt.survival.losses import LOSSES
@@ -84,6 +85,7 @@ def _forward(
 
         def route(batch: np.ndarray) -> tuple[Tensor, Tensor | None]:
             part = bags.take(batch)
+            bags.release()
             output = model.route(part.features, part.offsets, vectors[batch])
             return output.logits, routing_penalty(output, model.settings)
 
@@ -106,16 +108,18 @@ def predict_combination(model: Combination, bags: Bags, vectors: Tensor, chosen:
         if isinstance(model, Fusion):
             logits.append(model(vectors[chosen]).logits)
         else:
-            selected = bags.take(chosen)
-            for tile in tiles(selected, PATCHES_PER_TILE.get(device, 4096)):
-                part = selected.take(tile)
+            lengths = bags.lengths.cpu().numpy()[chosen]
+            for run in runs_of_bags(lengths, PATCHES_PER_TILE.get(device, PATCHES_PER_TILE["cpu"])):
+                tile = chosen[run.start : run.stop]
+                part = bags.take(tile)
                 if isinstance(model, Router):
-                    output = model.route(part.features, part.offsets, vectors[chosen[tile.start : tile.stop]])
+                    output = model.route(part.features, part.offsets, vectors[tile])
                     gates.append(output.gates)
                     probabilities.append(output.probabilities)
                     logits.append(output.logits)
                 else:
                     logits.append(model(part.features, part.offsets).logits)
+                bags.release()
     joined = torch.cat(logits).float().cpu()
     hazard, risk = LOSSES[reading.loss].hazard_and_risk(joined)
     return Combined(joined.numpy(), hazard.numpy(), risk.numpy(), _joined(gates), _joined(probabilities))

@@ -32,7 +32,7 @@ from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import train_folds
 from cropkt.training.sources import SourcePlan
 from cropkt.training.targets import survival_targets
-from cropkt.transfer.pair import TargetCohort
+from cropkt.transfer.pair import ResidentTarget
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class FittedFold:
 
 def fit_fold(
     plan: SourcePlan,
-    target: TargetCohort,
+    target: ResidentTarget,
     outer: OuterFold,
     vectors: Tensor,
     experts: Sequence[str],
@@ -169,7 +169,7 @@ def fit_method(
     method: str,
     recipe: Recipe,
     plan: SourcePlan,
-    target: TargetCohort,
+    target: ResidentTarget,
     outer: OuterFold,
     vectors: Tensor,
     source: MILModel | None = None,
@@ -230,7 +230,7 @@ def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:
 
 
 def _start(
-    method: str, recipe: Recipe, target: TargetCohort, vectors: Tensor, source: MILModel | None, plan: SourcePlan
+    method: str, recipe: Recipe, target: ResidentTarget, vectors: Tensor, source: MILModel | None, plan: SourcePlan
 ) -> Combination:
     from_source = METHODS[method].from_source if method in METHODS else ""
     if from_source == "model":
@@ -246,7 +246,7 @@ def _start(
     return model
 
 
-def _rows(method: str, target: TargetCohort, outer: OuterFold, found: Combined) -> pd.DataFrame:
+def _rows(method: str, target: ResidentTarget, outer: OuterFold, found: Combined) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": method,
@@ -260,7 +260,7 @@ def _rows(method: str, target: TargetCohort, outer: OuterFold, found: Combined) 
     )
 
 
-def _gate_rows(target: TargetCohort, outer: OuterFold, experts: Sequence[str], found: Combined) -> pd.DataFrame:
+def _gate_rows(target: ResidentTarget, outer: OuterFold, experts: Sequence[str], found: Combined) -> pd.DataFrame:
     assert found.gates is not None
     assert found.probabilities is not None
     patients = [target.bags.patients[index] for index in outer.test]

@@ -31,7 +31,7 @@ from cropkt.survival.concordance import score_folds
 from cropkt.training.loop import FoldTraining, survival_loss, train_epochs, train_folds
 from cropkt.training.sources import SourcePlan
 from cropkt.training.targets import survival_targets
-from cropkt.transfer.pair import TargetCohort
+from cropkt.transfer.pair import ResidentTarget
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class InnerScore:
     loss: float
 
 
-def outer_fold(target: TargetCohort, number: int, parts: int, seed: int) -> OuterFold:
+def outer_fold(target: ResidentTarget, number: int, parts: int, seed: int) -> OuterFold:
     """Fold `number` of `target`, its training patients dealt into at most `parts` inner parts, stratified by event and
     project. Raises StudyError when it has fewer than two training patients, or no test patient, with features."""
     split = target.cohort.folds[number]
@@ -81,7 +81,7 @@ def left_out_parts(outer: OuterFold, *, cross_fitted: bool, searched: bool = Tru
 
 
 def own_vectors(
-    plan: SourcePlan, target: TargetCohort, outer: OuterFold, left_out: Sequence[tuple[int, ...]]
+    plan: SourcePlan, target: ResidentTarget, outer: OuterFold, left_out: Sequence[tuple[int, ...]]
 ) -> dict[tuple[int, ...], np.ndarray]:
     """(B, V) vectors by the inner parts `left_out` of the own model's training; () is the outer fold's own model.
 
@@ -143,7 +143,7 @@ class InnerTraining:
     def __init__(
         self,
         recipe: Recipe,
-        target: TargetCohort,
+        target: ResidentTarget,
         outer: OuterFold,
         vectors: Sequence[Tensor],
         *,

@@ -48,10 +48,8 @@ def read_calibration(router: Path, fingerprint: str) -> Recalibration | None:
     """The calibration that the stored `router` with this fingerprint is part of, or None: there is none, it is damaged,
     or routers were fitted since."""
     content = read_json(calibration_path(router)) or {}
-    if fingerprint not in (content.get("routers") or []):
-        return None
     try:
-        return _recalibration(content["recalibration"])
+        return _recalibration(content["recalibration"]) if fingerprint in content["routers"] else None
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -20,7 +20,7 @@ from cropkt.routing.store import RoutingFolder, read_source_vectors
 from cropkt.survival.concordance import score_folds
 from cropkt.training.cards import read_null_card
 from cropkt.training.sources import SourcePlan
-from cropkt.transfer.pair import TargetCohort, hold_target
+from cropkt.transfer.pair import ResidentTarget, hold_target
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -66,11 +66,11 @@ def _stored_plan(results: ResultsFolder) -> SourcePlan:
     return SourcePlan(results.models.path, card.architecture, card.training, card.seed, card.precision)
 
 
-def _stored_risk(folder: RoutingFolder, fold: int, held: TargetCohort, test: np.ndarray) -> np.ndarray:
+def _stored_risk(folder: RoutingFolder, fold: int, held: ResidentTarget, test: np.ndarray) -> np.ndarray:
     stored = pd.read_parquet(folder.predictions_path(fold), columns=["method", "patient_id", "risk"])
     risk = stored[stored["method"] == "roupkt"].set_index("patient_id")["risk"]
     return risk.loc[[held.bags.patients[index] for index in test]].to_numpy(dtype=float)
 
 
-def _pooled(held: TargetCohort, risk: np.ndarray) -> float:
+def _pooled(held: ResidentTarget, risk: np.ndarray) -> float:
     return score_folds(held.time, held.event, risk, held.tested_in, np.isfinite(risk)).pooled.c_index

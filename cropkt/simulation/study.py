@@ -20,11 +20,10 @@ from cropkt.data.slide_files.features import write_h5
 from cropkt.errors import StudyError
 from cropkt.files import digest
 from cropkt.seeds import generator, named_seed
+from cropkt.simulation.config import SIZES, SimulationConfig
 from cropkt.simulation.population import (
-    SIZES,
     CohortModel,
     Patients,
-    SimulationConfig,
     build_cohorts,
     censoring_times,
     event_times,

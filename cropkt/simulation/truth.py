@@ -7,7 +7,8 @@ import pandas as pd
 from scipy.special import expit
 
 from cropkt.seeds import generator
-from cropkt.simulation.population import GROUPS, PROTOTYPES, REVERSED, CohortModel, Patients
+from cropkt.simulation.config import PROTOTYPES
+from cropkt.simulation.population import GROUPS, REVERSED, CohortModel, Patients
 
 FRESH_PATIENTS = 10_000
 SHIFTS = 20

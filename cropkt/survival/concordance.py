@@ -272,6 +272,14 @@ def p_value_of_difference(difference: float, error: float, events: int) -> float
     return _p_value(difference / error, events)
 
 
+def difference_interval(difference: float, error: float, events: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a difference of two C-indices, the one that goes with `p_value_of_difference`; NaN as there."""
+    if not (np.isfinite(difference) and error > 0 and events >= 2):
+        return np.nan, np.nan
+    reach = _quantile(level, events) * error
+    return difference - reach, difference + reach
+
+
 def smallest_difference(error: float, events: int, *, level: float = 0.05, power: float = 0.8) -> float:
     """The true difference of two C-indices that a two-sided test at `level` finds with probability `power`.
 

@@ -30,6 +30,8 @@ class SourceCard:
 
     train_patients, validation_patients: digests of the patients it has seen (persons.person_digest), never their ids.
     test_c_index: of its own test fold, None where undefined; test_comparable: comparable pairs of patients there.
+    passing_slides: those of skipped_slides that may be readable the next time (bags.passing_slides): while there are
+    any, the model is trained again by the next run.
     losses, learning_rates: by update.
     """
 
@@ -47,6 +49,7 @@ class SourceCard:
     test_c_index: float | None
     test_comparable: int
     skipped_slides: tuple[str, ...]
+    passing_slides: tuple[str, ...]
     losses: tuple[float, ...]
     learning_rates: tuple[float, ...]
     versions: Mapping[str, str]

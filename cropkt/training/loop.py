@@ -1,8 +1,9 @@
 """The training loop: all folds of a cohort in step over the same resident bags.
 
 Every fold walks the same shuffled order of the cohort's bags and skips those it may not see. So the folds touch the
-same bags at about the same time, and a cohort that is memory-mapped rather than resident is read about once an
-epoch, not once an epoch and fold. What a fold learns does not depend on which other folds are trained beside it.
+same bags at about the same time, and a cohort that is memory-mapped rather than resident is read from the disk about
+once an epoch, not once an epoch and fold. Of such a cohort a process holds the piece it works on. What a fold learns
+does not depend on which other folds are trained beside it.
 """
 
 import math
@@ -156,7 +157,9 @@ def _attempt(lesson: _Lesson, fold: FoldTraining[Any], batch: np.ndarray, epoch:
     torch.manual_seed(named_seed(lesson.seed, "dropout", lesson.stream, fold.fold, epoch, update))
     with matmul_precision(lesson.precision, lesson.bags.features.device.type):
         if fold.forward is None:
-            logits, penalty = logits_of(fold.model, _parts(lesson, batch, epoch), recompute=lesson.recompute), None
+            parts = _parts(lesson, batch, epoch)
+            logits = logits_of(fold.model, parts, recompute=lesson.recompute, before_each=lesson.bags.release)
+            penalty = None
         else:
             logits, penalty = fold.forward(batch)
     loss = survival_loss(logits, lesson.targets, batch, lesson.config)

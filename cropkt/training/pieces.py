@@ -4,7 +4,7 @@ A long bag is a piece of its own, a view of the cohort's patches; only short bag
 of the whole batch, so how it is cut changes a gradient by rounding only.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -51,20 +51,29 @@ def sample_patches(
     return Bags(tuple(bags.patients[bag] for bag in chosen), bags.features[index], offset)
 
 
-def logits_of(model: MILModel, parts: Sequence[Bags] | Iterator[Bags], *, recompute: bool) -> Tensor:
+def logits_of(
+    model: MILModel, parts: Iterable[Bags], *, recompute: bool, before_each: Callable[[], None] = lambda: None
+) -> Tensor:
     """The logits (B, K) of the bags of all `parts`, one after the other.
 
     With `recompute` a piece's activations are thrown away and computed again, to the same numbers and with the same
-    dropout, when the gradient passes: memory is that of one piece, for a third more arithmetic.
+    dropout, when the gradient passes: memory is that of one piece, for a third more arithmetic. `before_each()` is
+    called before each piece is looked at, when the gradient passes too.
     """
-    if not recompute:
-        return torch.cat([model(part.features, part.offsets).logits for part in parts])
 
     def logits(features: Tensor, offsets: Tensor) -> Tensor:
         found: Tensor = model(features, offsets).logits
         return found
 
-    return torch.cat([checkpoint(logits, part.features, part.offsets, use_reentrant=False) for part in parts])
+    outputs = []
+    for part in parts:
+        before_each()
+        inputs = (part.features, part.offsets)
+        output: Tensor = checkpoint(logits, *inputs, use_reentrant=False) if recompute else logits(*inputs)
+        if output.requires_grad:
+            output.register_hook(lambda _: before_each())
+        outputs.append(output)
+    return torch.cat(outputs)
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

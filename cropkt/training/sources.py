@@ -1,22 +1,25 @@
 """Source models of a cohort: train the folds that are missing, keep them with a card, load them again."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import cropkt
-from cropkt.data.bags import Bags, read_bags
+from cropkt.data.bags import Bags, passing_slides, read_bags
 from cropkt.data.persons import person_digest
+from cropkt.data.streams.stream import resident_bytes
+from cropkt.data.streams.tiles import runs_of_bags
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError, StudyError
 from cropkt.files import digest
 from cropkt.models.checkpoint import ModelFolder, build_null_model, load_model
 from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.models.precision import torch_dtype
-from cropkt.models.predict import predict
+from cropkt.models.predict import PATCHES_PER_TILE, predict
 from cropkt.survival.concordance import concordance
 from cropkt.survival.losses import SurvivalTargets
 from cropkt.training.cards import (
@@ -41,6 +44,7 @@ class SourcePlan:
     """How source models are made and where they are kept.
 
     `folder` holds `null.safetensors` and one folder a cohort. `precision` is resolved ("float32" or "bfloat16").
+    `memory`: bytes that patches may fill in this process, or None for no limit; it decides no number.
     """
 
     folder: Path
@@ -50,6 +54,7 @@ class SourcePlan:
     precision: str = "float32"
     device: str = "cpu"
     strict: bool = False
+    memory: int | None = None
 
     @property
     def trained_with(self) -> TrainedWith:
@@ -63,6 +68,10 @@ class SourcePlan:
     def null_path(self) -> Path:
         """Weights of the common start."""
         return ModelFolder(self.folder).null
+
+    def holds(self, cohort: Cohort) -> bool:
+        """Whether the patches of `cohort` fit in `memory`."""
+        return self.memory is None or resident_bytes(cohort, torch_dtype(self.precision)) <= self.memory
 
     def fingerprint(self, cohort: Cohort, fold: int) -> str:
         """Changes whenever anything changes that decides the weights of source model (cohort, fold)."""
@@ -82,6 +91,7 @@ class SourceModels:
     """The fold models of one source cohort.
 
     seen: by model, digests (persons.person_digest) of the patients it has seen, training and validation.
+    passing_slides: slides they lack for a reason that may be gone (bags.passing_slides).
     """
 
     cohort: str
@@ -89,6 +99,7 @@ class SourceModels:
     models: tuple[MILModel, ...]
     seen: tuple[tuple[str, ...], ...]
     fingerprint: str
+    passing_slides: int = 0
 
 
 def store_null_model(plan: SourcePlan) -> None:
@@ -114,13 +125,20 @@ def store_null_model(plan: SourcePlan) -> None:
 
 
 def missing_folds(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> list[int]:
+    """Those of `folds` that are to be trained: untrained, or made without slides that may be readable now."""
+    cards = {fold: read_source_card(plan.model_path(cohort.code, fold)) for fold in folds}
+    incomplete = {fold for fold, card in cards.items() if card is not None and card.passing_slides}
+    return sorted({*untrained_folds(plan, cohort, folds), *incomplete})
+
+
+def untrained_folds(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> list[int]:
     """Those of `folds` whose model is absent, damaged, or would be trained differently today."""
-    missing = []
+    untrained = []
     for fold in folds:
         card = read_source_card(plan.model_path(cohort.code, fold))
         if card is None or card.fingerprint != plan.fingerprint(cohort, fold):
-            missing.append(fold)
-    return missing
+            untrained.append(fold)
+    return untrained
 
 
 def train_cohort(
@@ -135,7 +153,7 @@ def train_cohort(
     All folds learn from the same resident bags. `report(epoch)` is called after each epoch. Raises StudyError when
     a fold has no training patient with features.
     """
-    bags = read_bags(cohort, dtype=torch_dtype(plan.precision), strict=plan.strict).to(plan.device)
+    bags = held_bags(plan, cohort)
     targets = survival_targets(cohort, bags)
     jobs = []
     for fold in folds:
@@ -156,6 +174,16 @@ def train_cohort(
     return [_store(plan, cohort, bags, targets, job) for job in jobs]
 
 
+def held_bags(plan: SourcePlan, cohort: Cohort) -> Bags:
+    """The bags of `cohort`, resident where they fit in the plan's memory.
+
+    What does not fit on a CPU is a memory-mapped file beside the models, which vanishes with the bags.
+    """
+    scratch = None if plan.holds(cohort) or plan.device != "cpu" else plan.folder
+    bags = read_bags(cohort, dtype=torch_dtype(plan.precision), strict=plan.strict, scratch=scratch)
+    return bags.to(plan.device)
+
+
 def _store(
     plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining[MILModel]
 ) -> SourceCard:
@@ -163,7 +191,7 @@ def _store(
     test = bags.indices_of(split.test)
     own = None
     if len(test):
-        risk = predict([job.model], bags.take(test)).risk[0]
+        risk = np.concatenate([_risk(job.model, bags, tile) for tile in _tiles(bags, test)])
         own = concordance(targets.time.cpu().numpy()[test], targets.event.cpu().numpy()[test], risk)
     card = SourceCard(
         architecture=plan.architecture,
@@ -180,12 +208,26 @@ def _store(
         test_c_index=None if own is None or not own.comparable else own.c_index,
         test_comparable=0 if own is None else own.comparable,
         skipped_slides=tuple(slide.slide for slide in bags.skipped),
+        passing_slides=tuple(slide.slide for slide in passing_slides(cohort, bags)),
         losses=tuple(job.losses),
         learning_rates=tuple(job.rates),
         versions={"cropkt": cropkt.__version__, "torch": torch.__version__, "python": platform.python_version()},
     )
     save_with_card(plan.model_path(cohort.code, job.fold), job.model, card)
     return card
+
+
+def _risk(model: MILModel, bags: Bags, chosen: np.ndarray) -> np.ndarray:
+    risk = predict([model], bags.take(chosen)).risk[0]
+    bags.release()
+    return risk
+
+
+def _tiles(bags: Bags, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """The bags `chosen` (indices) in tiles, so that no more of them than a tile is copied at once."""
+    patches = PATCHES_PER_TILE.get(bags.device.type, PATCHES_PER_TILE["cpu"])
+    for run in runs_of_bags(bags.lengths.cpu().numpy()[chosen], patches):
+        yield chosen[run.start : run.stop]
 
 
 def source_fingerprint(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -> str:
@@ -212,4 +254,5 @@ def load_source_models(plan: SourcePlan, cohort: str, folds: Sequence[int]) -> S
         tuple(models),
         tuple(card.seen for card in cards),
         digest([card.fingerprint for card in cards]),
+        max(len(card.passing_slides) for card in cards),
     )

@@ -22,25 +22,42 @@ from cropkt.transfer.current import (
     remembered,
 )
 from cropkt.transfer.judgement.confounders import Gain, gains_beyond_clinical
+from cropkt.transfer.judgement.repeats import Repeat, repeated_predictions, repeated_rows
 from cropkt.transfer.judgement.verdicts import judge, judge_methods
 from cropkt.transfer.protocol import mode_of
-from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, STALE, Kind, MethodRow, StaleRow
-from cropkt.transfer.significance import Comparison, compare
+from cropkt.transfer.rows import (
+    CHOICE,
+    FOLDS,
+    PAIRS,
+    REPEATS,
+    STALE,
+    TRAINING_TOO,
+    Kind,
+    MethodRow,
+    RepeatedRow,
+    StaleRow,
+)
+from cropkt.transfer.significance import Comparison, at_home, compare
 from cropkt.transfer.source_choice import choose_sources
 from cropkt.transfer.store import BETWEEN_AND_WITHIN, PairRecord, ResultsFolder
 
-COMPARISON_VERSION = 4
+COMPARISON_VERSION = 5
 """Raised when the code changes what a comparison of the same predictions says."""
 
 
 @dataclass(frozen=True)
 class TargetComparison:
-    """What the sources of one target were found to be worth, from records with these fingerprints."""
+    """What the sources of one target were found to be worth.
+
+    fingerprint, repeats: digests of what it was made from, the target's records and those of its repeats.
+    """
 
     fingerprint: str
+    repeats: str
     pairs: tuple[Comparison, ...]
     choice: tuple[MethodRow, ...]
     gains: tuple[Gain, ...]
+    own: tuple[RepeatedRow, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,7 @@ class Tables:
     pairs: pd.DataFrame
     folds: pd.DataFrame
     choice: pd.DataFrame
+    repeats: pd.DataFrame
     stale: pd.DataFrame
 
 
@@ -65,14 +83,19 @@ def pair_table(records: Iterable[PairRecord], comparisons: Mapping[Kind, Sequenc
 
     Where there are no `comparisons`, only chance is compared with.
     """
-    compared: dict[tuple[Kind, str, str], dict[str, float]] = {}
+    compared: dict[tuple[Kind, str, str], dict[str, float | str]] = {}
     for kind, found in comparisons.items():
         for one in (row for of_target in found for row in of_target.pairs):
             row = compared.setdefault((kind, one.source, one.target), {})
             row |= {f"difference_{one.against}": one.difference, f"p_{one.against}": one.p_value}
+            if one.against in at_home():
+                row[f"repeats_{one.against}"] = one.repeats
         for gain in (row for of_target in found for row in of_target.gains):
             row = compared.setdefault((kind, gain.source, gain.target), {})
             row |= {"hazard_ratio_beyond_clinical": gain.hazard_ratio, "p_beyond_clinical": gain.p_value}
+        for own in (row for of_target in found for row in of_target.own if row.repeats > 1):
+            source = own.target if own.model == "self" else own.model
+            compared.setdefault((kind, source, own.target), {}).update(_over_repeats(own))
     pairs = [record.pair for record in records]
     kinds = [Kind(pair.encoder, pair.architecture) for pair in pairs]
     rows = [
@@ -82,31 +105,56 @@ def pair_table(records: Iterable[PairRecord], comparisons: Mapping[Kind, Sequenc
     return _ordered(judge(PAIRS.frame(rows))[PAIRS.names], [])
 
 
+def _over_repeats(own: RepeatedRow) -> dict[str, float | str]:
+    """What several cross-validations say of a row that was measured in the first of them."""
+    return {
+        "c_index_pooled": own.c_index,
+        "standard_error": own.standard_error,
+        "interval_lower": own.interval_lower,
+        "interval_upper": own.interval_upper,
+        "p_chance": own.p_chance,
+        "error_covers": TRAINING_TOO,
+    }
+
+
 def choice_table(choices: Mapping[Kind, Sequence[MethodRow]]) -> pd.DataFrame:
     """One row per target and way to choose sources (source_choice.parquet)."""
     rows = ({**vars(kind), **vars(row)} for kind, of_kind in choices.items() for row in of_kind)
     return judge_methods(CHOICE.frame(rows))
 
 
-def update_comparison(results: ResultsFolder, target: str, folds: Sequence[Fold], expected: Expected) -> None:
+def repeats_table(comparisons: Mapping[Kind, Sequence[TargetComparison]]) -> pd.DataFrame:
+    """One row per target and model that was trained on it (repeats.parquet)."""
+    rows = ((kind, row) for kind, found in comparisons.items() for of_target in found for row in of_target.own)
+    return REPEATS.frame({**vars(kind), **vars(row)} for kind, row in rows)
+
+
+def update_comparison(
+    results: ResultsFolder, target: str, folds: Sequence[Fold], expected: Expected, repeats: Sequence[Repeat] = ()
+) -> None:
     """Compare the sources of `target` that are current with its baselines and with each other, and store it.
 
-    `folds` are the target's. Nothing is done when nothing has been measured since the last time.
+    `folds` are the target's; `repeats` are further cross-validations of its own models, as far as they have results.
+    Nothing is done when nothing has been measured since the last time.
     """
     measured = _measured(current_records(results, expected, target).records)
-    fingerprint = _fingerprint(measured)
+    fingerprint, of_repeats = _fingerprint(measured), _of_repeats(repeats, target)
     known = read_comparison(results, target)
-    if known is not None and known.fingerprint == fingerprint:
+    if known is not None and (known.fingerprint, known.repeats) == (fingerprint, of_repeats):
         return
     predictions = results.predictions(target, list(measured))
     if predictions is None:
         return
     candidates = [source for source in predictions.risk if mode_of(source, target) == "transfer"]
+    repeated = repeated_predictions(predictions, repeats)
+    compared = compare(predictions, [of for of, _ in repeated])
     content = {
         "fingerprint": fingerprint,
-        "pairs": [vars(row) for row in compare(predictions)],
-        "choice": [vars(row) for row in choose_sources(predictions, candidates, folds)],
+        "repeats": of_repeats,
+        "pairs": [vars(row) for row in compared],
+        "choice": [vars(row) for row in choose_sources(predictions, candidates, folds, repeated)],
         "gains": [vars(row) for row in gains_beyond_clinical(predictions)],
+        "own": [vars(row) for row in repeated_rows([predictions, *(of for of, _ in repeated)], compared)],
     }
     write_json(results.comparison_path(target), content)
 
@@ -118,29 +166,50 @@ def read_comparison(results: ResultsFolder, target: str) -> TargetComparison | N
         pairs = tuple(row_from_json(Comparison, row) for row in content["pairs"])
         choice = tuple(row_from_json(MethodRow, row) for row in content["choice"])
         gains = tuple(row_from_json(Gain, row) for row in content["gains"])
-        return TargetComparison(content["fingerprint"], pairs, choice, gains)
+        own = tuple(row_from_json(RepeatedRow, row) for row in content["own"])
+        return TargetComparison(str(content["fingerprint"]), str(content["repeats"]), pairs, choice, gains, own)
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _measured(records: Iterable[PairRecord]) -> dict[str, str]:
-    """Fingerprints by source, of the records of one target that are no failures."""
-    return {record.pair.source: record.fingerprint for record in records if record.fingerprint is not None}
+    """Of one target's records that are no failures, by source: fingerprint and digest of what was predicted.
+
+    The fingerprint alone does not tell whether slides were missing (pair.passing_slides).
+    """
+    return {
+        record.pair.source: f"{record.fingerprint} {record.files.get('predictions')}"
+        for record in records
+        if record.fingerprint is not None
+    }
 
 
 def _fingerprint(measured: Mapping[str, str]) -> str:
     return digest(COMPARISON_VERSION, measured)
 
 
-def _current_comparisons(results: ResultsFolder, current: Current) -> list[TargetComparison]:
-    """Comparisons that were made from the current records, all of them and nothing else."""
+def _of_repeats(repeats: Sequence[Repeat], target: str) -> str:
+    """Changes with what the repeats have measured of the target."""
+    measured = [_measured(repeat.records(target)) for repeat in repeats]
+    return digest([found for found in measured if found])
+
+
+def _current_comparisons(
+    results: ResultsFolder, current: Current, repeats: Sequence[Repeat] | None
+) -> list[TargetComparison]:
+    """Comparisons that were made from the current records, all of them and nothing else.
+
+    Where nobody knows what the repeats should be (None), those that the comparison was made with are believed.
+    """
     of_target: dict[str, list[PairRecord]] = {}
     for record in current.records:
         of_target.setdefault(record.pair.target, []).append(record)
     found = []
     for target, records in of_target.items():
         comparison = read_comparison(results, target)
-        if comparison is not None and comparison.fingerprint == _fingerprint(_measured(records)):
+        if comparison is None or comparison.fingerprint != _fingerprint(_measured(records)):
+            continue
+        if repeats is None or comparison.repeats == _of_repeats(repeats, target):
             found.append(comparison)
     return found
 
@@ -165,9 +234,9 @@ def matrix(pairs: pd.DataFrame, value: str = "c_index_mean") -> pd.DataFrame:
     return wide.reindex(index=codes, columns=codes).astype(float)
 
 
-def assemble(results: ResultsFolder, expected: Expected) -> Tables:
-    """The tables of the records that are true today: `expected` says so for those of `results`, and of each other
-    encoder and architecture its last run (current.py)."""
+def assemble(results: ResultsFolder, expected: Expected, repeats: Sequence[Repeat] = ()) -> Tables:
+    """The tables of the records that are true today: `expected` and `repeats` say so for those of `results`, and of
+    each other encoder and architecture its last run (current.py)."""
     records: list[PairRecord] = []
     stale: list[StaleRow] = []
     compared: dict[Kind, list[TargetComparison]] = {}
@@ -181,27 +250,29 @@ def assemble(results: ResultsFolder, expected: Expected) -> Tables:
         records += current.records
         stale += current.stale
         kind = Kind(each.encoder, each.architecture)
-        comparisons = _current_comparisons(each, current)
+        comparisons = _current_comparisons(each, current, repeats if each == results else None)
         compared[kind] = comparisons
         choices[kind] = [row for comparison in comparisons for row in comparison.choice]
     return Tables(
         pair_table(records, compared),
         fold_table(records),
         choice_table(choices),
+        repeats_table(compared),
         STALE.frame(vars(row) for row in stale),
     )
 
 
-def write_tables(results: ResultsFolder, expected: Expected) -> Tables:
+def write_tables(results: ResultsFolder, expected: Expected, repeats: Sequence[Repeat] = ()) -> Tables:
     """Write the tables of `assemble`, transfer_matrix.csv, architecture_agreement.csv and stale.csv; returns them.
 
     The tables hold every encoder and architecture measured, the matrix (mean C-index over folds, as published) those
     of `results`.
     """
-    out, tables = results.out, assemble(results, expected)
+    out, tables = results.out, assemble(results, expected, repeats)
     FOLDS.write(out / FOLDS.path, tables.folds)
     PAIRS.write(out / PAIRS.path, tables.pairs)
     CHOICE.write(out / CHOICE.path, tables.choice)
+    REPEATS.write(out / REPEATS.path, tables.repeats)
     _write_csv(out / STALE.path, tables.stale)
     _write_csv(out / "transfer_matrix.csv", matrix(results.pairs()), index=True)
     _write_csv(out / "architecture_agreement.csv", architecture_agreement(tables.pairs))

@@ -82,6 +82,11 @@ class Table:
         return [column.name for column in self.columns]
 
     @property
+    def numbers(self) -> list[str]:
+        """Names of the columns that hold numbers, in order."""
+        return [column.name for column in self.columns if column.is_number]
+
+    @property
     def schema(self) -> pa.Schema:
         """The Arrow schema; each field's metadata has `description` and, where there is one, `unit`."""
         return pa.schema(
@@ -114,11 +119,11 @@ class Table:
         numbers = [column.name for column in self.columns if pa.types.is_float64(column.type)]
         return frame.astype(dict.fromkeys(numbers, float))
 
-    def write(self, path: Path, frame: pd.DataFrame) -> None:
-        """Write the table's columns of `frame` as Parquet with descriptions and units, atomically."""
+    def write(self, path: Path, frame: pd.DataFrame, *, durable: bool = True) -> None:
+        """Write the table's columns of `frame` as Parquet with descriptions and units (see files.atomic_path)."""
         table = pa.Table.from_pandas(frame[self.names], schema=self.schema, preserve_index=False)
         described = {**(table.schema.metadata or {}), **_metadata("", f"one row per {self.row}")}
-        with atomic_path(path) as temporary:
+        with atomic_path(path, durable=durable) as temporary:
             pq.write_table(table.replace_schema_metadata(described), temporary, compression="zstd")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cropkt.data.identity import CohortIdentity
 from cropkt.data.patients.label_sources import label_sources
 from cropkt.data.study import Study
 from cropkt.data.study_yaml.patterns import study_path
@@ -73,6 +74,23 @@ def claim(out: Path, study: Study) -> StudyCard:
     if card != read_study_card(out):
         write_json(study_card_path(out), vars(card))
     return card
+
+
+def what_changed(out: Path, study: Study) -> list[str]:
+    """What of each cohort's labels, folds and slides has changed since the last run into `out` with this encoder, a
+    line a cohort; and note what they are today."""
+    path = out / "current" / f"{study.encoder.name}.json"
+    known = read_json(path) or {}
+    today = {code: cohort.identity for code, cohort in study.cohorts.items() if cohort.identity is not None}
+    said = []
+    for code, identity in today.items():
+        before = CohortIdentity.from_json(known.get(code))
+        if before is not None and before != identity:
+            said.append(f"{code}: {', '.join(before.differences(identity))} since the last run")
+    content = {code: identity.as_json() for code, identity in today.items()}
+    if content != known:
+        write_json(path, content)
+    return said
 
 
 def check_owner(out: Path, study: str) -> None:

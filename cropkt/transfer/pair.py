@@ -1,14 +1,15 @@
 """One pair: the fold models of a source cohort, or a baseline, measured on the test patients of a target cohort."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from cropkt.data.bags import Bags
+from cropkt.data.bags import Bags, PatientBags, passing_slides
 from cropkt.data.study import Cohort
 from cropkt.files import digest
-from cropkt.models.predict import predict
+from cropkt.models.predict import Predictions, predict
 from cropkt.survival.concordance import FoldScores, confidence_interval, p_value_against, score_all, score_folds
 from cropkt.survival.confounders import score_within
 from cropkt.training.sources import SourceModels
@@ -22,13 +23,24 @@ TRANSFER_VERSION = 2
 
 @dataclass(frozen=True)
 class TargetCohort:
-    """A target held ready: its bags, and labels in bag order. `tested_in` (B,) is the test fold of each patient."""
+    """A target ready to be scored: its bags, and labels in bag order; `tested_in` (B,) is each patient's test fold.
+
+    `known`: predictions that a pass over the bags has made already, by source or baseline; they are not made again.
+    """
 
     cohort: Cohort
-    bags: Bags
+    bags: PatientBags
     time: np.ndarray
     event: np.ndarray
     tested_in: np.ndarray
+    known: Mapping[str, Predictions] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ResidentTarget(TargetCohort):
+    """A target whose bags are held in memory, as training on it needs them."""
+
+    bags: Bags
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Scored:
     name: the source cohort or the baseline. folds: the source fold of each model. risk: (M, B), a higher risk means an
     earlier event. valid: (M, B) bool, who may be scored. hazard (M, B, K) and representation (M, B, E) where there are.
     knows_target: whether models have learnt from patients of the target, each from other folds of it: patients are then
-    compared within test folds only, and there are no survival probabilities.
+    compared within test folds only, and there are no survival probabilities. passing_slides: those of SourceModels.
     """
 
     name: str
@@ -49,6 +61,7 @@ class Scored:
     hazard: np.ndarray | None = None
     representation: np.ndarray | None = None
     knows_target: bool = True
+    passing_slides: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,12 +77,19 @@ class PairResult:
     representation: np.ndarray | None
 
 
-def hold_target(cohort: Cohort, bags: Bags) -> TargetCohort:
+def hold_target(cohort: Cohort, bags: Bags) -> ResidentTarget:
     """Labels of `cohort` in the order of `bags`. Patients whose slides were all left out are not among them."""
+    return ResidentTarget(cohort, bags, *_labels(cohort, bags))
+
+
+def scored_target(cohort: Cohort, bags: PatientBags, known: Mapping[str, Predictions]) -> TargetCohort:
+    """As `hold_target`, for bags that a pass has gone over and that need not be held."""
+    return TargetCohort(cohort, bags, *_labels(cohort, bags), known)
+
+
+def _labels(cohort: Cohort, bags: PatientBags) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = cohort.labels.loc[list(bags.patients)]
-    return TargetCohort(
-        cohort,
-        bags,
+    return (
         rows["time"].to_numpy(dtype=np.float64),
         rows["event"].to_numpy(dtype=np.int64),
         fold_tested_in(bags.patients, cohort.folds),
@@ -83,7 +103,8 @@ def pair_fingerprint(source_fingerprint: str, target: Cohort, precision: str) ->
 
 def measure_pair(source: SourceModels, target: TargetCohort) -> PairResult:
     """Score every patient of `target` that the protocol allows with every fold model of `source`."""
-    predictions = predict(source.models, target.bags)
+    known = target.known.get(source.cohort)
+    predictions = predict(source.models, target.bags) if known is None else known
     valid = may_score(
         source.cohort, source.folds, source.seen, target.cohort.code, target.bags.patients, target.tested_in
     )
@@ -97,6 +118,7 @@ def measure_pair(source: SourceModels, target: TargetCohort) -> PairResult:
             predictions.hazard,
             predictions.representation,
             knows_target=source.cohort == target.cohort.code,
+            passing_slides=source.passing_slides,
         ),
         target,
     )
@@ -164,6 +186,7 @@ def _summary(scored: Scored, target: TargetCohort, scores: FoldScores) -> PairRo
         n_comparable=found.comparable,
         folds_used=mean.cells_used,
         skipped_slides=len(target.bags.skipped),
+        passing_slides=len(passing_slides(target.cohort, target.bags)) + scored.passing_slides,
         status=Status.OK if found.comparable else Status.NO_COMPARABLE_PAIR,
         **vars(_survival_quality(scored, target)),
     )

@@ -9,10 +9,11 @@ import numpy as np
 from cropkt.transfer.baselines import BASELINES, Role
 from cropkt.transfer.columns import Column, Table, TableColumn, columns_of
 from cropkt.transfer.judgement.names import MEANING
-from cropkt.transfer.significance import questions
+from cropkt.transfer.significance import at_home, questions
 
 NAN = float("nan")
 PATIENTS_ONLY = "patients"
+TRAINING_TOO = "patients, training sample, splits and seeds"
 
 
 class Status(StrEnum):
@@ -48,7 +49,7 @@ ErrorCovers = Annotated[
         "",
         'the chance that error, interval and p-values cover. "patients": models are taken as they are. Where a model '
         "was trained on the target (its own, every router), the luck of training patients, splits and seeds comes on "
-        "top",
+        f'top. "{TRAINING_TOO}": cross-validation was repeated (--repeats)',
     ),
 ]
 Lower = Annotated[float, Column("", "lower end of the 95 % interval of c_index_pooled")]
@@ -156,6 +157,14 @@ class PairRow:
     n_comparable: Comparable = None
     folds_used: Annotated[int | None, Column("", "pairs of source fold and test fold with a C-index")] = None
     skipped_slides: Annotated[int | None, Column("slides", "slides of the target that could not be used")] = None
+    passing_slides: Annotated[
+        int | None,
+        Column(
+            "slides",
+            "slides that target or source models lack for a reason that may be gone, such as a fault of the disk; "
+            "while there are any, the pair is measured again by the next run",
+        ),
+    ] = None
     seconds: Annotated[float, Column("s", "time the measurement took")] = NAN
     status: StatusColumn = Status.OK
     reason: Annotated[str, Column("", "why it failed, where status is failed")] = ""
@@ -191,6 +200,39 @@ class MethodRow:
     ] = NAN
     folds: Annotated[int, Column("", "test folds in which the method has scored patients")] = 0
     tuned: Annotated[bool, Column("", "whether a search has chosen its settings")] = False
+
+
+@dataclass(frozen=True)
+class RepeatedRow:
+    """A model that was trained on the target, over all its cross-validations: what its C-index varies with."""
+
+    target: Target
+    model: Annotated[str, Column("", '"self": the target\'s own model, or the baseline that was trained on its folds')]
+    repeats: Annotated[int, Column("", "cross-validations, each with splits, starts and seeds of its own")]
+    c_index: Annotated[float, Column("", "C-index within test folds, the mean over repeats")]
+    standard_error: Annotated[
+        float, Column("", "of c_index. One repeat: over patients. Several: training sample, splits and seeds too")
+    ]
+    interval_lower: Annotated[float, Column("", "lower end of the 95 % interval of c_index")]
+    interval_upper: Annotated[float, Column("", "upper end of the 95 % interval of c_index")]
+    p_chance: Annotated[float, Column("", "two-sided p-value of c_index against 0.5")]
+    spread_patients: Annotated[
+        float,
+        Column(
+            "", "standard deviation of one repeat's C-index by its patients (several repeats: tested and trained on)"
+        ),
+    ]
+    spread_split_and_seed: Annotated[
+        float, Column("", "standard deviation between repeats, by splits, starts and seeds together; unknown for one")
+    ]
+    smallest_difference: Annotated[
+        float,
+        Column(
+            "",
+            "the true difference between a source and this model that the study shows at 5 % with a probability of "
+            "0.8; median over sources",
+        ),
+    ]
 
 
 @dataclass(frozen=True)
@@ -250,6 +292,8 @@ def _judged_columns() -> tuple[TableColumn, ...]:
         if name != "chance":
             meanings[f"difference_{name}"] = f"C-index minus that of {other}; same patients, same pairs of patients"
             meanings[f"p_{name}"] = f"two-sided p-value of difference_{name}"
+            if name in at_home():
+                meanings[f"repeats_{name}"] = f"cross-validations that difference_{name} is the mean of (--repeats)"
         meanings[f"q_{name}"] = f"q-value of better than {other}, one-sided {_FAMILY}"
         meanings[f"q_below_{name}"] = f"q-value of worse than {other}, one-sided {_FAMILY}"
     start, home = (_listed(role) for role in (Role.START, Role.AT_HOME))
@@ -298,6 +342,11 @@ PAIRS = Table(
 METHODS_OF_TARGET = (*columns_of(Kind), *columns_of(MethodRow))
 CHOICE = Table(
     "source_choice.parquet", "target and way to choose or combine sources", METHODS_OF_TARGET, _judged_methods
+)
+REPEATS = Table(
+    "repeats.parquet",
+    "target and model that was trained on it",
+    (*columns_of(Kind), *columns_of(RepeatedRow)),
 )
 STALE = Table("stale.csv", "record that is left out of all tables", columns_of(StaleRow))
 PREDICTIONS = Table(

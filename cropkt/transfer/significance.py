@@ -7,10 +7,13 @@ judgement/verdicts.py says what follows.
 
 Models with random weights are compared with by their mean. How far they lie apart counts as far as it leaves their mean
 unsure: the variance between M of them, divided by M, beside the patients'.
+
+What the target trains on its own patients (`at_home`) may have been cross-validated several times, with other splits
+and seeds. The difference is then the mean over repeats, and its error covers training too (survival/repeats.py).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,10 +24,9 @@ from cropkt.errors import InputError
 from cropkt.survival.concordance import (
     CombinedConcordance,
     FoldScores,
-    p_value_of_difference,
     score_folds,
-    standard_error,
 )
+from cropkt.survival.repeats import RepeatedEstimate, repeated_difference
 from cropkt.transfer.baselines import BASELINES, Role
 from cropkt.transfer.protocol import mode_of
 
@@ -50,7 +52,8 @@ def at_home() -> tuple[str, ...]:
 class Comparison:
     """A source against a baseline or the target's own model (`against`, one of `compared`), on the target's patients.
 
-    difference: C-index of the source minus that of the other. p_value: two-sided.
+    difference: C-index of the source minus that of the other, the mean over `repeats` cross-validations of the other.
+    p_value: two-sided. smallest: the true difference that such a comparison shows at 5 % with a probability of .8.
     """
 
     source: str
@@ -58,6 +61,8 @@ class Comparison:
     against: str
     difference: float
     p_value: float
+    repeats: int
+    smallest: float
 
 
 @dataclass(frozen=True)
@@ -123,16 +128,20 @@ def _patients(own: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return said.drop(columns="name").sort_values("patient_id").set_index("patient_id")
 
 
-def compare(predictions: TargetPredictions) -> list[Comparison]:
-    """Every source other than the target against each of `compared` that has predictions."""
+def compare(predictions: TargetPredictions, repeats: Sequence[TargetPredictions] = ()) -> list[Comparison]:
+    """Every source other than the target against each of `compared` that has predictions.
+
+    repeats: what further cross-validations of the target's own models say (judgement/repeats.py), on the patients of
+    `predictions`.
+    """
     keys = {name: predictions.own if name == "self" else name for name in compared()}
     rivals = {name: key for name, key in keys.items() if key in predictions.risk}
-    scoring = _Scoring(predictions)
+    scorings = [_Scoring(of) for of in (predictions, *repeats)]
     return [
         comparison
         for source in predictions.risk
         if mode_of(source, predictions.own) == "transfer"
-        for comparison in _compared(scoring, source, rivals)
+        for comparison in _compared(scorings, source, rivals)
     ]
 
 
@@ -151,27 +160,43 @@ class _Scoring:
         return self._known[key]
 
 
-def _compared(scoring: _Scoring, source: str, rivals: Mapping[str, str]) -> Iterator[Comparison]:
-    predictions = scoring.predictions
+def _compared(scorings: Sequence[_Scoring], source: str, rivals: Mapping[str, str]) -> Iterator[Comparison]:
+    predictions = scorings[0].predictions
     for name, rival in rivals.items():
         within_folds = predictions.knows_target(rival)
-        both = np.isfinite(predictions.risk[source]).any(axis=0) & np.isfinite(predictions.risk[rival]).any(axis=0)
-        ours, theirs = (scoring.scores(of, within_folds=within_folds, among=both) for of in (source, rival))
-        spread = _error_of_mean(theirs) if name == "random" else 0.0
-        difference, p_value = paired_difference(ours.pooled, theirs.pooled, spread)
-        yield Comparison(source, predictions.own, name, difference, p_value)
+        # What has not learnt from the target is the same whatever the folds.
+        repeated = [of for of in scorings[1:] if within_folds and rival in of.predictions.risk]
+        scores = [_scores_of_both(of, source, rival, within_folds=within_folds) for of in (scorings[0], *repeated)]
+        spread = _error_of_mean(scores[0][1]) if name == "random" else 0.0
+        found = paired_difference([ours.pooled for ours, _ in scores], [theirs.pooled for _, theirs in scores], spread)
+        yield Comparison(
+            source,
+            predictions.own,
+            name,
+            found.estimate,
+            found.p_of_difference(),
+            found.n_repeats,
+            found.smallest_difference(),
+        )
+
+
+def _scores_of_both(scoring: _Scoring, source: str, rival: str, *, within_folds: bool) -> tuple[FoldScores, FoldScores]:
+    """Scores of both on the patients that both score."""
+    risk = scoring.predictions.risk
+    both = np.isfinite(risk[source]).any(axis=0) & np.isfinite(risk[rival]).any(axis=0)
+    ours, theirs = (scoring.scores(of, within_folds=within_folds, among=both) for of in (source, rival))
+    return ours, theirs
 
 
 def paired_difference(
-    ours: CombinedConcordance, theirs: CombinedConcordance, further_error: float = 0.0
-) -> tuple[float, float]:
-    """C-index of `ours` minus that of `theirs`, of the same patients, and its two-sided p-value.
+    ours: Sequence[CombinedConcordance], theirs: Sequence[CombinedConcordance], further_error: float = 0.0
+) -> RepeatedEstimate:
+    """C-index of `ours` minus that of `theirs`, repeat by repeat, of the same patients.
 
-    further_error: what adds to the patients' error. The events are those on which both rest.
+    further_error: what adds to the error. The events are those on which both rest.
     """
-    difference = ours.c_index - theirs.c_index
-    error = float(np.hypot(standard_error(ours.influence - theirs.influence), further_error))
-    return difference, p_value_of_difference(difference, error, min(ours.events, theirs.events))
+    found = repeated_difference(ours, theirs)
+    return replace(found, standard_error=float(np.hypot(found.standard_error, further_error)))
 
 
 def _error_of_mean(scores: FoldScores) -> float:

@@ -16,9 +16,9 @@ from dataclasses import replace
 import numpy as np
 
 from cropkt.data.patients.folds import Fold
-from cropkt.survival.concordance import confidence_interval
 from cropkt.survival.percentile import risk_percentile
-from cropkt.transfer.rows import MethodRow
+from cropkt.survival.repeats import RepeatedEstimate, repeated_c_index
+from cropkt.transfer.rows import TRAINING_TOO, MethodRow
 from cropkt.transfer.significance import TargetPredictions, at_home, one_sided, paired_difference
 
 ORACLE = "oracle"
@@ -26,12 +26,22 @@ PRE_CHOSEN = ("honest", "rank_average", "majority_vote")
 """Uses of other cancers that are settled without the patients they are tested on."""
 
 
-def choose_sources(predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]) -> list[MethodRow]:
-    """A row per method. `sources` are the candidates, other cohorts than the target; empty without candidates."""
+def choose_sources(
+    predictions: TargetPredictions,
+    sources: Sequence[str],
+    folds: Sequence[Fold],
+    repeats: Sequence[tuple[TargetPredictions, Sequence[Fold]]] = (),
+) -> list[MethodRow]:
+    """A row per method. `sources` are the candidates, other cohorts than the target; empty without candidates.
+
+    repeats: further cross-validations of the target, each with its folds (judgement/repeats.py): choices are made anew
+    in each.
+    """
     if not sources:
         return []
     risks, chosen = source_choices(predictions, sources, folds)
-    return method_rows(predictions, risks, chosen)
+    further = [(of, source_choices(of, sources, their_folds)[0]) for of, their_folds in repeats]
+    return method_rows(predictions, risks, chosen, further)
 
 
 def source_choices(
@@ -52,46 +62,51 @@ def source_choices(
     return risks, {"honest": honest, ORACLE: [oracle] * len(folds)}
 
 
+Case = tuple[TargetPredictions, Mapping[str, np.ndarray]]
+"""A cross-validation of the target, and the risks (M, B) of each method in it."""
+
+
 def method_rows(
-    predictions: TargetPredictions, risks: Mapping[str, np.ndarray], chosen: Mapping[str, Sequence[str]]
+    predictions: TargetPredictions,
+    risks: Mapping[str, np.ndarray],
+    chosen: Mapping[str, Sequence[str]],
+    repeats: Sequence[Case] = (),
 ) -> list[MethodRow]:
     """A row per method of `risks`, with the sources it has `chosen`.
 
     `risks` by method are (M, B), NaN where a model does not score a patient of `predictions`. A method is held against
     whatever the target can train at home (significance.at_home, as far as `risks` and `predictions` have it), on the
-    patients whom both score.
+    patients whom both score. C-indices and differences are means over `predictions` and those `repeats` that have the
+    method, and the rival.
     """
-    home = {name: found for name in at_home() if (found := risks.get(name, predictions.risk.get(name))) is not None}
-    rows = [_row(predictions, name, risk, home, tuple(chosen.get(name, ()))) for name, risk in risks.items()]
+    cases = [(predictions, risks), *repeats]
+    rows = [_row(cases, name, tuple(chosen.get(name, ()))) for name in risks]
     best = next((row.c_index_pooled for row in rows if row.method == ORACLE), np.nan)
     return [replace(row, gap_to_oracle=best - row.c_index_pooled) for row in rows]
 
 
-def _row(
-    predictions: TargetPredictions,
-    name: str,
-    risk: np.ndarray,
-    home: Mapping[str, np.ndarray],
-    sources: tuple[str, ...],
-) -> MethodRow:
-    scores = predictions.score(risk)
-    found = scores.pooled
-    scored = np.isfinite(risk).any(axis=0)
-    lower, upper = confidence_interval(found.c_index, found.standard_error, found.events)
+def _row(cases: Sequence[Case], name: str, sources: tuple[str, ...]) -> MethodRow:
+    predictions, risks = cases[0]
+    scores = [of.score(by_method[name]) for of, by_method in cases if name in by_method]
+    found = repeated_c_index([of.pooled for of in scores])
+    scored = np.isfinite(risks[name]).any(axis=0)
+    lower, upper = found.interval()
     row = MethodRow(
         target=predictions.own,
         method=name,
         sources=sources,
-        c_index_mean=scores.mean.c_index,
-        c_index_pooled=found.c_index,
+        c_index_mean=float(np.mean([of.mean.c_index for of in scores])),
+        c_index_pooled=found.estimate,
         standard_error=found.standard_error,
         interval_lower=lower,
         interval_upper=upper,
         n_events=int(predictions.event[scored].sum()),
         folds=len(np.unique(predictions.tested_in[scored])),
     )
+    if found.n_repeats > 1:
+        row = replace(row, error_covers=TRAINING_TOO)
     if name != "self":
-        row = _compared(row, {rival: _against(predictions, risk, other) for rival, other in home.items()})
+        row = _compared(row, {rival: _against(cases, name, rival) for rival in at_home() if _home(cases[0], rival)})
     if name == ORACLE:
         return replace(
             row, standard_error=np.nan, interval_lower=np.nan, interval_upper=np.nan, p_self=np.nan, p_home=np.nan
@@ -99,22 +114,32 @@ def _row(
     return row
 
 
-def _compared(row: MethodRow, against: Mapping[str, tuple[float, float]]) -> MethodRow:
+def _home(case: Case, rival: str) -> list[np.ndarray]:
+    """The risks of what the target trains at home, none where it has not been measured."""
+    predictions, risks = case
+    found = risks.get(rival, predictions.risk.get(rival))
+    return [] if found is None else [found]
+
+
+def _compared(row: MethodRow, against: Mapping[str, RepeatedEstimate]) -> MethodRow:
     """`row` with differences and p-values `against` what is at home; all of it must have been measured for p_home."""
     if "self" in against:
-        row = replace(row, difference_self=against["self"][0], p_self=against["self"][1])
-    trained = [(difference, p) for difference, p in against.values() if np.isfinite(difference)]
+        row = replace(row, difference_self=against["self"].estimate, p_self=against["self"].p_of_difference())
+    trained = [found for found in against.values() if np.isfinite(found.estimate)]
     if not trained or set(against) != set(at_home()):
         return row
-    p_values = [one_sided(p, difference) for difference, p in trained]
-    return replace(row, difference_home=min(difference for difference, _ in trained), p_home=float(np.max(p_values)))
+    p_values = [one_sided(found.p_of_difference(), found.estimate) for found in trained]
+    return replace(row, difference_home=min(found.estimate for found in trained), p_home=float(np.max(p_values)))
 
 
-def _against(predictions: TargetPredictions, risk: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Difference and two-sided p-value, on the patients whom both score."""
-    both = np.isfinite(risk).any(axis=0) & np.isfinite(other).any(axis=0)
-    ours, theirs = (predictions.score(np.where(both, of, np.nan)).pooled for of in (risk, other))
-    return paired_difference(ours, theirs)
+def _against(cases: Sequence[Case], name: str, rival: str) -> RepeatedEstimate:
+    """The difference, on the patients whom both score."""
+    scores = []
+    for predictions, risks in cases:
+        for theirs in _home((predictions, risks), rival) if name in risks else ():
+            both = np.isfinite(risks[name]).any(axis=0) & np.isfinite(theirs).any(axis=0)
+            scores.append([predictions.score(np.where(both, of, np.nan)).pooled for of in (risks[name], theirs)])
+    return paired_difference([ours for ours, _ in scores], [theirs for _, theirs in scores])
 
 
 def _best(predictions: TargetPredictions, sources: Sequence[str], among: np.ndarray) -> str:

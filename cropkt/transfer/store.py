@@ -45,6 +45,10 @@ class PairRecord:
     folds: tuple[FoldRow, ...]
     files: Mapping[str, str] = field(default_factory=dict)
 
+    def is_done(self, fingerprint: str | None) -> bool:
+        """Whether there is nothing to measure again, where today's fingerprint is `fingerprint`."""
+        return self.fingerprint == fingerprint and not self.pair.passing_slides
+
 
 @dataclass(frozen=True)
 class Representations:
@@ -89,6 +93,11 @@ class ResultsFolder:
     def comparison_path(self, target: str) -> Path:
         """Comparisons of a target's sources with baselines, and of the ways to choose a source."""
         return self.out / "comparisons" / self.encoder / self.architecture / f"{target}.json"
+
+    def held_folders(self) -> list[Path]:
+        """Folders in which nobody writes but the run that holds these results."""
+        kinds = ("models", "pairs", "predictions", "representations", "comparisons", "routing")
+        return [self.out / kind / self.encoder / self.architecture for kind in kinds]
 
     def record(self, source: str, target: str) -> PairRecord | None:
         """The whole record of a pair, or None when it is missing or damaged (`check_record`)."""
@@ -244,16 +253,19 @@ def _parse(value: Mapping[str, Any] | None) -> PairRecord:
 def store_pair(
     results: ResultsFolder, result: PairResult, *, fingerprint: str, patients: Sequence[str], seconds: float
 ) -> PairRecord:
-    """Write predictions, representations and then the record of a pair; returns the record."""
+    """Write predictions, representations and then the record of a pair; returns the record.
+
+    Only the record waits for the disk: of a pair whose other files a power failure has taken, it is not whole.
+    """
     source, target = result.pair.source, result.pair.target
     files = {}
     if result.predictions is not None:
         path = results.predictions_path(source, target)
-        PREDICTIONS.write(path, result.predictions)
+        PREDICTIONS.write(path, result.predictions, durable=False)
         files["predictions"] = content_digest(path)
     if result.representation is not None:
         path = results.representations_path(source, target)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, durable=False) as temporary:
             # float16 halves 4 GB a study; a bag vector's entries are means of activations, of order 1.
             vectors = torch.from_numpy(result.representation).clamp(-65504, 65504).half()
             save_file({"representation": vectors}, temporary, metadata={"patients": json.dumps(list(patients))})

@@ -68,11 +68,18 @@ def test_a_run_and_its_library_look_alike(made: Made, slide: Path, tmp_path: Pat
     models = {"library": ("--library", made.library.folder), "run": ("--out", made.results.out)}
     found = {}
     for name, given in models.items():
-        assert attend(*given, "--source", "meso", "--fold", 1, "--slide", slide, "--to", tmp_path / name) == 0
+        assert attend(*given, "--source", "meso,acc", "--fold", 1, "--slide", slide, "--to", tmp_path / name) == 0
         with h5py.File(tmp_path / name / "P-7" / "attention.h5") as file:
-            found[name] = file["attention/meso"][:]
+            found[name] = np.stack([file[f"attention/{source}"][:] for source in ("meso", "acc")])
     assert np.array_equal(found["library"], found["run"])
-    assert not (tmp_path / "run" / "P-7" / "overlap.csv").exists()
+    with h5py.File(slide) as file:
+        expected = look("P-7", file["features"][:], {s: [made.library.models(s)[1]] for s in ("meso", "acc")})
+    assert found["run"] == pytest.approx(expected.attention, rel=1e-5)
+
+
+def test_one_source_has_nothing_to_overlap_with(made: Made, slide: Path, tmp_path: Path) -> None:
+    assert attend("--out", made.results.out, "--source", "meso", "--slide", slide, "--to", tmp_path) == 0
+    assert not (tmp_path / "P-7" / "overlap.csv").exists()
 
 
 def test_the_picture_shows_both_pieces_and_where_attention_is(made: Made, slide: Path, tmp_path: Path) -> None:

@@ -8,8 +8,17 @@ import pytest
 from small_studies import SmallStudy, write_study
 
 from cropkt.borrowing import means as module
-from cropkt.borrowing.means import fold_splits, means_of, measure_means, store_means, stored_means, with_outcomes
+from cropkt.borrowing.means import (
+    CohortMeans,
+    fold_splits,
+    means_of,
+    measure_means,
+    store_means,
+    stored_means,
+    with_outcomes,
+)
 from cropkt.data.bags import read_bags
+from cropkt.data.patients.folds import Fold
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import StudyError
 
@@ -70,6 +79,11 @@ def test_outcomes_and_folds_follow_the_patients(study: SmallStudy) -> None:
     found = measure_means(cohort)
     patients = with_outcomes(cohort, found)
     np.testing.assert_array_equal(patients.time, cohort.labels.loc[list(found.patients), "time"])
+    some = CohortMeans("acc", found.patients[:3:-1], found.features[:3:-1])  # in another order, and not all
+    np.testing.assert_array_equal(with_outcomes(cohort, some).event, cohort.labels.loc[list(some.patients), "event"])
+    first, *others = cohort.folds
+    validated = Fold(first.train[1:], first.test, first.train[:1])
+    cohort = replace(cohort, folds=(validated, *others))
     for (train, test), fold in zip(fold_splits(cohort, found.patients), cohort.folds, strict=True):
         assert [found.patients[number] for number in train] == list(fold.train)
         assert [found.patients[number] for number in test] == list(fold.test)

@@ -8,7 +8,8 @@ from cropkt.borrowing.axes import Moments
 from cropkt.borrowing.lenders import CohortPatients, Lenders, gather_lenders
 from cropkt.borrowing.worth import WorthRow, expected_concordance, true_worth
 from cropkt.seeds import generator
-from cropkt.simulation.population import SIZES, SimulationConfig, build_cohorts, censoring_times, event_times
+from cropkt.simulation.config import SIZES, SimulationConfig
+from cropkt.simulation.population import build_cohorts, censoring_times, event_times
 
 TARGETS = ("uvm", "acc", "dlbc", "pcpg", "tgct", "thym", "sarc")
 

@@ -1,5 +1,6 @@
 """Bags hold what the files hold, once, in a known order; bad slides are left out and named."""
 
+import mmap
 import os
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from small_studies import slide_values
 from cropkt.data import bags as bags_module
 from cropkt.data.bags import Bags, read_bags, read_slides
 from cropkt.data.slide_files.slide_faults import SkippedSlide, SlideFault, skipped_by_reason
+from cropkt.data.streams import mapped as mapped_module
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import StudyError
 
@@ -74,12 +76,33 @@ def test_scratch_gives_the_same_bags_and_leaves_nothing_behind(small_study: Call
         assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_what_is_mapped_leaves_memory_and_comes_back(small_study: Callable, tmp_path: Path) -> None:
+    study = small_study("acc")
+    study.write_slide("ACC", "TCGA-AC-0001-01Z-00-DX1", np.random.default_rng(0).normal(size=(400_000, 6)))
+    cohort = opened(study)
+    mapped, held = read_bags(cohort, scratch=tmp_path / "scratch"), read_bags(cohort)
+    size = mapped.features.nbytes
+    assert (mapped.mapped, held.mapped) == (True, False)
+    assert torch.equal(mapped.features, held.features)
+    looked_at = own_memory()
+    for bags in (mapped, held):
+        bags.release()
+    assert looked_at - own_memory() > 0.8 * size
+    assert torch.equal(mapped.features, held.features)
+    assert looked_at - own_memory() < 0.2 * size
+
+
+def own_memory() -> int:
+    """Bytes of this process, mapped files included."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
 def test_a_full_scratch_disk_is_said(small_study: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     cohort = opened(small_study("acc"))
-    monkeypatch.setattr(bags_module.os, "posix_fallocate", full)
+    monkeypatch.setattr(mapped_module.os, "posix_fallocate", full)
     with pytest.raises(StudyError, match=r"cannot hold the 0.00 GiB of acc \(No space left on device\)"):
         read_bags(cohort, scratch=tmp_path / "scratch")
     assert list((tmp_path / "scratch").iterdir()) == []

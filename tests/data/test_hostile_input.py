@@ -169,8 +169,11 @@ def test_a_table_of_another_kind_or_size_is_refused(small_study: Callable) -> No
 ESCAPES = ["../../escape", "..", "a/b", "/etc/passwd", "a\\b"]
 
 
-@pytest.mark.parametrize("value", ESCAPES)
-@pytest.mark.parametrize("column", ["patient_id", "pathology_id", "project"])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(column, value) for column in ("patient_id", "project") for value in ESCAPES]
+    + [("pathology_id", value) for value in ESCAPES if ".." in value],
+)
 def test_an_id_cannot_leave_its_folder(small_study: Callable, column: str, value: str) -> None:
     study = small_study("acc")
     study.set(encoders={"x": {"dim": 6, "features": "features/{project}/{patient}/{slide}.h5"}})
@@ -178,6 +181,14 @@ def test_an_id_cannot_leave_its_folder(small_study: Callable, column: str, value
     message = refusal(study.folder)
     assert f"labels/acc.csv, row 4: {column} is {value!r}; give a plain name" in message
     assert ": 1 fault;" in message
+
+
+@pytest.mark.parametrize("value", ["a/{}.svs", "/etc/{}", "a\\{}.ndpi"])
+def test_of_a_slides_path_in_a_table_only_the_last_part_counts(small_study: Callable, value: str) -> None:
+    study = small_study("acc")
+    study.set_cell("acc", 4, "pathology_id", value.format("TCGA-AC-0001-01Z-00-DX1"))
+    slides = open_study(study.folder).cohorts["acc"].slides
+    assert slides["path"].tolist()[2].endswith("features/TCGA-ACC/TCGA-AC-0001-01Z-00-DX1.h5")
 
 
 NAMES = ["../escape", "a/b", ".hidden", "-flag", "a b", "x" * 65, "\u00e9", ""]

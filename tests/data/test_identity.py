@@ -83,8 +83,8 @@ def label(study: SmallStudy) -> None:
 
 def outcome(study: SmallStudy) -> None:
     """Who was censored has died."""
-    assert study.rows("acc")[3][3] == "0"
-    study.set_cell("acc", 4, "e", "1")
+    assert study.rows("acc")[4][3] == "0"
+    study.set_cell("acc", 5, "e", "1")
 
 
 def fold(study: SmallStudy) -> None:

@@ -71,8 +71,16 @@ def test_a_router_is_for_a_target_that_is_named() -> None:
             routed(*wrong)
 
 
-OTHER = {"study": "elsewhere", "encoder": "other", "out": "there", "ray-address": "auto", "tracking-uri": "sqlite:///x"}
+OTHER = {
+    "memory": "8GB",
+    "study": "elsewhere",
+    "encoder": "other",
+    "out": "there",
+    "ray-address": "auto",
+    "tracking-uri": "sqlite:///x",
+}
 OTHER |= {"experiment": "mine", "architecture": "max", "loss": "cox_nll", "device": "cpu", "precision": "float32"}
+OTHER |= {"memory": "8GB"}
 OTHER |= {"protocol": "paper", "sources": "acc", "targets": "acc", "target": "acc", "folds": "1", "timeout": "9"}
 OTHER |= {"tune": "router", "space": "router=mine.yaml", "source-folds": "1", "explain": "acc"}
 

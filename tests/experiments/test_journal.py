@@ -29,7 +29,8 @@ from cropkt.experiments.progress import stage
 def work(given):
     print("opening")
     keep_in(Path(sys.argv[1]))
-    note(study="small", counts={"pairs": 4})
+    note(study="small")
+    note(counts={"pairs": 4})
     print("warning: a slide was left out")
     with stage("transfer", 4, "pairs") as line:
         line.advance("target acc", by=4)

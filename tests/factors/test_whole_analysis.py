@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from kept_artifacts import artifacts, references
 
 from cropkt.data.bags import read_bags
 from cropkt.data.study import open_study
@@ -60,7 +61,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> FactorsConfig:
     )
 
 
-def test_an_analysis_writes_all_it_promises(measured: FactorsConfig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_analysis_writes_all_it_promises_and_the_same_seed_the_same(
+    measured: FactorsConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
     from mlflow import MlflowClient
 
     assert analyse_factors(measured) == 0
@@ -100,24 +103,23 @@ def test_an_analysis_writes_all_it_promises(measured: FactorsConfig, capsys: pyt
     page = (out / "factors_explain_sarc.html").read_text()
     assert "What is odd about SARC" in page
     assert "prototype" in page
-    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    store = f"sqlite:///{out}/mlflow.db"
+    client = MlflowClient(store)
     experiment = client.get_experiment_by_name("sweep")
     assert experiment is not None
     run = client.search_runs([experiment.experiment_id])[0]
     assert run.data.tags["cropkt.kind"] == "factors"
     assert "q_value/same_group" in run.data.metrics
-    assert {"factors_pair.parquet", "report.html"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"regression_factors.csv", "factors_effects.png"} <= artifacts(store, run)
+    assert {"factors_pair.parquet", "report.html"} <= set(references(store, run))
 
-
-def test_the_same_seed_gives_the_same_tables(measured: FactorsConfig) -> None:
-    run = replace(measured, tracking=QUIET, explain=())
-    assert run.study.out is not None
-    assert analyse_factors(run) == 0
+    # Again, with a store that is down: the same numbers, and nothing is lost.
     names = ("regression_factors.csv", "regression_prediction.csv")
-    first = [(run.study.out / name).read_bytes() for name in names]
-    assert analyse_factors(run) == 0
-    assert [(run.study.out / name).read_bytes() for name in names] == first
-    found = check_controls(run.study.out, "simulated", "abmil", seeds=2, seed=5).set_index("factor")
+    first = [(out / name).read_bytes() for name in names]
+    assert analyse_factors(replace(measured, tracking=TrackingConfig(uri="http://127.0.0.1:9"), explain=())) == 1
+    assert "MLflow could not be used" in capsys.readouterr().out
+    assert [(out / name).read_bytes() for name in names] == first
+    found = check_controls(out, "simulated", "abmil", seeds=2, seed=5).set_index("factor")
     assert found.loc["irrelevant_pair", "draws"] == 2
 
 
@@ -146,9 +148,3 @@ def test_results_of_another_study_or_too_few_cohorts_are_refused(measured: Facto
     pairs.replace({"target": {"meso": "acc"}}).to_parquet(tmp_path / "pairs.parquet")
     with pytest.raises(ConfigError, match="has not: acc"):
         analyse_factors(replace(measured, study=replace(measured.study, out=tmp_path), tracking=QUIET, explain=()))
-
-
-def test_a_store_that_is_down_costs_no_result(measured: FactorsConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    run = replace(measured, tracking=TrackingConfig(uri="http://127.0.0.1:9"), explain=())
-    assert analyse_factors(run) == 1
-    assert "MLflow could not be used" in capsys.readouterr().out

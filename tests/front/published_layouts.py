@@ -74,11 +74,20 @@ def months(days: int) -> str:
 
 
 def cbioportal(path: Path, persons: Sequence[Person], *, samples: bool = False, dss: bool = False) -> Path:
-    """data_clinical_patient.txt of cBioPortal, with its comment lines; `samples`: a row a sample, by sample barcode."""
+    """data_clinical_patient.txt of cBioPortal, with its comment lines; `samples`: a row a sample, by sample barcode.
+
+    With `dss` that is the persons' outcome, and OS the opposite one, so that neither can be taken for the other.
+    """
     header = ["SAMPLE_ID" if samples else "PATIENT_ID", "AGE", "SEX", "OS_STATUS", "OS_MONTHS"]
     status = ("0:LIVING", "1:DECEASED")
     rows = [
-        [one.patient + ("-01" if samples else ""), one.age, "Female", status[one.event], months(one.days)]
+        [
+            one.patient + ("-01" if samples else ""),
+            one.age,
+            "Female",
+            status[one.event != dss],
+            months(one.days + 30 * dss),
+        ]
         for one in persons
     ]
     if dss:

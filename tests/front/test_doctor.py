@@ -1,6 +1,7 @@
 """The pieces of `init` and `check`: follow-up, names of encoders, layouts, and the lines every run prints."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from published_layouts import clam, people, trident, values, write_h5
 from sksurv.nonparametric import kaplan_meier_estimator
 from small_studies import SmallStudy
 
+from cropkt.data.patients.folds import Fold
 from cropkt.data.study import open_study
 from cropkt.front.choosing import Chooser, Reading
-from cropkt.front.doctor import in_short, median_follow_up
+from cropkt.front.doctor import FoldCount, check_cohort, in_short, median_follow_up
+from cropkt.front.slides.encoder_names import same_encoder
 from cropkt.front.slides.layouts import find_sources
 from cropkt.front.slides.match import SlideNames, match
-from cropkt.front.slides.sampling import look_into, same_encoder
+from cropkt.front.slides.sampling import look_into
 from cropkt.front.tables.endpoint import endpoint_of
 
 
@@ -92,6 +95,20 @@ def test_slides_match_with_and_without_endings_on_either_side() -> None:
     assert (found.with_slides, found.patients_without, found.slides_without) == (2, ("r",), ("S12_a",))
     assert match(["S1", "S12"], None, names).with_slides == 2
     assert match(["S"], None, names).with_slides == 0
+
+
+def test_a_patient_has_the_slides_of_its_whole_id() -> None:
+    names = SlideNames(("H10_HE", "H1_HE", "H1_IHC"))
+    assert names.of_patient("H1") == ["H1_HE", "H1_IHC"]
+    assert names.of_patient("H10") == ["H10_HE"]
+
+
+def test_a_check_counts_whom_a_fold_trains_on_and_whom_it_tests(small_study: Callable[..., SmallStudy]) -> None:
+    cohort = open_study(small_study("acc").folder).cohorts["acc"]
+    fold = Fold(tuple(cohort.labels.index[:9]), tuple(cohort.labels.index[9:]))
+    (count,) = check_cohort(replace(cohort, folds=(fold,)), ()).folds
+    events = cohort.labels["event"]
+    assert count == FoldCount(9, events[:9].sum(), 3, events[9:].sum())
 
 
 def test_a_person_is_asked_where_there_is_one() -> None:

@@ -223,15 +223,6 @@ def test_what_can_be_read_in_two_ways_needs_a_flag(
     assert list(labels["event"]) == [person.event for person in PERSONS]
 
 
-def test_gdcs_two_columns_of_time_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    header = ["case_submitter_id", "vital_status", "days_to_death", "days_to_last_follow_up"]
-    arguments = table_of(tmp_path, header, lambda p: [p.patient, "Dead", p.days, ""])
-    assert main(arguments) == 2
-    assert (
-        "time is in two columns, days_to_death and days_to_last_follow_up; put both in one" in capsys.readouterr().err
-    )
-
-
 def test_what_does_not_match_is_counted_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = cbioportal(tmp_path / "acc_tcga" / "patients.txt", PERSONS[5:])
     features = trident(tmp_path / "f", PERSONS[:28])
@@ -304,3 +295,21 @@ def test_one_table_of_all_cohorts_is_divided(tmp_path: Path, capsys: pytest.Capt
     check = opened([tmp_path / "f", table, "--event", "OS", "--time-unit", "days"], tmp_path / "study", capsys)
     counts = {cohort["code"]: (cohort["patients"], cohort["events"]) for cohort in check["cohorts"]}
     assert counts == {"acc": (12, 4), "kipan": (24, 8)}
+
+
+def test_what_init_was_told_is_in_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two encoders the one that was named, the number of folds, and which part of an id is the patient."""
+    features = tmp_path / "f"
+    for number in range(len(PERSONS)):
+        for encoder, width in (("first", WIDTH), ("second", WIDTH + 1)):
+            path = features / "20x_256px_0px_overlap" / f"features_{encoder}" / f"{number:03d}HE.h5"
+            write_h5(path, np.full((3, width), float(number), np.float32), encoder=encoder)
+    rows = [[f"{number:03d}", person.days, person.event] for number, person in enumerate(PERSONS)]
+    table = write_table(tmp_path / "lausanne.csv", ["case_id", "os_days", "os"], rows)
+    flags = ["--encoder", "second", "--folds", "3", "--patient-rule", "first 3"]
+    assert main(["init", str(features), str(table), "--out", str(tmp_path / "study"), *flags]) == 0, capsys.readouterr()
+    study = open_study(tmp_path / "study")
+    assert (study.encoder.name, study.encoder.dim) == ("second", WIDTH + 1)
+    (cohort,) = study.cohorts.values()
+    assert (len(cohort.folds), len(cohort.slides)) == (3, len(PERSONS))
+    assert list(cohort.labels["event"]) == [person.event for person in PERSONS]

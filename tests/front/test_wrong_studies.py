@@ -14,6 +14,7 @@ from cropkt.experiments.commands import main
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "wrong_studies.md"
 SLIDE = "TCGA-AC-0001-01Z-00-DX1"
+SLIDE_OF_TWO = "TCGA-AC-0000-01Z-00-DX"
 FLAGS = {
     "unknown encoder": ["--encoder", "uni2"],
     "unknown cohort": ["--cohorts", "uvm"],
@@ -74,8 +75,34 @@ def train_in_test(study: SmallStudy) -> None:
 
 
 def empty_test(study: SmallStudy) -> None:
-    patients = sorted({row[0] for row in study.rows("acc")[1:]})
-    split(study, "train,test\n" + "".join(f"{patient},\n" for patient in patients))
+    split(study, "train,test\n" + "".join(f"{patient},\n" for patient in all_of(study)))
+
+
+def all_of(study: SmallStudy) -> list[str]:
+    return sorted({row[0] for row in study.rows("acc")[1:]})
+
+
+def slides_on_both_sides(study: SmallStudy) -> None:
+    """The first patient has two slides; one is for training, one for testing."""
+    rest = "".join(f"{patient},\n" for patient in all_of(study)[1:9])
+    split(study, f"train,test\n{SLIDE_OF_TWO}1,{SLIDE_OF_TWO}2\n{rest}")
+
+
+def one_test_twice(study: SmallStudy) -> None:
+    open_study(study.folder)
+    split(
+        study,
+        study.split("acc", 1).read_text() + f",{study.split('acc', 0).read_text().splitlines()[1].split(',')[1]}\n",
+    )
+
+
+def emptied_fold(study: SmallStudy) -> None:
+    """All features of the first fold's test patients are missing."""
+    tested = open_study(study.folder).cohorts["acc"].folds[0].test
+    for path in (study.folder / "features" / "TCGA-ACC").iterdir():
+        if path.name.startswith(tested):
+            path.unlink()
+    study.set(unmatched="leave_out")
 
 
 def encoder_in_files(study: SmallStudy, *names: str) -> None:
@@ -110,6 +137,9 @@ BREAK: dict[str, Callable[[SmallStudy], object]] = {
     "no study.yaml": lambda study: (study.folder / "study.yaml").unlink(),
     "misspelt key": lambda study: study.set(fold=3),
     "YAML alias bomb": alias_bomb,
+    "study.yaml nested deep": lambda study: (study.folder / "study.yaml").write_text("name: " + "[" * 60 + "]" * 60),
+    "mapping without a column's name": lambda study: study.set(columns={"time": {"unit": "months"}}),
+    "unit that is none": lambda study: study.set(columns={"time": {"column": "t", "unit": "weeks"}}),
     "study.yaml of 20 MB": lambda study: (study.folder / "study.yaml").write_text("# " + "x" * 20_000_000),
     "pattern with a huge width": lambda study: study.set(labels="{cohort:>999999999}.csv"),
     "labels without {cohort}": lambda study: study.set(labels="labels.csv"),
@@ -121,6 +151,9 @@ BREAK: dict[str, Callable[[SmallStudy], object]] = {
     "negative time": lambda study: study.set_cell("acc", 4, "t", "-3"),
     "date as time": lambda study: study.set_cell("acc", 4, "t", "2011-05-01"),
     "event in words": lambda study: study.set_cell("acc", 4, "e", "Dead"),
+    "patient without a time": lambda study: study.set_cell("acc", 4, "t", ""),
+    "text in another encoding": lambda study: study.labels("acc").write_bytes(b"patient_id,m\xe9decin\n"),
+    "more cells than the header has": lambda study: replace_table(study, ",0,", ",0,a,b,"),
     "patient with two times": lambda study: study.set_cell("acc", 2, "t", "7"),
     "slide of two patients": lambda study: study.set_cell("acc", 4, "pathology_id", "TCGA-AC-0000-01Z-00-DX1"),
     "id that leaves its folder": lambda study: study.set_cell("acc", 4, "pathology_id", "../escape"),
@@ -134,6 +167,13 @@ BREAK: dict[str, Callable[[SmallStudy], object]] = {
     "patient in train and test": train_in_test,
     "too few split files": lambda study: split(study, None),
     "split file with train and val": lambda study: split(study, "train,val\nTCGA-AC-0001,TCGA-AC-0002\n"),
+    "split files of another cohort": lambda study: split(study, "train,test\nQ-1,Q-2\nQ-3,Q-4\n"),
+    "split files of slides that share a patient": slides_on_both_sides,
+    "patient tested in two folds": one_test_twice,
+    "fold without training patients": lambda study: split(
+        study, "train,test\n" + "".join(f",{p}\n" for p in all_of(study))
+    ),
+    "fold emptied by missing features": emptied_fold,
     "fold without test patients": empty_test,
     "fewer patients than folds": few_patients,
     "named pipe as slide": lambda study: pipe(study.features("ACC", SLIDE)),

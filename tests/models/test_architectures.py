@@ -1,13 +1,18 @@
 """What holds for every architecture: bags apart, models together, learning, precision."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from cropkt.data.bags import Bags
+from cropkt.data.streams.stream import BagStream
+from cropkt.data.streams.tiles import LongBag
+from cropkt.errors import StudyError
 from cropkt.models.architectures import ARCHITECTURES
 from cropkt.models.checkpoint import build_null_model
-from cropkt.models.mil import Architecture, MILModel, forward_together
+from cropkt.models.mil import Architecture, MILModel, TrainedWith, forward_together
 from cropkt.models.precision import matmul_precision
 from cropkt.models.predict import predict
 from cropkt.survival.concordance import concordance
@@ -18,6 +23,8 @@ from cropkt.training.loop import FoldTraining, train_folds
 SMALL = {"features": 6, "embedding": 16, "attention": 5, "intervals": 4}
 LENGTHS = [3, 1, 26, 7, 2]
 CANNOT_MATTER = {"attention_net.attention_c.bias", "attention_net.module.3.bias"}  # before a softmax
+
+NEED_WHOLE_BAGS = {"transmil"}
 
 pytestmark = pytest.mark.parametrize("name", ARCHITECTURES)
 
@@ -77,6 +84,50 @@ def test_bfloat16_products_keep_float32_results(name: str) -> None:
         rounded = network(features, offsets)
     assert {output.dtype for output in rounded} == {torch.float32}
     torch.testing.assert_close(rounded.logits, exact.logits, atol=0.02, rtol=0.02)
+
+
+def long_bags() -> Bags:
+    """Bags of which some are longer than the parts of the next test, one by a single patch."""
+    lengths = torch.tensor([3, 900, 1, 257, 256, 40])
+    features = torch.randn(int(lengths.sum()), 6, generator=torch.Generator().manual_seed(1)) * 3
+    return Bags(tuple("abcdef"), features, torch.cat([torch.tensor([0]), lengths.cumsum(0)]))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_bags_in_parts_are_the_bags_as_a_whole(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the rounding of sums in another order: 1e-5 in risk, in float32 and with bfloat16 products."""
+    networks = [model(name, seed) for seed in range(2)]
+    for network in networks:
+        network.trained_with = TrainedWith("discrete_nll", precision)
+    bags = long_bags()
+    whole = predict(networks, bags)
+    parts = 0
+    original = Bags.tiles
+
+    def cut(self: Bags, patches: int, longest: int | None) -> Iterator[Bags | LongBag]:
+        nonlocal parts
+        for tile in original(self, patches, None if longest is None else 256):
+            parts += isinstance(tile, LongBag)
+            yield tile
+
+    monkeypatch.setattr(Bags, "tiles", cut)
+    in_parts = predict(networks, bags)
+    assert parts == (0 if name in NEED_WHOLE_BAGS else 2)
+    for kind, tolerance in (("risk", 1e-5), ("hazard", 1e-6), ("representation", 1e-5)):
+        np.testing.assert_allclose(getattr(in_parts, kind), getattr(whole, kind), atol=tolerance, rtol=1e-5)
+
+
+def test_an_architecture_that_needs_whole_bags_says_what_it_needs(name: str) -> None:
+    network = model(name)
+    network.trained_with = TrainedWith("discrete_nll", "float32")
+    slides = [("p", "s", "not read", 100_000)]
+    bags = BagStream("acc", slides, 6, torch.float32, memory=10**6)
+    if name not in NEED_WHOLE_BAGS:
+        assert network.accumulator() is not None
+        return
+    assert network.whole_bag_bytes(100_000) > 10**6
+    with pytest.raises(StudyError, match=r"acc: \w+ on 100,000 patches needs .* MB of memory and may fill 1 MB"):
+        predict([network], bags)
 
 
 def test_every_weight_learns(name: str) -> None:

@@ -5,6 +5,7 @@ from mutation import Mutation
 RUN = ("tests/experiments/test_run.py",)
 ROUTING = ("tests/experiments/routing/test_routing_driver.py",)
 SWEEP = "tests/experiments/sweep/test_sweep_driver.py"
+JOURNAL = ("tests/experiments/test_journal.py",)
 FIT = ("tests/experiments/routing/test_fit_and_apply.py",)
 
 MUTATIONS = (
@@ -67,7 +68,7 @@ MUTATIONS = (
     Mutation(
         "router-trained-with-defaults",
         "cropkt/experiments/routing/job.py",
-        "        training=training,\n",
+        "        training=run.plan.training,\n",
         "",
         ROUTING,
         "--epochs and --learning-rate would not reach routers",
@@ -75,7 +76,7 @@ MUTATIONS = (
     Mutation(
         "source-folds-ignored",
         "cropkt/experiments/routing/job.py",
-        "source_folds=config.search.source_folds",
+        "source_folds=search.source_folds",
         "source_folds=(0,)",
         ROUTING,
         "--source-folds would change nothing",
@@ -99,7 +100,7 @@ MUTATIONS = (
     Mutation(
         "outdated-pairs-stay",
         "cropkt/experiments/sweep/driver.py",
-        "record is None or record.fingerprint != run.fingerprint(source, target):",
+        "record is None or not record.is_done(run.fingerprint(source, target)):",
         "record is None:",
         (f"{SWEEP}::test_pairs_of_other_data_or_fewer_folds_are_missing",),
         "pairs of other models would stay in the matrix",
@@ -123,15 +124,15 @@ MUTATIONS = (
     Mutation(
         "untrained-sources-are-no-reason",
         "cropkt/experiments/sweep/driver.py",
-        "if run.untrained() or _todo(run, {}):",
-        "if _todo(run, {}):",
+        "if run.untrained() or _todo(run, {}) or",
+        "if _todo(run, {}) or",
         (f"{SWEEP}::test_nothing_is_swept_when_nothing_is_missing",),
         "a router would look for models that are not there",
     ),
     Mutation(
         "the-first-target-is-kept",
         "cropkt/experiments/sweep/trial.py",
-        "if self._held is None or self._held.cohort.code != target:",
+        "if self._held is None or self._held[1].cohort.code != target:",
         "if self._held is None:",
         (f"{SWEEP}::test_a_worker_measures_each_pair_with_the_models_and_patients_of_the_pair",),
         "every later pair of a worker would be measured on its first target's patients",
@@ -146,11 +147,27 @@ MUTATIONS = (
     ),
     Mutation(
         "targets-read-without-strict",
-        "cropkt/experiments/sweep/trial.py",
+        "cropkt/transfer/scores.py",
         "strict=plan.strict",
         "strict=False",
         (f"{SWEEP}::test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict",),
         "--strict would leave slides out all the same",
+    ),
+    Mutation(
+        "targets-held-without-strict",
+        "cropkt/training/sources.py",
+        "strict=plan.strict",
+        "strict=False",
+        (f"{SWEEP}::test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict",),
+        "--strict would leave slides out of sources and routers all the same",
+    ),
+    Mutation(
+        "scores-of-other-models-are-kept",
+        "cropkt/transfer/scores.py",
+        "made.get(name) == fingerprint for name, fingerprint",
+        "name in made for name, _",
+        ("tests/transfer/test_scores.py",),
+        "a sweep that was killed would go on with what other models said",
     ),
     Mutation(
         "the-first-fold-is-kept",
@@ -280,5 +297,85 @@ MUTATIONS = (
         "        _conclude(run)\n    _write_tables",
         (f"{SWEEP}::test_a_pair_that_failed_in_the_sweep_is_told_by_its_exit_code",),
         "a routing run would end with 0 though pairs have failed",
+    ),
+    Mutation(
+        "a-run-that-broke-off-has-no-exit-code",
+        "cropkt/experiments/journal.py",
+        "        kept.code = 1\n",
+        "",
+        JOURNAL,
+        "a run that ended with a traceback would look as if it were killed",
+    ),
+    Mutation(
+        "the-last-run-is-the-only-one",
+        "cropkt/experiments/journal.py",
+        '"runs": [*earlier, entry]}',
+        '"runs": [entry]}',
+        JOURNAL,
+        "run.json would forget how the results in the folder came about",
+    ),
+    Mutation(
+        "a-run-is-two-runs",
+        "cropkt/experiments/journal.py",
+        "if not _same_run(run, entry)]",
+        "]",
+        JOURNAL,
+        "each run would stand there twice, once without an end, as if it had been killed",
+    ),
+    Mutation(
+        "runs-of-one-host-are-one",
+        "cropkt/experiments/journal.py",
+        'for name in ("started", "host", "process"))',
+        'for name in ("host",))',
+        JOURNAL,
+        "a run would write over the entry of the one before",
+    ),
+    Mutation(
+        "facts-are-not-noted",
+        "cropkt/experiments/journal.py",
+        "journal.facts |= facts",
+        "journal.facts = facts",
+        ("tests/experiments/test_journal.py",),
+        "run.json would tell only the last thing that was noted",
+    ),
+    Mutation(
+        "what-was-said-before-the-folder-is-lost",
+        "cropkt/experiments/journal.py",
+        "            self._out = out\n            self._flush()\n",
+        "            self._lines.clear()\n            self._out = out\n",
+        JOURNAL,
+        "log.txt would lack the warnings of opening the study",
+    ),
+    Mutation(
+        "terminated-is-interrupted",
+        "cropkt/experiments/command.py",
+        "            if terminated.is_set():\n",
+        "            if terminated is None:\n",
+        JOURNAL,
+        "a batch script could not tell SLURM's time limit from Ctrl-C",
+    ),
+    Mutation(
+        "bad-input-is-a-failure",
+        "cropkt/experiments/command.py",
+        '            print(f"error: {error}", file=sys.stderr)\n            return BAD_INPUT',
+        '            print(f"error: {error}", file=sys.stderr)\n            return SOME_FAILED',
+        JOURNAL,
+        "a script would try again what can never work",
+    ),
+    Mutation(
+        "failed-draws-are-done",
+        "cropkt/experiments/borrowing/curve.py",
+        "return SOME_FAILED if failed else DONE",
+        "return DONE",
+        ("tests/experiments/borrowing/test_draws.py",),
+        "a script would go on as if every draw had been measured",
+    ),
+    Mutation(
+        "targets-with-few-events-are-drawn",
+        "cropkt/experiments/borrowing/curve.py",
+        '        if run.cohorts[target].labels["event"].sum() < wanted.least_events:\n            continue\n',
+        "",
+        ("tests/experiments/borrowing/test_draws.py",),
+        "--least-events would change nothing",
     ),
 )

@@ -8,8 +8,8 @@ MUTATIONS = (
     Mutation(
         "expert-vectors-of-other-patients",
         "cropkt/routing/combination.py",
-        "vectors[chosen[tile.start : tile.stop]]",
-        "vectors[tile.start : tile.stop]",
+        "part.offsets, vectors[tile])",
+        "part.offsets, vectors[run.start : run.stop])",
         (
             "tests/experiments/routing/test_fit_and_apply.py",
             "tests/routing/test_nested.py",

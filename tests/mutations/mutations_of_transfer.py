@@ -205,8 +205,8 @@ MUTATIONS = (
     Mutation(
         "stale-comparisons-in-tables",
         "cropkt/transfer/assemble.py",
-        "if comparison is not None and comparison.fingerprint == _fingerprint(_measured(records)):",
-        "if comparison is not None:",
+        "if comparison is None or comparison.fingerprint != _fingerprint(_measured(records)):",
+        "if comparison is None:",
         CURRENT,
         "verdicts of other records would stand beside today's C-indices",
     ),

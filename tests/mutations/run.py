@@ -6,26 +6,39 @@
 
 Only a copy in a temporary folder is ever changed. The tests named have to pass there first, so that a mutation is not
 "killed" by a test that fails anyway.
+
+Most of a short test's time is spent on importing torch, pandas and Ray. So this process imports them once, and each
+mutation is tested in a fork of it, which imports cropkt afresh.
 """
 
 import argparse
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import cache_from_source
 from pathlib import Path
+from typing import NoReturn
 
 from mutation import ROOT, Mutation
 from wiring import MUTATIONS
 
 COPIED = ("cropkt", "scripts", "tests", "tune_spaces", "pyproject.toml", "cluster.yaml", "Makefile")
-LONGEST = 300
-"""Seconds of processor time after which tests are stopped: a mutation that makes a program hang is noticed. One that
-makes it wait is noticed by pytest's own limit per test."""
+LONGEST, LONGEST_WAIT = 300, 900
+"""Seconds of processor time after which tests are stopped, and seconds after which one test is: a mutation that makes a
+program turn in circles or wait is noticed, and a busy machine is not taken for one."""
+LIBRARIES = (
+    *("torch", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "sksurv.linear_model", "sksurv.metrics"),
+    *("sklearn.preprocessing", "statsmodels.api", "matplotlib.figure", "safetensors.torch", "h5py", "zarr", "yaml"),
+    *("beartype", "jaxtyping", "pytest", "pytest_timeout", "ray.tune", "ray.train", "mlflow", "optuna"),
+)
+"""Imported once, for all mutations."""
 FAILED = 1
 """pytest's exit code when tests ran and some failed; any other but 0 says that they did not run."""
 
@@ -51,20 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(mutations: Sequence[Mutation], folder: Path) -> int:
     """Run `mutations` on a copy of the tree in `folder`, and print what became of each."""
     _copy(folder)
+    _import_libraries()
     everything = list(dict.fromkeys(test for mutation in mutations for test in mutation.tests))
-    code, seconds = _pytest(folder, everything)
-    if code:
-        print(f"the tests fail without a mutation (pytest's exit code {code}); mend them first")
+    unmutated = _test(folder, everything, writes_bytecode=True)
+    if unmutated.code:
+        print(f"tests fail without a mutation (pytest's exit code {unmutated.code}); mend them first:")
+        print(unmutated.output)
         return 1
-    print(f"{'unmutated':40s} passes {seconds:6.1f} s")
+    print(f"{'unmutated':50s} passes   {unmutated.seconds:6.1f} s", flush=True)
     alive = []
+    total = 0.0
     for mutation in mutations:
         with _mutated(folder, mutation):
-            code, seconds = _pytest(folder, mutation.tests)
-        fate = _fate(mutation, code)
+            tested = _test(folder, mutation.tests)
+        fate = _fate(mutation, tested.code)
         alive += [mutation.name] if fate in ("SURVIVED", "BROKEN") else []
-        print(f"{mutation.name:40s} {fate:8s} {seconds:5.1f} s  {mutation.harmless}", flush=True)
-    print(f"{len(mutations) - len(alive)} of {len(mutations)} killed or harmless")
+        total += tested.seconds
+        print(
+            f"{mutation.name:50s} {fate:8s} {tested.seconds:6.1f} s  {tested.failed or mutation.harmless}", flush=True
+        )
+    print(f"{len(mutations) - len(alive)} of {len(mutations)} killed or harmless, in {total:.0f} s of processor time")
     if alive:
         print(f"not killed: {', '.join(alive)}")
     return 1 if alive else 0
@@ -92,27 +111,73 @@ def _mutated(folder: Path, mutation: Mutation) -> Iterator[None]:
     path = folder / mutation.file
     before = path.read_text()
     path.write_text(mutation.applied_to(before))
+    # Two versions of a file may have the same size and second, by which Python tells its bytecode from yesterday's.
+    Path(cache_from_source(str(path))).unlink(missing_ok=True)
     try:
         yield
     finally:
         path.write_text(before)
 
 
-def _pytest(folder: Path, tests: Iterable[str]) -> tuple[int, float]:
-    """pytest's exit code, and the processor time it took."""
-    # Two versions of a file may have the same size and second, by which Python tells bytecode from yesterday's.
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--durations=0", *tests]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, preexec_fn=_limit, check=False
-    ).returncode
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return code, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def _import_libraries() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # and a fork takes no thread along
+    for name in LIBRARIES:
+        import_module(name)
 
 
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
+@dataclass(frozen=True)
+class _Tested:
+    code: int
+    """pytest's exit code; below 0 the signal that stopped it, negated."""
+    seconds: float
+    """Of processor time."""
+    failed: str
+    """The first test that failed."""
+    output: str
+
+
+def _test(folder: Path, tests: Iterable[str], *, writes_bytecode: bool = False) -> _Tested:
+    """Run `tests` of the copy in `folder`, in a fork of this process, until one fails."""
+    output = folder / "output.txt"
+    before = _seconds_of_children()
+    child = os.fork()
+    if not child:
+        _test_and_exit(folder, list(tests), output, writes_bytecode=writes_bytecode)
+    _, status = os.waitpid(child, 0)
+    said = output.read_text(errors="replace")
+    failed = next((line.split()[1] for line in said.splitlines() if line.startswith(("FAILED", "ERROR "))), "")
+    return _Tested(os.waitstatus_to_exitcode(status), _seconds_of_children() - before, failed, said)
+
+
+def _test_and_exit(folder: Path, tests: Sequence[str], output: Path, *, writes_bytecode: bool) -> NoReturn:
+    import pytest
+
+    code = 2
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
+        written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(written, 1)
+        os.dup2(written, 2)
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+        os.environ["PYTHONPATH"] = str(folder)
+        if not writes_bytecode:
+            sys.dont_write_bytecode = True
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # but for the limit per test, none is needed
+        known = "ignore::pytest.PytestAssertRewriteWarning"  # of plugins that were imported before
+        arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-W", known]
+        code = int(pytest.main([*arguments, "-o", f"timeout={LONGEST_WAIT}", *tests]))
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -4,10 +4,14 @@ They are mistakes that a careful person makes and no number gives away: the resu
 applies them one by one; test_mutations.py sees to it that the list keeps step with the code.
 """
 
+import mutations_of_attention
 import mutations_of_borrowing
 import mutations_of_data
 import mutations_of_experiments
 import mutations_of_factors
+import mutations_of_front
+import mutations_of_portable
+import mutations_of_rivals
 import mutations_of_routing
 import mutations_of_training
 import mutations_of_transfer
@@ -19,5 +23,9 @@ MUTATIONS = (
     *mutations_of_routing.MUTATIONS,
     *mutations_of_borrowing.MUTATIONS,
     *mutations_of_factors.MUTATIONS,
+    *mutations_of_attention.MUTATIONS,
+    *mutations_of_portable.MUTATIONS,
+    *mutations_of_rivals.MUTATIONS,
+    *mutations_of_front.MUTATIONS,
     *mutations_of_experiments.MUTATIONS,
 )

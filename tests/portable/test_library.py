@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from made_library import CODES, FOLDS, Made
 from safetensors.torch import load_file
 
@@ -19,9 +20,13 @@ from cropkt.data.slide_files.features import read_features, write_h5
 from cropkt.errors import CheckpointError, ConfigError, InputError
 from cropkt.experiments.commands import main
 from cropkt.models.checkpoint import load_model
-from cropkt.portable import new_slides
-from cropkt.portable.bundle import DIGESTED, ENSEMBLE, open_library
+from cropkt.models.mil import TrainedWith
+from cropkt.portable import export, new_slides
+from cropkt.portable.bundle import DIGESTED, ENSEMBLE, Library, open_library
 from cropkt.portable.export import ExportSettings, export_library
+from cropkt.portable.predict import Question, ask
+from cropkt.portable.seen import SeenFeatures
+from cropkt.training.config import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_RAY = """
@@ -107,11 +112,12 @@ def test_who_is_asked_in_terms_of_a_cohort(made: Made, tmp_path: Path) -> None:
     uvm, together = (found[found["source"] == source] for source in ("uvm", ENSEMBLE))
     assert abs(uvm["risk"].mean()) < 1e-6
     assert abs(uvm["percentile"].mean() - 50) < 2
-    assert uvm["percentile"].rank().equals(uvm["risk"].rank()) or uvm["percentile"].is_monotonic_increasing is not None
+    assert uvm.sort_values("risk")["percentile"].is_monotonic_increasing
     assert made.library.config.cohorts["acc"].members == tuple(
         code for code in made.library.config.sources if code != "acc"
     )
     assert np.corrcoef(together["risk"], uvm["risk"])[0, 1] > 0.5
+    assert abs(together["risk"].mean()) < 1e-6, "its scale is that of the very sources that are asked"
     end = made.library.reference("uvm", "acc").calibration.end  # type: ignore[union-attr]
     for year in range(1, 13):
         columns = uvm[[f"survival_year_{year}{suffix}" for suffix in ("_lower", "", "_upper")]]
@@ -216,6 +222,52 @@ def test_pairs_that_were_measured_with_other_data_are_left_out(made: Made, tmp_p
     assert library.config.sources == ("uvm", "meso")
     assert "acc" not in library.config.cohorts
     assert "acc: not measured with these models: uvm, meso; left out" in told
+    assert set(pd.read_csv(tmp_path / "library" / "transfer.csv")["source"]) == {"uvm", "meso"}
+
+
+def test_risks_go_with_the_outcomes_of_the_same_patients(made: Made) -> None:
+    """Whatever the order of the label table."""
+    cohort = made.study.cohorts["acc"]
+    turned = replace(cohort, labels=cohort.labels[::-1])
+    of = dict.fromkeys(CODES, FOLDS)
+    straight, other = (export._risks(made.results, one, of) for one in (cohort, turned))
+    for source in CODES:
+        assert np.array_equal(straight[source], other[source][:, ::-1], equal_nan=True)
+        assert not np.array_equal(straight[source], other[source], equal_nan=True)
+
+
+def test_models_are_read_with_the_loss_and_precision_they_were_trained_with(made: Made) -> None:
+    config = replace(made.library.config, training=TrainingConfig(loss="cox_nll"), precision="bfloat16")
+    for library in (made.library, replace(made.library, config=config)):
+        for model in (*library.models("acc"), library.null()):
+            assert model.trained_with == TrainedWith(library.config.training.loss, library.config.precision)
+
+
+def test_slides_of_a_patient_come_together_whatever_they_are_called(tmp_path: Path) -> None:
+    for slide in ("a1", "a2", "a3"):
+        write_h5(tmp_path / f"{slide}.h5", np.ones((2, 6), np.float32), np.zeros((2, 2), np.int32))
+    table = tmp_path / "table.csv"
+    table.write_text("slide,patient_id\na1,p\na2,q\na3,p\n")
+    slides = new_slides.find_slides(tmp_path, table)
+    assert [(new.patient, new.slide) for new in slides] == [("p", "a1"), ("p", "a3"), ("q", "a2")]
+    (block,) = new_slides.read_blocks(slides, 6, torch.float32, strict=True)
+    assert block.bags.patients == ("p", "q")
+
+
+def test_slides_are_unlike_those_of_the_cohort_that_is_asked_about(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every slide is unlike acc's, and none is unlike meso's."""
+
+    def seen(library: Library, cohort: str) -> SeenFeatures:
+        found = Library._statistics(library, f"seen.{cohort}.")
+        return SeenFeatures(**{**found, "limit": -1.0 if cohort == "acc" else np.inf})
+
+    monkeypatch.setattr(Library, "seen", seen)
+    slides = new_slides.find_slides(features_of(made, "uvm", tmp_path / "new"), None)
+    answer = ask(made.library, [Question("uvm", "acc"), Question("uvm", "meso")], slides).patients
+    assert (answer.loc[answer["cohort"] == "acc", "slides_unlike"] == 1).all()
+    assert (answer.loc[answer["cohort"] == "meso", "slides_unlike"] == 0).all()
 
 
 @pytest.mark.parametrize(

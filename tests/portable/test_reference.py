@@ -33,6 +33,18 @@ def test_models_are_standardised_by_their_own_unseen_patients() -> None:
     assert told.mean() == pytest.approx(0, abs=1e-9)
 
 
+def test_patients_whom_every_model_has_seen_do_not_count() -> None:
+    time, event, risk = cohort(80)
+    known = risk[None].copy()
+    known[:, 40:] = np.nan
+    found, alone = learn_reference(time, event, known), learn_reference(time[:40], event[:40], risk[None, :40])
+    assert (found.patients, found.events) == (40, event[:40].sum())
+    np.testing.assert_array_equal(found.groups, alone.groups)
+    assert found.calibration is not None
+    assert alone.calibration is not None
+    np.testing.assert_array_equal(found.calibration.cumulative, alone.calibration.cumulative)
+
+
 def test_percentiles_of_known_risks() -> None:
     found = learn_reference(np.arange(1, 101), np.ones(100), np.arange(100.0)[None])
     told = found.percentile(found.standardised(np.array([[-1000.0, 2, 49.5, 97, 1000, np.nan]])))

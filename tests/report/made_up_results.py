@@ -7,14 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import torch
 
-from cropkt.cohorts import COHORTS, cohort_info
+from cropkt.cohorts import COHORTS, CohortInfo, cohort_info
+from cropkt.data.bags import Bags
 from cropkt.data.patients.folds import Fold
+from cropkt.data.study import Cohort, Encoder
 from cropkt.seeds import generator
 from cropkt.transfer.assemble import update_comparison, write_tables
 from cropkt.transfer.baselines import BASELINES
@@ -70,9 +71,16 @@ def make_target(code: str, patients: int) -> MadeUpTarget:
     tested_in = np.arange(patients) % FOLDS
     folds = tuple(_fold(names, tested_in, fold) for fold in range(FOLDS))
     labels = pd.DataFrame({"project": code}, index=pd.Index(names))
-    cohort = SimpleNamespace(code=code, folds=folds, encoder=SimpleNamespace(name=ENCODER), labels=labels)
-    bags = SimpleNamespace(patients=names, skipped=(), indices_of=lambda of: np.flatnonzero(np.isin(names, of)))
-    return MadeUpTarget(TargetCohort(cast(Any, cohort), cast(Any, bags), time, event, tested_in), log_risk, folds)
+    cohort = Cohort(
+        CohortInfo(code, code, (code.upper(),), "", "", "large"),
+        labels,
+        pd.DataFrame(columns=["patient_id", "slide", "path", "patches"]),
+        folds,
+        Encoder(ENCODER, 1, ("{slide}.h5",)),
+        "made up",
+    )
+    bags = Bags(names, torch.zeros(patients, 1), torch.arange(patients + 1))
+    return MadeUpTarget(TargetCohort(cohort, bags, time, event, tested_in), log_risk, folds)
 
 
 def _fold(names: Sequence[str], tested_in: np.ndarray, fold: int) -> Fold:

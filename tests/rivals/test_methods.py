@@ -19,6 +19,7 @@ from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.models.predict import predict
 from cropkt.rivals import PAN_CANCER, RIVALS, SOURCES, networks
 from cropkt.rivals.case import Case, Others, gather_others
+from cropkt.rivals.methods import own_abmil_tuned
 from cropkt.rivals.pan_cancer import PanCancerNetworks
 from cropkt.survival.concordance import concordance
 from cropkt.survival.cox import ridge_cox
@@ -157,3 +158,28 @@ def test_networks_trained_elsewhere_see_no_outcome_of_a_test_patient(others: Oth
     assert risks[0] is not None
     assert np.ptp(risks[0]) > 0
     np.testing.assert_array_equal(*risks)
+
+
+def test_a_choice_inside_is_scored_on_patients_that_were_not_learnt_from(
+    others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every network scores the part that it has not seen; the parts hold every training patient once."""
+    target = made_up_cohort("target", patients=100)
+    learnt: list[np.ndarray] = []
+    scored: list[np.ndarray] = []
+
+    def train(_: Case, learning: list[np.ndarray], __: TrainingConfig) -> list[int]:
+        learnt.extend(learning)
+        return list(range(len(learning)))
+
+    def risks(_: Case, __: int, patients: np.ndarray) -> np.ndarray:
+        scored.append(patients)
+        return np.zeros(len(patients))
+
+    monkeypatch.setattr(own_abmil_tuned, "train_from_null", train)
+    monkeypatch.setattr(own_abmil_tuned, "risks_after", risks)
+    case = case_of(others, target)
+    own_abmil_tuned._score(case, networks.inner_parts(case), TrainingConfig())
+    assert sorted(np.concatenate(scored)) == list(TRAIN)
+    for learning, part in zip(learnt, scored, strict=True):
+        assert sorted([*learning, *part]) == list(TRAIN)

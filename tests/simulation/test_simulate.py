@@ -23,7 +23,8 @@ from cropkt.data.slide_files.features import read_coordinates
 from cropkt.data.study import Study, open_study
 from cropkt.errors import ConfigError, StudyError
 from cropkt.seeds import generator
-from cropkt.simulation.population import SIZES, build_cohorts, censoring_times, event_times
+from cropkt.simulation.config import SIZES
+from cropkt.simulation.population import build_cohorts, censoring_times, event_times
 from cropkt.simulation.study import SimulationConfig, simulate_study
 from cropkt.simulation.truth import pair_truth, true_c_index
 

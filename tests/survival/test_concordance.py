@@ -12,6 +12,7 @@ from cropkt.survival import concordance as module
 from cropkt.survival.concordance import (
     concordance,
     confidence_interval,
+    difference_interval,
     p_value_against,
     p_value_of_difference,
     smallest_difference,
@@ -223,3 +224,11 @@ def test_the_p_value_against_chance_holds_its_level() -> None:
         found = concordance(time, event, random.random(24))
         wrong += p_value_against(found.c_index, found.standard_error, int(event.sum())) < 0.05
     assert wrong / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_a_difference_and_its_interval_agree_with_its_p_value() -> None:
+    """The interval at level 1 - p touches 0."""
+    p = p_value_of_difference(0.1, 0.05, 12)
+    lower, upper = difference_interval(0.1, 0.05, 12, level=1 - p)
+    assert (lower, upper) == (pytest.approx(0, abs=1e-12), pytest.approx(0.2))
+    assert np.isnan(difference_interval(0.1, 0.0, 12)).all()

@@ -1,5 +1,6 @@
 """One small study, one Ray cluster, and one undisturbed sweep that all disturbed ones have to equal."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ def mortal_cluster() -> "Iterator[Cluster]":
 
 @contextmanager
 def ray_cluster(cpus: int) -> "Iterator[Cluster]":
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as a run's own; else workers starve beside other programs
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})

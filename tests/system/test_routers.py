@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from kept_artifacts import artifacts, references
 from mlflow import MlflowClient
 from processes import Ended, Script, run, wait_until
 from small_sweeps import COHORTS, MODELS, Undisturbed, sweep_arguments
@@ -74,7 +75,8 @@ def test_a_router_comes_out_with_what_it_is_compared_with(routed: tuple[Path, En
 
 
 def test_the_run_is_in_mlflow_beside_its_sweep(routed: tuple[Path, Ended]) -> None:
-    client = MlflowClient(f"sqlite:///{routed[0]}/mlflow.db")
+    store = f"sqlite:///{routed[0]}/mlflow.db"
+    client = MlflowClient(store)
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     (found,) = client.search_runs([experiment.experiment_id], "tags.`cropkt.kind` = 'routing'")
@@ -82,8 +84,8 @@ def test_the_run_is_in_mlflow_beside_its_sweep(routed: tuple[Path, Ended]) -> No
     assert "cropkt.sweep_run" in found.data.tags
     assert np.isfinite(found.data.metrics["c_index_pooled/roupkt"])
     assert len(client.get_metric_history(found.info.run_id, "inner_c_index/router/fold_0")) >= 1
-    names = {file.path for file in client.list_artifacts(found.info.run_id)}
-    assert names >= {"search_router.png", "routing.png", "fold_0.safetensors", "report.html"}
+    assert artifacts(store, found) >= {"search_router.png", "routing.png"}
+    assert {Path(name).name for name in references(store, found)} >= {"fold_0.safetensors", "report.html"}
 
 
 def test_a_killed_search_goes_on_to_the_same_routers(
@@ -125,9 +127,7 @@ def test_a_stored_router_says_of_its_test_patients_what_it_said(
         # Sources' vectors are kept in half precision for routing, and computed anew here.
         assert applied.loc[said.index, "risk"].to_numpy() == pytest.approx(said.to_numpy(), abs=0.02)
         years = applied.filter(like="survival_year")
-        assert years.shape[1] >= 1, "the demo's patients are followed for a year"
-        assert years.stack().between(0, 1).all()
-        assert (years.diff(axis=1).iloc[:, 1:] <= 1e-6).all(axis=None)
+        assert years.empty, "nobody was followed for a year, so nothing is said of one"
         assert {f"gate_{code}" for code in (TARGET, "uvm", "kipan")} <= set(applied)
 
 

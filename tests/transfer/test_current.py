@@ -1,6 +1,7 @@
 """Tables hold only what is true today, and what is damaged is not true."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,20 +42,30 @@ def store(results: ResultsFolder, name: str, target: TargetCohort, risk: np.ndar
     store_pair(results, pair_result(scored, target), fingerprint=version, patients=patients, seconds=0.1)
 
 
-def sweep(results: ResultsFolder, target: TargetCohort, log_risk: np.ndarray) -> None:
-    for number, name in enumerate(SOURCES):
-        store(results, name, target, log_risk * (1 - 0.5 * number))
-    update_comparison(results, "acc", target.cohort.folds, TODAY)
-
-
 @pytest.fixture
 def results(tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "out", "simulated", "abmil")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world() -> tuple[TargetCohort, np.ndarray]:
     return simulated_target(120, signal=0.4)
+
+
+@pytest.fixture(scope="module")
+def swept(world: tuple[TargetCohort, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder after a sweep; `sweep` copies it."""
+    target, log_risk = world
+    results = ResultsFolder(tmp_path_factory.mktemp("swept") / "out", "simulated", "abmil")
+    for number, name in enumerate(SOURCES):
+        store(results, name, target, log_risk * (1 - 0.5 * number))
+    update_comparison(results, "acc", target.cohort.folds, TODAY)
+    return results.out
+
+
+@pytest.fixture
+def sweep(swept: Path, results: ResultsFolder) -> None:
+    shutil.copytree(swept, results.out)
 
 
 def corrected(target: TargetCohort) -> TargetCohort:
@@ -62,11 +73,11 @@ def corrected(target: TargetCohort) -> TargetCohort:
     return replace(target, time=target.time.max() + 1 - target.time)
 
 
+@pytest.mark.usefixtures("sweep")
 def test_after_labels_were_corrected_only_what_was_measured_again_is_in_tables(
     results: ResultsFolder, world: tuple[TargetCohort, np.ndarray]
 ) -> None:
     target, log_risk = world
-    sweep(results, target, log_risk)
     assert set(write_tables(results, TODAY).pairs["source"]) == set(SOURCES)
     today = by_version(**dict.fromkeys(SOURCES, "v2"))
     again = corrected(target)
@@ -88,21 +99,20 @@ def test_after_labels_were_corrected_only_what_was_measured_again_is_in_tables(
     assert "3 records are in no table" in stale_message(tables)
 
 
+@pytest.mark.usefixtures("sweep")
 def test_a_comparison_of_records_that_are_no_longer_current_is_in_no_table(
-    results: ResultsFolder, world: tuple[TargetCohort, np.ndarray]
+    results: ResultsFolder,
 ) -> None:
-    target, log_risk = world
-    sweep(results, target, log_risk)
     tables = write_tables(results, by_version(brca="v1", kipan="v1", lung="v1", acc="v1", random="v2"))
     assert tables.choice.empty
     assert tables.pairs["difference_self"].isna().all()
 
 
+@pytest.mark.usefixtures("sweep")
 def test_a_cohort_that_left_the_study_leaves_the_tables(
     results: ResultsFolder, world: tuple[TargetCohort, np.ndarray]
 ) -> None:
-    target, log_risk = world
-    sweep(results, target, log_risk)
+    target, _ = world
     today = by_version(brca="v1", lung="v1", acc="v1", random="v1")
     update_comparison(results, "acc", target.cohort.folds, today)
     tables = write_tables(results, today)
@@ -171,11 +181,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("sweep")
 def test_what_is_damaged_is_not_done_and_in_no_table(
     results: ResultsFolder, world: tuple[TargetCohort, np.ndarray], kind: str, damage: str
 ) -> None:
     target, log_risk = world
-    sweep(results, target, log_risk)
     undisturbed = write_tables(results, TODAY).pairs
     path = KINDS[kind](results)
     content = DAMAGES[damage](path.read_bytes())
@@ -208,11 +218,11 @@ def _is_json(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"fingerprint": 1, "pairs": [1], "choice": []}', b"\xff"])
+@pytest.mark.usefixtures("sweep")
 def test_a_damaged_comparison_is_made_again(
     results: ResultsFolder, world: tuple[TargetCohort, np.ndarray], content: bytes
 ) -> None:
-    target, log_risk = world
-    sweep(results, target, log_risk)
+    target, _ = world
     whole = results.comparison_path("acc").read_bytes()
     results.comparison_path("acc").write_bytes(content)
     assert write_tables(results, TODAY).choice.empty
@@ -221,10 +231,8 @@ def test_a_damaged_comparison_is_made_again(
 
 
 @pytest.mark.parametrize("name", [".brca.0a1b2c3d.json", "brca.json.tmp-0a1b2c3d", ".hidden.json"])
-def test_files_that_are_being_written_are_never_read(
-    results: ResultsFolder, world: tuple[TargetCohort, np.ndarray], name: str
-) -> None:
-    sweep(results, *world)
+@pytest.mark.usefixtures("sweep")
+def test_files_that_are_being_written_are_never_read(results: ResultsFolder, name: str) -> None:
     before = write_tables(results, TODAY)
     results.record_path("brca", "acc").with_name(name).write_text('{"fingerprint": "v1", "pair": {')
     after = write_tables(results, TODAY)

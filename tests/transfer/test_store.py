@@ -1,6 +1,7 @@
 """What has been measured, on disk: done means whole and of today; tables, q-values and the matrix come from it."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cropkt.transfer.assemble import fold_table, matrix, pair_table, write_table
 from cropkt.transfer.judgement.survival import SurvivalQuality
 from cropkt.transfer.pair import PairResult
 from cropkt.transfer.rows import FOLDS, PAIRS, PREDICTIONS, FoldRow, PairRow, Status
-from cropkt.transfer.store import PairRecord, ResultsFolder, store_failure, store_pair
+from cropkt.transfer.store import PairRecord, ResultsFolder, check_record, store_failure, store_pair
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def measured(
     measures += ("standard_error_within_folds", "interval_lower", "interval_upper", *vars(SurvivalQuality()))
     numbers = dict.fromkeys(measures, c_index) | {"p_chance": p}
     counts = {"n_patients": 40, "n_events": 20, "n_events_compared": 20, "n_comparable": 200}
-    counts |= {"folds_used": folds, "skipped_slides": 0}
+    counts |= {"folds_used": folds, "skipped_slides": 0, "passing_slides": 0}
     cells = [(m, f) for m in range(folds) for f in range(folds) if source != target or m == f]
     rows = tuple(FoldRow(*identity, m, f, c_index, 0.1, 2, 1, 1, Status.OK) for m, f in cells)
     said = {"patient_id": ["p", "q"], "risk": [0.5, -0.5], "hazard": [[0.1, 0.2], [0.3, 0.4]]}
@@ -117,6 +118,21 @@ def test_the_record_is_written_last(folder: ResultsFolder, monkeypatch: pytest.M
         store(folder, result)
     assert folder.record("acc", "uvm") is None
     assert [path.name for path in folder.out.rglob("*") if path.name.startswith(".") or ".tmp-" in path.name] == []
+
+
+def test_storing_a_pair_waits_for_the_disk_once(folder: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the record, and its folder; what else a power failure may take makes the record no whole one."""
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(Path(os.readlink(f"/proc/self/fd/{handle}"))))
+    store(folder, measured("lung", "brca"))
+    record = folder.record_path("lung", "brca")
+    assert [path.name[: len(record.name)] for path in flushed] == [record.name, record.parent.name]
+    for path in (folder.predictions_path("lung", "brca"), folder.representations_path("lung", "brca")):
+        whole = path.read_bytes()
+        path.write_bytes(b"\0" * len(whole))
+        assert check_record(folder, "lung", "brca")[0] is None
+        path.write_bytes(whole)
+        assert check_record(folder, "lung", "brca")[0] is not None
 
 
 def test_a_failure_is_told_in_the_table_and_not_done(folder: ResultsFolder) -> None:

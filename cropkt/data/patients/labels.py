@@ -14,7 +14,7 @@ import pandas as pd
 from cropkt.data.faults import Faults, Place
 from cropkt.data.patients.tables import Table, TableRow, read_table
 from cropkt.data.persons import TCGA, patient_id, person_of, tissue_source_site
-from cropkt.data.slide_files.slide_names import is_plain_name, slide_id
+from cropkt.data.slide_files.slide_names import is_plain_name, slide_id, without_folders
 from cropkt.data.study_yaml.columns import (
     DAYS,
     PUBLISHED_COLUMNS,
@@ -233,7 +233,8 @@ class _Reading:
         if columns.project and not project:
             to_do = "give the TCGA project, or the cohort's own name"
             self.faults.add("no project", source.file, f"{columns.project} is empty", to_do, at)
-        for name, value in ((columns.patient, written), (columns.slide, slide), (columns.project, project)):
+        file_name = without_folders(slide)
+        for name, value in ((columns.patient, written), (columns.slide, file_name), (columns.project, project)):
             if name and not is_plain_name(value):
                 what, to_do = f"{name} is {value[:80]!r}", "give a plain name, without / or folders"
                 self.faults.add(UNSAFE_NAME, source.file, what, to_do, Place(table_row.row))

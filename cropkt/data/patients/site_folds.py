@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from cropkt.data.patients.folds import Fold
+from cropkt.data.patients.folds import Fold, make_splits
 from cropkt.errors import StudyError
 from cropkt.seeds import generator
 
@@ -53,6 +53,26 @@ def make_site_splits(
         Fold(tuple(sorted(site.index[tests != fold])), tuple(sorted(site.index[tests == fold])))
         for fold in range(folds)
     )
+
+
+def fresh_folds(
+    labels: pd.DataFrame, site: pd.Series, folds: int, seed: int, cohort: str, *, by_site: bool
+) -> tuple[tuple[Fold, ...], str]:
+    """New folds of the patients of `labels`, by site where that is asked for and possible; and why it was not, or "".
+
+    site: by patient, "" where unknown. Without sites folds are stratified by event and project.
+    """
+    stratified = make_splits(labels, folds, seed, cohort)
+    if not by_site:
+        return stratified, ""
+    unknown = int((site == "").sum())
+    try:
+        if unknown:
+            raise StudyError(f"{cohort}: the site of {unknown} of {len(site)} patients is unknown")
+        sites = dict(zip(map(str, site.index), map(str, site), strict=True))
+        return make_site_splits(labels, sites, folds, seed, cohort), ""
+    except StudyError as error:
+        return stratified, str(error)
 
 
 def _check_possible(table: pd.DataFrame, folds: int, cohort: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from cropkt.data.text_files import TextFileError, check_regular_file, read_text
 MOST_BYTES = 50_000_000
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t", ".txt": "\t,;"}
 """By suffix, the separators looked for in the header; the first one where it holds none of them."""
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
+"""The first line that spreadsheets write, or want, where the separator is not that of the country."""
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
@@ -35,6 +39,8 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a table. Lines before the header that begin with # are passed over, as cBioPortal writes them.
 
+    Where cells are separated by semicolons, a number may have a comma for its point, as spreadsheets of most of Europe
+    write both.
     Raises FileNotFoundError where there is none, TextFileError where it cannot be read as one.
     """
     suffix = path.suffix.lower()
@@ -49,9 +55,12 @@ def read_table(path: Path) -> Table:
 def _read_text_table(text: str, delimiters: str) -> Table:
     lines = io.StringIO(text, newline="")
     start = skipped = 0
-    while (line := lines.readline()).startswith("#"):
+    delimiter = ""
+    while (line := lines.readline()).startswith("#") or (not delimiter and _SEPARATOR_LINE.fullmatch(line)):
+        if said := _SEPARATOR_LINE.fullmatch(line):
+            delimiter = said[1]
         start, skipped = lines.tell(), skipped + 1
-    delimiter = next((mark for mark in delimiters if mark in line), delimiters[0])
+    delimiter = delimiter or next((mark for mark in delimiters if mark in line), delimiters[0])
     lines.seek(start)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
@@ -60,6 +69,8 @@ def _read_text_table(text: str, delimiters: str) -> Table:
         rows = []
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
+            if delimiter == ";":
+                stripped = [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in stripped]
             if any(stripped[len(columns) :]):
                 reason = f"row {skipped + reader.line_num} has {len(cells)} cells, the header {len(columns)}"
                 raise TextFileError(reason, f"put cells that hold {delimiter!r} in quotes")

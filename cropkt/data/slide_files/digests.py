@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cropkt.data.packs.index import is_packed, packed_slide
 from cropkt.data.slide_files.features import header
 from cropkt.data.slide_files.slide_faults import FeatureFileError, require_regular
 from cropkt.files import write_json
@@ -47,14 +48,17 @@ def slide_digests(
 
     `cache` is a JSON file that is read and kept up to date; one that cannot be read or written costs time and nothing
     else, and of two processes that write it at once one is right and the other's digests are taken again. `report` is
-    called with the bytes read so far and in all.
+    called with the bytes read so far and in all. Of a packed slide it is the digest of the file that was packed, and
+    nothing is read.
     """
-    stamps = {str(path): _stamp(path) for path in paths}
+    named = [str(path) for path in paths]
+    packed = {path: packed_slide(path).digest or None for path in named if is_packed(path)}
+    stamps = {path: _stamp(path) for path in named if path not in packed}
     digests: dict[str, str | None] = {path: entry.digest for path, entry in _known(stamps, cache).items()}
     unknown = {path: stamp for path, stamp in stamps.items() if stamp is not None and path not in digests}
     if unknown:
         digests |= _take(unknown, cache, report)
-    return {path: digests.get(path) for path in stamps}
+    return {path: packed[path] if path in packed else digests.get(path) for path in named}
 
 
 def known_headers(paths: Iterable[str | Path], cache: Path | None) -> dict[str, tuple[int, int]]:
@@ -62,8 +66,11 @@ def known_headers(paths: Iterable[str | Path], cache: Path | None) -> dict[str, 
 
     Files that were found bad are not among them: they are looked at again every time.
     """
-    known = _known({str(path): _stamp(path) for path in paths}, cache)
-    return {path: (entry.patches, entry.width) for path, entry in known.items() if entry.patches}
+    named = [str(path) for path in paths]
+    slides = {path: packed_slide(path) for path in named if is_packed(path)}
+    packed = {path: (slide.patches, slide.width) for path, slide in slides.items() if not slide.fault}
+    known = _known({path: _stamp(path) for path in named if path not in slides}, cache)
+    return packed | {path: (entry.patches, entry.width) for path, entry in known.items() if entry.patches}
 
 
 def digest_cache(study: Path) -> Path:

@@ -9,11 +9,12 @@ them under one of these names. Everything that is wrong is a FeatureFileError wi
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
+from cropkt.data.packs.index import is_packed
 from cropkt.data.slide_files.h5_file import opened_h5
 from cropkt.data.slide_files.slide_content import SlideContent, require_matching
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault
@@ -28,9 +29,11 @@ __all__ = [
     "SlideFault",
     "encoder_named_in",
     "header",
+    "opened_slide",
     "read_coordinates",
     "read_features",
     "read_features_into",
+    "read_parts",
     "write_h5",
 ]
 
@@ -49,7 +52,7 @@ def header(path: str | Path) -> tuple[int, int]:
     Raises FeatureFileError for everything that can be seen without reading them, coordinates of another length
     included.
     """
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         require_matching(content.coordinates, content.shape[0])
         return content.shape
 
@@ -58,7 +61,7 @@ def read_features(path: str | Path) -> np.ndarray:
     """Features (N, D) as stored, float16, 32 or 64 (bfloat16 becomes float32). Raises FeatureFileError."""
     import torch
 
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         shape = content.shape
         features = content.features
         if isinstance(features, torch.Tensor):
@@ -66,7 +69,9 @@ def read_features(path: str | Path) -> np.ndarray:
             values = np.array(tensor.reshape(shape).numpy())
         else:
             values = _native(features[...]).reshape(shape)
-    _require_plausible(*_extremes(torch.from_numpy(values)))
+    seen = _Values()
+    seen.add(*_extremes(torch.from_numpy(values)))
+    seen.require_plausible()
     return values
 
 
@@ -78,7 +83,7 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
     """
     import torch
 
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         _require_shape(content.shape, (len(destination), destination.shape[1]))
         features = content.features
         if isinstance(features, torch.Tensor):
@@ -88,7 +93,40 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
             extremes = _extremes(destination)
         else:
             extremes = _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
-    _require_plausible(*extremes)
+    seen = _Values()
+    seen.add(*extremes)
+    seen.require_plausible()
+
+
+def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
+    """A slide's features of `shape` (N, D) in parts of `rows` patches of `dtype`, one after the other.
+
+    Raises FeatureFileError as `read_features_into` does; for values that no encoder gives, after the last part only.
+    """
+    import torch
+
+    seen = _Values()
+    with opened_slide(path) as content:
+        _require_shape(content.shape, shape)
+        features = content.features if len(content.features.shape) == 2 else _FirstOfOne(content.features)
+        for start in range(0, shape[0], rows):
+            held = features[start : start + rows]
+            source = held if isinstance(held, torch.Tensor) else torch.from_numpy(_native(held))
+            part = torch.empty(source.shape, dtype=dtype)
+            seen.add(*_convert(source, part))
+            yield part
+            del held, source, part  # whoever takes parts decides how long they live
+    seen.require_plausible()
+
+
+class _FirstOfOne:
+    """An array (1, N, D), of which only what is asked for is read, as one (N, D)."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self._array[0, rows]
 
 
 def read_coordinates(path: str | Path) -> np.ndarray | None:
@@ -96,7 +134,7 @@ def read_coordinates(path: str | Path) -> np.ndarray | None:
 
     Raises FeatureFileError, also where there is not one position a patch.
     """
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         if content.coordinates is None:
             return None
         require_matching(content.coordinates, content.shape[0])
@@ -106,27 +144,30 @@ def read_coordinates(path: str | Path) -> np.ndarray | None:
 
 def encoder_named_in(path: str | Path) -> str | None:
     """The encoder's name as the tool that wrote the file noted it, or None. Raises FeatureFileError."""
-    with _opened(path) as content:
+    with opened_slide(path) as content:
         return content.encoder()
 
 
 def write_h5(path: str | Path, features: np.ndarray, coords: np.ndarray) -> None:
     """Write `features` (N, D) and `coords` (N, 2) in the published layout, (1, N, D) and (1, N, 2), dtypes as given.
 
-    The file appears whole or not at all, and the same arrays give the same bytes.
+    The file appears whole or not at all, and the same arrays give the same bytes. Nobody waits for the disk: after a
+    power failure a file may be damaged, which its readers see.
     """
     if features.ndim != 2 or coords.shape != (len(features), 2):
         raise ValueError(f"{path}: features {features.shape} and coords {coords.shape} are not (N, D) and (N, 2)")
-    with atomic_path(Path(path)) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+    with atomic_path(Path(path), durable=False) as temporary, h5py.File(temporary, "w", libver="v110") as file:
         for name, values in (("features", features), ("coords", coords)):
             file.create_dataset(name, data=values[None], track_times=False)
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[SlideContent]:
-    """The file's content, read by what its suffix says it is; torch and zarr are imported only for their files."""
+def opened_slide(path: str | Path) -> Iterator[SlideContent]:
+    """A slide's content, read by what its suffix says it is; torch and zarr are imported only for their files."""
     path = Path(path)
-    if path.suffix == ".pt":
+    if is_packed(path):
+        from cropkt.data.packs.read import opened_packed as opened
+    elif path.suffix == ".pt":
         from cropkt.data.slide_files.pt_file import opened_pt as opened
     elif path.suffix == ".zarr":
         from cropkt.data.slide_files.zarr_file import opened_zarr as opened
@@ -174,20 +215,32 @@ def _extremes(features: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]
     return torch.cat([block.amin(dim=1) for block in blocks]), torch.cat([block.amax(dim=1) for block in blocks])
 
 
-def _require_plausible(low: "torch.Tensor", high: "torch.Tensor") -> None:
-    """Refuse values that are not finite, beyond LARGEST_FEATURE, or zero in more than ZERO_PATCHES of the rows."""
-    import torch
+class _Values:
+    """What has been seen of a slide's values; it does not grow with the slide."""
 
-    largest = torch.maximum(-low, high)
-    patches = len(largest)
-    if bad := int((~torch.isfinite(largest)).sum()):
-        reason = f"{bad} of {patches} patches have NaN or infinite features"
-        raise FeatureFileError(SlideFault.NOT_FINITE, reason)
-    if bad := int((largest > LARGEST_FEATURE).sum()):
-        reason = (
-            f"{bad} of {patches} patches have features beyond {LARGEST_FEATURE:.0e} (up to {float(largest.max()):.1e})"
-        )
-        raise FeatureFileError(SlideFault.ABSURD, reason)
-    zeros = int((largest == 0).sum())
-    if zeros > ZERO_PATCHES * patches:
-        raise FeatureFileError(SlideFault.ZEROS, f"{zeros} of {patches} patches have features that are all zero")
+    def __init__(self) -> None:
+        self.patches = self.not_finite = self.absurd = self.zeros = 0
+        self.largest = 0.0
+
+    def add(self, low: "torch.Tensor", high: "torch.Tensor") -> None:
+        """The smallest and the largest number (N,) of each of N more patches."""
+        import torch
+
+        largest = torch.maximum(-low, high)
+        self.patches += len(largest)
+        self.not_finite += int((~torch.isfinite(largest)).sum())
+        self.absurd += int((largest > LARGEST_FEATURE).sum())
+        self.zeros += int((largest == 0).sum())
+        self.largest = max(self.largest, float(largest.max()))
+
+    def require_plausible(self) -> None:
+        """Refuse values that are not finite, beyond LARGEST_FEATURE, or zero in too many of the patches."""
+        if self.not_finite:
+            reason = f"{self.not_finite} of {self.patches} patches have NaN or infinite features"
+            raise FeatureFileError(SlideFault.NOT_FINITE, reason)
+        if self.absurd:
+            reason = f"{self.absurd} of {self.patches} patches have features beyond {LARGEST_FEATURE:.0e}"
+            raise FeatureFileError(SlideFault.ABSURD, f"{reason} (up to {self.largest:.1e})")
+        if self.zeros > ZERO_PATCHES * self.patches:
+            reason = f"{self.zeros} of {self.patches} patches have features that are all zero"
+            raise FeatureFileError(SlideFault.ZEROS, reason)

@@ -12,15 +12,22 @@ _UUID = re.compile(r"\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECAS
 def slide_id(written: str) -> str:
     """The slide that the name `written` in a table stands for.
 
-    Suffixes of slide and feature files are taken off, and after a TCGA barcode all from its first dot, elsewhere a
-    UUID after the last one: TCGA-OR-A5J1-01Z-00-DX1.600C7D8C-....svs is TCGA-OR-A5J1-01Z-00-DX1.
+    Folders before it (`without_folders`) and suffixes of slide and feature files are taken off, and after a TCGA
+    barcode all from its first dot, elsewhere a UUID after the last one: TCGA-OR-A5J1-01Z-00-DX1.600C7D8C-....svs is
+    TCGA-OR-A5J1-01Z-00-DX1.
     """
-    name = written
+    name = without_folders(written)
     while name.lower().endswith(SLIDE_SUFFIXES):
         name = name[: name.rindex(".")]
     if name.upper().startswith("TCGA-"):
         name = name.split(".", 1)[0]
     return _UUID.sub("", name)
+
+
+def without_folders(written: str) -> str:
+    """The last part of a path, / or \\ between its parts; a path with .. in it stays as it is, to be refused."""
+    parts = re.split(r"[/\\]", written)
+    return written if ".." in parts else parts[-1]
 
 
 def patient_keys(slide: str, rule: str = TCGA) -> set[str]:

@@ -1,11 +1,19 @@
 """`columns:`, `ids:` and `splits_columns:` of study.yaml: how the study's own tables are read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cropkt.data.faults import Faults
 from cropkt.data.persons import TCGA, is_rule
-from cropkt.data.study_yaml.columns import DAYS, Columns, EventColumn, TimeColumn, normal_value
+from cropkt.data.study_yaml.columns import (
+    DAYS,
+    PUBLISHED_COLUMNS,
+    Columns,
+    EventColumn,
+    TimeColumn,
+    normal_value,
+)
 from cropkt.data.study_yaml.schema import (
     COLUMN_KEYS,
     EVENT_KEYS,
@@ -23,24 +31,30 @@ _EXAMPLE = "columns: {patient: case_id, time: {column: os_months, unit: months},
 
 
 def read_columns(value: Any, faults: Faults) -> Columns:
-    """The columns of the label tables; the five of the published tables where study.yaml names none."""
+    """The columns of the label tables. A mapping that names patient, time and event describes tables of its own; one
+    that names fewer changes the published tables' columns, and what it does not name stays as there."""
     if value is None:
-        return Columns()
+        return PUBLISHED_COLUMNS
     keys = known_keys(value, COLUMN_KEYS, "columns", _EXAMPLE, faults)
-    if not isinstance(value, dict):
-        return Columns()
-    _need(keys, COLUMN_KEYS, "columns", _EXAMPLE, faults)
-    names = {key: _column(keys.get(key), f"columns: {key}", faults) for key in ("slide", "project", "site", "cohort")}
+    whole = all(name in keys for name in ("patient", "time", "event"))
+    known = replace(PUBLISHED_COLUMNS, slide=None, project=None) if whole else PUBLISHED_COLUMNS
     clinical = keys.get("clinical", [])
     if not isinstance(clinical, list) or not all(isinstance(name, str) and name.strip() for name in clinical):
         study_fault(faults, f"columns: clinical is {shown(clinical)}", "give a list of columns, e.g. [age, sex, stage]")
         clinical = []
+
+    def column(key: str, default: str | None) -> str | None:
+        return _column(keys[key], f"columns: {key}", faults) if key in keys else default
+
     return Columns(
-        patient=_column(keys.get("patient"), "columns: patient", faults) or "",
-        time=_time(keys["time"], faults) if "time" in keys else TimeColumn(),
-        event=_event(keys["event"], faults) if "event" in keys else EventColumn(),
+        patient=column("patient", known.patient) or known.patient,
+        slide=column("slide", known.slide),
+        time=_time(keys["time"], faults) if "time" in keys else known.time,
+        event=_event(keys["event"], faults) if "event" in keys else known.event,
+        project=column("project", known.project),
+        site=column("site", known.site),
+        cohort=column("cohort", known.cohort),
         clinical=tuple(dict.fromkeys(name.strip() for name in clinical)),
-        **names,
     )
 
 
@@ -69,7 +83,7 @@ def read_split_columns(value: Any, faults: Faults) -> dict[str, str] | None:
     if not isinstance(value, dict):
         return None
     _need(keys, SPLIT_KEYS, "splits_columns", example, faults)
-    columns = {part: _column(name, f"splits_columns: {part}", faults) or "" for part, name in keys.items()}
+    columns = {part: _column(name, f"splits_columns: {part}", faults) or part for part, name in keys.items()}
     if len(set(columns.values())) < len(columns):
         study_fault(faults, f"splits_columns is {shown(value)}", "give every part a column of its own")
     return columns
@@ -99,7 +113,7 @@ def _time(value: Any, faults: Faults) -> TimeColumn:
         to_do = f"{suggestion(str(unit), list(DAYS))}write one of {', '.join(DAYS)}"
         study_fault(faults, f"columns: time: unit is {shown(unit)}", to_do)
         unit = "days"
-    return TimeColumn(_column(keys.get("column"), "columns: time: column", faults) or "", unit)
+    return TimeColumn(_column(keys.get("column"), "columns: time: column", faults) or TimeColumn.column, unit)
 
 
 def _event(value: Any, faults: Faults) -> EventColumn:
@@ -113,7 +127,8 @@ def _event(value: Any, faults: Faults) -> EventColumn:
         event, censored = EventColumn.event, EventColumn.censored
     if both := sorted(set(event) & set(censored)):
         study_fault(faults, f"columns: event: {both[0]!r} means event and censored", "list a value under one of them")
-    return EventColumn(_column(keys.get("column"), "columns: event: column", faults) or "", event, censored)
+    column = _column(keys.get("column"), "columns: event: column", faults) or EventColumn.column
+    return EventColumn(column, event, censored)
 
 
 def _values(value: Any, kind: str, faults: Faults) -> tuple[str, ...]:

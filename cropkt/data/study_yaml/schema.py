@@ -58,6 +58,7 @@ ENCODER_KEYS = (
     Key(
         "features", _TEXTS, "pattern, or patterns, of a slide's file: {slide}, {project}, {cohort}, {patient}, * ", True
     ),
+    Key("pack", _TEXT, "folder that `cropkt pack` wrote (default: packs/ENCODER, where there is one)"),
 )
 TIME_KEYS = (
     Key("column", _TEXT, "time to the event or to the last follow-up", required=True),
@@ -69,10 +70,10 @@ EVENT_KEYS = (
     Key("censored", _VALUES, "value, or values, that mean censored (default: 0, unless event is given)"),
 )
 COLUMN_KEYS = (
-    Key("patient", _TEXT, "id of the patient", required=True),
+    Key("patient", _TEXT, "id of the patient (default: patient_id)"),
     Key("slide", _TEXT, "name of the slide; without it slides are found by the patient's id"),
-    Key("time", _object(TIME_KEYS), "time and its unit", required=True),
-    Key("event", _object(EVENT_KEYS), "event and its coding", required=True),
+    Key("time", _object(TIME_KEYS), "time and its unit (default: t, in days)"),
+    Key("event", _object(EVENT_KEYS), "event and its coding (default: e, 1 or 0)"),
     Key("project", _TEXT, "TCGA project, or another part of a cohort; default: the table's or cohort's name"),
     Key("site", _TEXT, "hospital; default: the tissue source site in TCGA barcodes"),
     Key("cohort", _TEXT, "the cohort, where one table holds several"),
@@ -87,7 +88,10 @@ STUDY_KEYS = (
     Key("folds", {"type": "integer", "minimum": 2, "maximum": MOST_FOLDS}, "folds of cross-validation (default: 5)"),
     Key("labels", _TEXTS, "pattern, or patterns, of the label tables, with {cohort}", required=True),
     Key(
-        "columns", _object(COLUMN_KEYS), "columns of the label tables; default: patient_id, pathology_id, t, e, project"
+        "columns",
+        _object(COLUMN_KEYS),
+        "columns of the label tables; where patient, time or event is not named, those left out are patient_id, "
+        "pathology_id, t, e, project",
     ),
     Key("ids", _object(ID_KEYS), "which part of an id is the patient, where ids are not TCGA's"),
     Key(

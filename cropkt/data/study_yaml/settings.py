@@ -29,6 +29,8 @@ from cropkt.errors import StudyError
 
 __all__ = ["STUDY_FILE", "Encoder", "StudySettings", "read_settings", "study_path"]
 
+PACKS = "packs"
+"""The folder of a study under which each encoder's pack is looked for where study.yaml names none."""
 DEFAULT_SPLITS = "splits/{cohort}/splits_{fold}.csv"
 BY_SITE = "site"
 """`splits: site`: made so that no tissue source site is in two folds' tests, and kept beside the others."""
@@ -40,12 +42,14 @@ class Encoder:
     """The foundation model that made the features.
 
     `dim` is the width D of a feature vector, `features` the patterns of a slide's file relative to the study folder (or
-    absolute), with {project} (without "TCGA-"), {slide}, {cohort} and {patient}, and * for a folder of any name.
+    absolute), with {project} (without "TCGA-"), {slide}, {cohort} and {patient}, and * for a folder of any name. `pack`
+    is the folder of its pack, likewise; by default packs/NAME.
     """
 
     name: str
     dim: int
     features: tuple[str, ...]
+    pack: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,11 @@ def read_settings(folder: Path, faults: Faults) -> StudySettings:
     """Read `folder`/study.yaml. Faults it can live with go to `faults`; StudyError where reading cannot go on."""
     values = known_keys(_load(folder), STUDY_KEYS, STUDY_FILE, "", faults)
     name = _name(values.get("name"), faults)
+    before = len(faults.found)
     columns = read_columns(values.get("columns"), faults)
+    rule = read_id_rule(values.get("ids"), faults)
+    split_columns = read_split_columns(values.get("splits_columns"), faults)
+    tables_are_known = len(faults.found) == before
     labels = one_or_more(values.get("labels"), "labels", ("cohort",), (), faults)
     by_site = values.get("splits") == BY_SITE
     given = SITE_SPLITS if by_site else values.get("splits", DEFAULT_SPLITS)
@@ -88,12 +96,10 @@ def read_settings(folder: Path, faults: Faults) -> StudySettings:
     if unmatched not in UNMATCHED:
         study_fault(faults, f"unmatched is {shown(unmatched)}", f"write one of {', '.join(UNMATCHED)}")
         unmatched = "error"
-    rule = read_id_rule(values.get("ids"), faults)
-    split_columns = read_split_columns(values.get("splits_columns"), faults)
     if cohorts is None or len(cohorts) > 1:
         labels = _with_cohort("labels", labels, faults) if columns.cohort is None else labels
         _with_cohort("splits", (splits,) if splits else (), faults)
-    if not labels or splits is None or folds is None or not encoders:
+    if not (labels and splits and folds and encoders and tables_are_known):
         faults.raise_any()
     assert splits is not None and folds is not None  # noqa: PT018
     settings = (name or folder.name, folds, labels, splits, encoders, cohorts, seed, unmatched)
@@ -163,8 +169,15 @@ def _encoders(value: Any, faults: Faults) -> dict[str, Encoder]:
             to_do = f"give the width of its feature vectors, e.g. 1536 (at most {MOST_WIDE})"
             study_fault(faults, f"dim of encoder {name} is {shown(dim)}", to_do)
         elif len(faults.found) == before:
-            encoders[name] = Encoder(name, dim, patterns)
+            encoders[name] = Encoder(name, dim, patterns, _pack(keys.get("pack", f"{PACKS}/{name}"), name, faults))
     return encoders
+
+
+def _pack(value: Any, encoder: str, faults: Faults) -> str:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    study_fault(faults, f"pack of encoder {encoder} is {shown(value)}", "name the folder that `cropkt pack --to` wrote")
+    return ""
 
 
 def _cohorts(value: Any, faults: Faults) -> dict[str, tuple[str, ...]] | None:

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from cropkt.errors import ConfigError
-from cropkt.experiments.borrowing.config import CurveConfig
+from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
 from cropkt.experiments.borrowing.means import measure_missing_means
 from cropkt.experiments.borrowing.networks import train_missing_networks
 from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.progress import stage
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sources.driver import train_missing_sources
 from cropkt.experiments.tune import run_trials
 from cropkt.experiments.workspace import workspace
@@ -22,7 +22,6 @@ from cropkt.report.learning_curves import draw_curves, told
 from cropkt.report.style import save_figure
 from cropkt.rivals import ALL, PAN_CANCER, SOURCES
 from cropkt.rivals.rows import CURVE
-from cropkt.transfer.current import claim
 
 
 def learning_curves(config: CurveConfig) -> int:
@@ -30,9 +29,9 @@ def learning_curves(config: CurveConfig) -> int:
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         job = CurveJob(run, config.curve.chosen, config.curve.left_out)
-        draws = draws_of(run, config)
+        draws = draws_of(run, config.curve)
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             measure_missing_means(run, list(run.cohorts), cluster, scratch / "means")
             failed = _train_missing(job, draws, cluster, scratch)
             failed |= _measure(job, draws, cluster, scratch / "draws", resume=config.resume)
@@ -45,16 +44,16 @@ def learning_curves(config: CurveConfig) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def draws_of(run: Run, config: CurveConfig) -> list[Draw]:
+def draws_of(run: Run, wanted: DrawsConfig) -> list[Draw]:
     """Target by target, size by size. Raises ConfigError where a target has no other cohort to borrow from."""
     if len(run.cohorts) < 2:
         raise ConfigError(f"study {run.study.name} has one cohort; borrowing needs others")
     found = []
     for target in run.targets:
-        if run.cohorts[target].labels["event"].sum() < config.curve.least_events:
+        if run.cohorts[target].labels["event"].sum() < wanted.least_events:
             continue
-        for size in config.curve.patients:
-            numbers = range(1 if size == ALL else config.curve.draws)
+        for size in wanted.patients:
+            numbers = range(1 if size == ALL else wanted.draws)
             found += [Draw(target, size, number) for number in numbers]
     return found
 

@@ -18,7 +18,7 @@ from cropkt.experiments.borrowing.config import RecommendConfig
 from cropkt.experiments.borrowing.means import CohortShelf, lender_codes, measure_missing_means
 from cropkt.experiments.cluster import session
 from cropkt.experiments.command import DONE
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.workspace import workspace
 from cropkt.files import write_json
 from cropkt.report.page import remake_report
@@ -28,7 +28,6 @@ from cropkt.rivals.comparison import Crossing, crossing
 from cropkt.rivals.rows import CURVE
 from cropkt.survival.concordance import CombinedConcordance, score_all, score_folds
 from cropkt.transfer.columns import read_table
-from cropkt.transfer.current import claim
 
 LEAST_EVENTS = 10
 """A cohort with fewer events says too little about the C-index to expect."""
@@ -46,7 +45,7 @@ def recommend(config: RecommendConfig, slides: Sequence[tuple[str, Path]]) -> in
         if cohort is not None and cohort not in run.cohorts:
             raise ConfigError(f"--target {cohort}: study {run.study.name} has {', '.join(run.cohorts)}")
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             measure_missing_means(run, list(run.cohorts), cluster, scratch)
             found = _recommendation(run, slides, name, cohort)
             _leave(run, found)

@@ -79,13 +79,12 @@ class CurveJob:
 
     def stored(self, draw: Draw) -> dict[str, CurveRow]:
         """By method, the rows that are there and still valid. A method without a row could not be compared."""
-        entries = self._valid(draw)
-        return {name: row_from_json(CurveRow, entry["row"]) for name, entry in entries.items() if entry["row"]}
+        return {name: row for name, row in self._read(draw).items() if row is not None}
 
     def missing(self, draw: Draw) -> tuple[str, ...]:
         """The methods that are not measured on the draw."""
-        valid = self._valid(draw)
-        return tuple(name for name in self.methods if name not in valid)
+        done = self._read(draw)
+        return tuple(name for name in self.methods if name not in done)
 
     def store(self, draw: Draw, methods: Sequence[str], rows: Sequence[CurveRow]) -> None:
         """Add what has been measured of `methods` to what is stored."""
@@ -93,10 +92,18 @@ class CurveJob:
         entries = {name: {"fingerprint": self.fingerprint(draw, name), "row": found.get(name)} for name in methods}
         write_json(self.path(draw), (read_json(self.path(draw)) or {}) | entries)
 
-    def _valid(self, draw: Draw) -> dict[str, Any]:
+    def _read(self, draw: Draw) -> dict[str, CurveRow | None]:
+        """Row by method, None where it could not be compared; nothing that is damaged or not today's."""
         content = read_json(self.path(draw)) or {}
-        there = [name for name in self.methods if name in content]
-        return {name: content[name] for name in there if content[name]["fingerprint"] == self.fingerprint(draw, name)}
+        found: dict[str, CurveRow | None] = {}
+        for name in self.methods:
+            try:
+                if content[name]["fingerprint"] == self.fingerprint(draw, name):
+                    row = content[name]["row"]
+                    found[name] = None if row is None else row_from_json(CurveRow, row)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue
+        return found
 
 
 class CurveTrial(Trial):

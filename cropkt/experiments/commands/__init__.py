@@ -1,8 +1,11 @@
 """The `cropkt` command: a table of subcommands, each of which parses its flags and calls what does the work."""
 
+import ast
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import cropkt
@@ -27,6 +30,7 @@ COMMANDS = {
     "curve": "curve",
     "recommend": "recommend",
     "simulate": "studies.simulate",
+    "pack": "studies.pack",
     "build-tcga": "studies.build_tcga",
     "benchmark": "benchmark",
     "check-significance": "checks.significance",
@@ -61,7 +65,7 @@ def _command(given: Sequence[str]) -> int:
 
 
 def _no_command(given: Sequence[str]) -> int:
-    lines = [f"  {name:20s}{(_module(name).__doc__ or '').splitlines()[0]}" for name in COMMANDS]
+    lines = [f"  {name:20s}{_first_line(name)}" for name in COMMANDS]
     parser = Parser(
         "Cross-cancer prognosis transfer from whole-slide images.",
         prog="cropkt",
@@ -72,6 +76,14 @@ def _no_command(given: Sequence[str]) -> int:
     parser.parse_args(given)
     parser.print_help()
     return DONE
+
+
+def _first_line(name: str) -> str:
+    """The first line of a command's module, read without importing what the module needs."""
+    found = find_spec(f"{__name__}.{COMMANDS[name]}")
+    assert found is not None
+    assert found.origin is not None
+    return (ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 def _module(name: str) -> ModuleType:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from joblib import cpu_count  # type: ignore[import-untyped]
 
+from cropkt.data.streams.stream import resident_bytes
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.planning.benchmark import Speed, measure_speed
-from cropkt.experiments.run import Run
+from cropkt.experiments.run import Run, not_held
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.precision import torch_dtype
 from cropkt.training.sources import missing_folds
@@ -33,7 +34,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would do. GB are 1e9 bytes; `memory` is the largest worker's, `memory_at` the cohort it then holds."""
+    """What a run would do. GB are 1e9 bytes; `memory` is the largest worker's, `memory_at` the cohort it then works on.
+
+    mapped: the cohorts that do not fit in a worker's part of --memory, and are trained from a copy on the disk.
+    """
 
     models: int
     models_there: int
@@ -44,6 +48,7 @@ class RunPlan:
     written: float
     memory: float
     memory_at: str
+    mapped: tuple[str, ...]
     stages: tuple[Stage, ...]
     device: str
     precision: str
@@ -80,7 +85,10 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
     there = len(run.sources) * len(run.folds) - models
     plan = run.plan
     amounts = ((train_read + sweep_read) / GB, _written(run, models) / GB, memory[largest] / GB)
-    return RunPlan(models, there, pairs, baselines, workers, *amounts, largest, stages, plan.device, plan.precision)
+    mapped = tuple(not_held(run, to_train))
+    return RunPlan(
+        models, there, pairs, baselines, workers, *amounts, largest, mapped, stages, plan.device, plan.precision
+    )
 
 
 def _speed(run: Run) -> Speed:
@@ -108,10 +116,11 @@ def _bytes(run: Run, code: str) -> int:
 
 
 def _memory(run: Run, code: str) -> float:
-    """Bytes a worker holds: the process as it is here, and the cohort's patches in the run's precision."""
+    """Bytes a worker holds: the process as it is here, and the cohort's patches, as far as they may fill memory."""
     unit = 1 if sys.platform == "darwin" else 1024
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return process + _patches(run, code) * run.plan.architecture.features * torch_dtype(run.plan.precision).itemsize
+    patches = resident_bytes(run.cohorts[code], torch_dtype(run.plan.precision))
+    return process + (patches if run.plan.memory is None else min(patches, run.plan.memory))
 
 
 def _written(run: Run, models: int) -> float:
@@ -132,8 +141,10 @@ def told(plan: RunPlan) -> list[str]:
         f"read       {plan.read:.2f} GB",
         f"written    {plan.written:.2f} GB at most",
         f"workers    {plan.workers} on {plan.device}, {plan.precision}",
-        f"memory     {plan.memory:.1f} GB for the largest worker, while it holds {plan.memory_at}",
+        f"memory     {plan.memory:.1f} GB for the largest worker, while it works on {plan.memory_at}",
     ]
+    if plan.mapped:
+        lines.append(f"mapped     {', '.join(plan.mapped)}: larger than a worker's part of --memory")
     lines += [f"{stage.name:11s}{minutes(stage.minutes)}: {stage.work}" for stage in plan.stages]
     return [*lines, f"in all     {minutes(sum(stage.minutes for stage in plan.stages))}, by a benchmark of six seconds"]
 

@@ -6,34 +6,37 @@ from typing import Any
 
 import pandas as pd
 
-from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.config import SearchConfig
 from cropkt.experiments.routing.job import RoutingOutcome, settings_shown
 from cropkt.experiments.routing.pictures import draw_search, importances, trial_table
 from cropkt.experiments.routing.search import best_trial, default_values
 from cropkt.experiments.routing.space import SearchSpace
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
+from cropkt.experiments.tracking.store import is_number
 from cropkt.files import atomic_path, is_temporary
 from cropkt.report.page import remake_report
 from cropkt.report.sections.routing import draw_routing, section_body
 from cropkt.report.sections.store import store_section
 from cropkt.report.style import save_figure
 from cropkt.routing.store import NAMES, RoutingFolder
+from cropkt.transfer.rows import ROUTING
 from cropkt.transfer.store import ResultsFolder
 
 
-def conclude(config: RoutingConfig, outcome: RoutingOutcome, spaces: Mapping[str, SearchSpace]) -> None:
+def conclude(outcome: RoutingOutcome, search: SearchConfig, spaces: Mapping[str, SearchSpace]) -> None:
     """Draw, write the report's section and the report, and log; what cannot be logged is said."""
     if outcome.methods.empty:
         return
-    results = outcome.job.run.results
+    run = outcome.job.run
+    results = run.results
     pairs = results.pairs()
     targets = list(outcome.methods["target"].unique())
     for target in targets:
         _draw(outcome, target, pairs, spaces)
     report = _report(results, pairs)
-    if not config.tracking.wanted:
+    if not run.config.tracking.wanted:
         return
-    problems = {_log(config, outcome, target, spaces, report) for target in targets} - {""}
+    problems = {_log(outcome, search, target, spaces, report) for target in targets} - {""}
     if problems:
         print(f"warning: MLflow could not be used ({problems.pop()}); all results are in {results.out}")
 
@@ -91,20 +94,20 @@ def _report(results: ResultsFolder, pairs: pd.DataFrame) -> Path:
 
 
 def _log(
-    config: RoutingConfig, outcome: RoutingOutcome, target: str, spaces: Mapping[str, SearchSpace], report: Path
+    outcome: RoutingOutcome, search: SearchConfig, target: str, spaces: Mapping[str, SearchSpace], report: Path
 ) -> str:
     run, folder = outcome.job.run, outcome.job.folder(target)
     parameters: dict[str, Any] = {
         "target": target,
         "encoder": run.results.encoder,
         "architecture": run.results.architecture,
-        **settings_shown(config, outcome.job.settings),
+        **settings_shown(outcome.job, search),
     }
     metrics: dict[str, float] = {}
     histories: dict[str, list[float]] = {}
     for row in _of(outcome.methods, target).to_dict("records"):
-        for name in ("c_index_pooled", "c_index_mean", "difference_self", "p_self"):
-            metrics[f"{name}/{row['method']}"] = float(row[name])
+        known = [name for name in ROUTING.numbers if is_number(row[name])]
+        metrics |= {f"{name}/{row['method']}": float(row[name]) for name in known}
     for kind, space in spaces.items():
         trials = _trials(outcome, kind, target)
         table = trial_table(trials, default_values(outcome.job, space))
@@ -120,4 +123,4 @@ def _log(
     files += [path for name in ("router", "folds") for path in sorted((folder.path / name).glob("fold_*"))]
     files = [path for path in files if not is_temporary(path)]
     entry = Analysis("routing", f"router for {target}", parameters, metrics, histories, (*files, report))
-    return log_analysis(run.results, run.study.name, config.tracking, entry)
+    return log_analysis(run.results, run.study.name, run.config.tracking, entry)

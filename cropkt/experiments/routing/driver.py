@@ -14,10 +14,10 @@ from cropkt.experiments.borrowing.means import CohortShelf, lender_codes, measur
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import SOME_FAILED
 from cropkt.experiments.progress import stage
-from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.config import RoutingConfig, SearchConfig
 from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings
 from cropkt.experiments.routing.space import SearchSpace, read_space
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
@@ -32,7 +32,6 @@ from cropkt.routing.store import (
     write_routing,
 )
 from cropkt.transfer.columns import Table
-from cropkt.transfer.current import claim
 from cropkt.transfer.rows import GATES, ROUTING, Status
 
 Chosen = dict[tuple[str, int], dict[str, dict[str, Any]]]
@@ -53,11 +52,11 @@ def tune_router(config: RoutingConfig) -> int:
         run = prepare(config, cluster)
         _check(run, search.source_folds)
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             swept = sweep_if_needed(_with_experts(run), cluster, scratch)
-            outcome = _route(run, config, spaces, cluster, scratch)
+            outcome = _route(run, search, spaces, cluster, scratch)
             print_table(outcome.methods)
-            conclude(config, outcome, spaces)
+            conclude(outcome, search, spaces)
     for name, reason in outcome.failed.items():
         print(f"failed: {name}: {reason}; the same command tries it again")
     print(f"results: {run.results.out}")
@@ -84,16 +83,16 @@ def _with_experts(run: Run) -> Run:
 
 
 def _route(
-    run: Run, config: RoutingConfig, spaces: Mapping[str, SearchSpace], cluster: Cluster, scratch: Path
+    run: Run, wanted: SearchConfig, spaces: Mapping[str, SearchSpace], cluster: Cluster, scratch: Path
 ) -> RoutingOutcome:
     from cropkt.experiments.routing.search import run_searches
 
     experts, failed = _experts(run)
-    job = RoutingJob(run, experts, routing_settings(config, run.plan.training))
+    job = RoutingJob(run, experts, routing_settings(run, wanted))
     targets = [target for target in run.targets if target not in failed]
     units = [(kind, *unit) for target in targets for kind in spaces for unit in job.folds(target)]
-    searches = run_searches(job, units, spaces, config, cluster, scratch / "search")
-    trials = {unit: search.trials[: config.search.trials] for unit, search in searches.items()}
+    searches = run_searches(job, units, spaces, wanted, cluster, scratch / "search")
+    trials = {unit: search.trials[: wanted.trials] for unit, search in searches.items()}
     chosen: Chosen = {unit: {} for target in targets for unit in job.folds(target)}
     for (kind, target, fold), tried in trials.items():
         # Every fold is fitted with every method: one that no search got to has the default settings.

@@ -5,13 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.config import SearchConfig
 from cropkt.experiments.run import Run
 from cropkt.files import digest
 from cropkt.models.router import RouterSettings
 from cropkt.routing.methods import RoutingSettings
 from cropkt.routing.store import RoutingFolder
-from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import source_fingerprint
 
 Unit = tuple[str, str, int]
@@ -64,25 +63,25 @@ class RoutingOutcome:
     failed: dict[str, str]
 
 
-def routing_settings(config: RoutingConfig, training: TrainingConfig) -> RoutingSettings:
+def routing_settings(run: Run, search: SearchConfig) -> RoutingSettings:
     """How routers and their rivals are set up where nothing is tuned; with `--protocol paper` as in the release."""
-    paper = config.protocol == "paper"
+    paper = run.config.protocol == "paper"
     return RoutingSettings(
-        source_folds=config.search.source_folds,
-        inner_parts=config.search.inner_folds,
+        source_folds=search.source_folds,
+        inner_parts=search.inner_folds,
         cross_fitted=not paper,
         router=RouterSettings(balance_over="bag" if paper else "update"),
-        training=training,
+        training=run.plan.training,
         released_gru=paper,
     )
 
 
-def settings_shown(config: RoutingConfig, settings: RoutingSettings) -> dict[str, str]:
+def settings_shown(job: RoutingJob, search: SearchConfig) -> dict[str, str]:
     """What MLflow and the report say a run was made with."""
     return {
-        "tuned": ",".join(config.search.tune) if config.search.trials else "nothing",
-        "trials": str(config.search.trials),
-        "protocol": config.protocol,
-        "seed": str(config.seed),
-        **{name: str(value) for name, value in asdict(settings).items() if not isinstance(value, dict)},
+        "tuned": ",".join(search.tune) if search.trials else "nothing",
+        "trials": str(search.trials),
+        "protocol": job.run.config.protocol,
+        "seed": str(job.run.plan.seed),
+        **{name: str(value) for name, value in asdict(job.settings).items() if not isinstance(value, dict)},
     }

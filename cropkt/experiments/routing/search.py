@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.progress import Stage, stage
-from cropkt.experiments.routing.config import RoutingConfig
+from cropkt.experiments.routing.config import SearchConfig
 from cropkt.experiments.routing.job import RoutingJob, Unit
 from cropkt.experiments.routing.space import Dimension, SearchSpace
 from cropkt.experiments.routing.trial import REPORTS, SearchTrial
@@ -31,6 +31,11 @@ HALVING = 2
 """At each report the worse half of what got so far is stopped."""
 RANDOM_FIRST = 5
 """Points drawn at random before Optuna's sampler (TPE) learns from them."""
+
+
+STATES = {"failed": TrialState.FAIL, "stopped": TrialState.PRUNED, "complete": TrialState.COMPLETE}
+TRIAL = {"number", "values", "state", "score", "loss", "reports", "failed", "seconds"}
+"""What is stored of a trial."""
 
 
 class FoldSearch:
@@ -52,10 +57,8 @@ class FoldSearch:
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._asked: optuna.Trial | None = None
         self._started = 0.0
-        stored = read_json(self._path) or {}
-        if resume and stored.get("fingerprint") == self._fingerprint:
-            for trial in stored["trials"]:
-                self._replay(trial)
+        for trial in stored_trials(self._path, self._fingerprint) if resume else ():
+            self._replay(trial)
 
     def ask(self) -> dict[str, Any]:
         """The values of the next point; none for the first one, which has the default settings."""
@@ -96,8 +99,7 @@ class FoldSearch:
         self.running = False
 
     def _learn(self, trial: Mapping[str, Any]) -> None:
-        states = {"failed": TrialState.FAIL, "stopped": TrialState.PRUNED, "complete": TrialState.COMPLETE}
-        state = states[trial["state"]]
+        state = STATES[trial["state"]]
         value = trial["score"] if state is TrialState.COMPLETE else None
         if self._asked is not None:
             for number, score in enumerate(trial["reports"]):
@@ -108,6 +110,29 @@ class FoldSearch:
             # The default point was not drawn by the sampler; it learns from it where the space has room for it.
             distributions = self._space.distributions()
             self._study.add_trial(optuna.create_trial(params=self._default, distributions=distributions, value=value))
+
+
+def stored_trials(path: Path, fingerprint: str) -> list[dict[str, Any]]:
+    """The trials that a search has stored, in order; none where the file is damaged or of another fingerprint."""
+    stored = read_json(path) or {}
+    trials = stored.get("trials")
+    if stored.get("fingerprint") != fingerprint or not isinstance(trials, list):
+        return []
+    return trials if all(_is_trial(trial, number) for number, trial in enumerate(trials)) else []
+
+
+def _is_trial(trial: Any, number: int) -> bool:
+    """Whether `trial` is what `FoldSearch.tell` stores as the trial of this number."""
+    if not isinstance(trial, dict) or set(trial) != TRIAL or trial["number"] != number:
+        return False
+    scores = [*trial["reports"], trial["score"], trial["loss"]] if isinstance(trial["reports"], list) else [""]
+    return (
+        isinstance(trial["values"], dict)
+        and trial["state"] in STATES
+        and isinstance(trial["failed"], str)
+        and all(isinstance(score, int | float | None) for score in scores)
+        and (trial["state"] != "complete" or None not in scores)
+    )
 
 
 def search_fingerprint(job: RoutingJob, unit: Unit, space: SearchSpace) -> str:
@@ -246,13 +271,12 @@ def run_searches(
     job: RoutingJob,
     units: Sequence[Unit],
     spaces: Mapping[str, SearchSpace],
-    config: RoutingConfig,
+    wanted: SearchConfig,
     cluster: Cluster,
     scratch: Path,
 ) -> dict[Unit, FoldSearch]:
     """Bring the search of every unit to its number of trials, or as far as it gets before the timeout."""
-    wanted = config.search
-    searches = [FoldSearch(job, unit, spaces[unit[0]], resume=config.resume) for unit in units]
+    searches = [FoldSearch(job, unit, spaces[unit[0]], resume=job.run.config.resume) for unit in units]
     missing = sum(max(0, wanted.trials - len(search.trials)) for search in searches)
     if missing:
         workers = cluster.workers(min(missing, len(units)))

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cropkt.data.bags import passing_slides
 from cropkt.data.persons import person_digest
 from cropkt.experiments.routing.job import RoutingJob
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
+from cropkt.files import digest
 from cropkt.models.checkpoint import save_model
 from cropkt.routing.cards import ExpertCard, RouterCard, RouterShape
 from cropkt.routing.methods import fit_fold, recipe_of, tuned_methods
@@ -33,7 +35,7 @@ from cropkt.routing.store import (
     store_own_vectors,
 )
 from cropkt.training.loop import TrainingError
-from cropkt.transfer.pair import TargetCohort
+from cropkt.transfer.pair import ResidentTarget
 
 REPORTS = 4
 """How often a trial of a search says how it does; between two reports it may be stopped."""
@@ -44,7 +46,7 @@ TUNED_AS = {"router": "roupkt", "fusion": "fusion_tuned", "abmil": "own_tuned"}
 class _Fold:
     """An outer fold held ready: its patients, and its expert vectors for the final fit and, searched, inner parts."""
 
-    def __init__(self, job: RoutingJob, target: TargetCohort, fold: int, *, searched: bool) -> None:
+    def __init__(self, job: RoutingJob, target: ResidentTarget, fold: int, *, searched: bool) -> None:
         code, settings = target.cohort.code, job.settings
         self.outer: OuterFold = outer_fold(target, fold, settings.inner_parts, job.run.plan.seed)
         path, fingerprint = job.folder(code).own_path(fold), job.own_fingerprint(code)
@@ -53,7 +55,8 @@ class _Fold:
         own = read_own_vectors(path, fingerprint, patients)
         if not {(), *needed} <= set(own):
             own = own_vectors(job.run.plan, target, self.outer, needed)
-            store_own_vectors(path, own, fingerprint, patients)
+            if not passing_slides(target.cohort, target.bags):
+                store_own_vectors(path, own, fingerprint, patients)
         sources = read_source_vectors(job.run.results, code, patients, job.sources[code], settings.source_folds)
 
         def vectors(held_out: int | None) -> Tensor:
@@ -67,10 +70,10 @@ class _Held:
     """The target, and the outer fold, that this process works on."""
 
     def __init__(self) -> None:
-        self._target: TargetCohort | None = None
+        self._target: ResidentTarget | None = None
         self._fold: tuple[int, _Fold] | None = None
 
-    def get(self, job: RoutingJob, code: str, fold: int, *, searched: bool) -> tuple[TargetCohort, _Fold]:
+    def get(self, job: RoutingJob, code: str, fold: int, *, searched: bool) -> tuple[ResidentTarget, _Fold]:
         if self._target is None or self._target.cohort.code != code:
             self._target = self._fold = None  # let go of the last target before the next one is read
             self._target = read_target(job.run, code)
@@ -159,6 +162,7 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
     fitted = fit_fold(plan, target, fold.outer, fold.final, experts, unit["source"], job.settings, tuned)
     folder = job.folder(code)
     recipe = tuned.get("roupkt")
+    fingerprint = digest(unit["fingerprint"], "lacks slides") if _lacks_slides(job, target) else unit["fingerprint"]
     card = RouterCard(
         target=code,
         fold=number,
@@ -175,12 +179,12 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
         seed=plan.seed,
         precision=plan.precision,
         train_patients=tuple(person_digest(target.bags.patients[index]) for index in fold.outer.train),
-        fingerprint=unit["fingerprint"],
+        fingerprint=fingerprint,
         torch=torch.__version__,
     )
     save_model(folder.router_path(number), fitted.router, asdict(card))
     record = FoldRecord(
-        fingerprint=unit["fingerprint"],
+        fingerprint=fingerprint,
         target=code,
         fold=number,
         chosen=unit["chosen"],
@@ -191,6 +195,14 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
         seconds=time.perf_counter() - started,
     )
     store_fold(folder, fitted, record)
+
+
+def _lacks_slides(job: RoutingJob, target: ResidentTarget) -> bool:
+    """Whether slides were left out that may be readable the next time: the fold is then fitted again."""
+    code = target.cohort.code
+    records = [job.run.results.record(source, code) for source in (code, *job.sources[code])]
+    passing = any(record is not None and record.pair.passing_slides for record in records)
+    return passing or bool(passing_slides(target.cohort, target.bags))
 
 
 def _expert_cards(job: RoutingJob, target: str, fold: int) -> tuple[ExpertCard, ...]:

@@ -16,7 +16,7 @@ from cropkt.experiments.cluster import Cluster, Workers, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
 from cropkt.experiments.progress import stage
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sources.worker import (
     ATTEMPTS,
     CohortJob,
@@ -28,10 +28,9 @@ from cropkt.experiments.sources.worker import (
 from cropkt.experiments.tracking.sweep import tracking
 from cropkt.experiments.workspace import workspace
 from cropkt.files import read_json
-from cropkt.models.checkpoint import card_path
+from cropkt.models.checkpoint import card_path, why_no_model
 from cropkt.training.cards import read_source_card
-from cropkt.training.sources import SourcePlan, missing_folds, store_null_model
-from cropkt.transfer.current import claim
+from cropkt.training.sources import SourcePlan, missing_folds, store_null_model, untrained_folds
 
 
 def train_sources(config: RunConfig) -> int:
@@ -39,8 +38,11 @@ def train_sources(config: RunConfig) -> int:
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             failures = train_missing_sources(run, cluster, scratch)
+            for number in range(1, run.config.repeats):
+                of_repeat = train_missing_sources(run.repeated(number), cluster, scratch / f"repeat_{number}")
+                failures |= {f"{cohort}, repeat {number}": reason for cohort, reason in of_repeat.items()}
             with tracking(run.results, run.experiment, config.tracking) as tracker:
                 if tracker is not None:
                     tracker.log_sources()
@@ -77,7 +79,7 @@ def train_missing_sources(run: Run, cluster: Cluster, scratch: Path) -> dict[str
             _fit(plan, rounds(jobs, workers.count), workers, scratch)
     failures = {}
     for job in jobs:
-        if missing_folds(plan, job.cohort, job.folds):
+        if untrained_folds(plan, job.cohort, job.folds):
             failure = read_json(failure_path(plan, job))
             failures[job.cohort.code] = str((failure or {}).get("reason", "its worker died"))
         else:
@@ -89,17 +91,27 @@ def train_missing_sources(run: Run, cluster: Cluster, scratch: Path) -> dict[str
 
 def _jobs(run: Run) -> list[CohortJob]:
     """The missing models of each source cohort; marks that a killed run has left are removed."""
-    plan, jobs = run.plan, []
+    plan, jobs, damaged = run.plan, [], []
     for code in run.sources:
         if not run.config.resume:
             for fold in run.folds:
                 card_path(plan.model_path(code, fold)).unlink(missing_ok=True)
         wanted = missing_folds(plan, run.cohorts[code], run.folds)
+        damaged += [f"{code}, fold {fold} ({why})" for fold in wanted if (why := _damage(plan.model_path(code, fold)))]
         if wanted:
             jobs.append(CohortJob(run.cohorts[code], tuple(wanted)))
             failure_path(plan, jobs[-1]).unlink(missing_ok=True)
             attempts_path(plan, jobs[-1]).unlink(missing_ok=True)
+    if damaged:
+        print(f"warning: {len(damaged)} damaged models are trained again: {', '.join(damaged[:6])}")
     return jobs
+
+
+def _damage(weights: Path) -> str:
+    """What is wrong with a model of which there is something; "" for a whole one, and where there is nothing."""
+    if not (weights.exists() or card_path(weights).exists()):
+        return ""
+    return why_no_model(weights) or ("" if read_source_card(weights) is not None else "its card is damaged")
 
 
 def _fit(plan: SourcePlan, schedule: list[list[CohortJob]], workers: Workers, scratch: Path) -> None:

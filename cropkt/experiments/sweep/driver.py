@@ -1,7 +1,8 @@
 """Ray Tune: the transfer sweep, one trial per pair, target by target.
 
-Workers reuse their process and keep the target's bags resident between trials (trial.py). A trial writes its pair to
-the results folder before it reports, so what is done survives anything; a new run makes trials of the rest only.
+Workers read a target's slides once, between them, and run all models over them; a trial is arithmetic on what comes out
+(trial.py). It writes its pair to the results folder before it reports, so what is done survives anything; a new run
+makes trials of the rest only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,13 @@ from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import RunConfig
 from cropkt.experiments.journal import note
 from cropkt.experiments.progress import stage
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
+from cropkt.experiments.sweep.repeats import measure_repeats, repeats_missing
 from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
-from cropkt.transfer.current import claim
 from cropkt.transfer.rows import Status
+from cropkt.transfer.scores import forget_attempts
 from cropkt.transfer.store import check_record, store_failure
 
 if TYPE_CHECKING:
@@ -40,14 +42,14 @@ def sweep_transfer(config: RunConfig) -> int:
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         with workspace(run.results) as scratch:
-            claim(run.results.out, run.study)
+            claim_results(run)
             _sweep(run, cluster, scratch)
     return _conclude(run)
 
 
 def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> int:
     """Measure those of the run's pairs that are missing; returns the exit code. Nothing is started when none is."""
-    if run.untrained() or _todo(run, {}):
+    if run.untrained() or _todo(run, {}) or repeats_missing(run):
         _sweep(run, cluster, scratch)
         return _conclude(run)
     _write_tables(run)  # a run that was killed when all pairs were measured has left none
@@ -64,10 +66,13 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
     shown = cohorts_shown(run.study)
     with tracking(run.results, run.experiment, run.config.tracking, settings=settings, cohorts=shown) as tracker:
         todo = _todo(run, untrained)
+        forget_attempts(run.results)
         for number in range(ROUNDS):
             if todo:
                 _measure(run, todo, cluster, scratch / f"round_{number}", tracker)
             todo = [pair for pair in todo if _worker_died(run, *pair)]
+        for failure in measure_repeats(run, cluster, scratch):
+            print(f"warning: {failure}; the same command tries it again")
         _write_tables(run)
         _draw(run, settings)
         if tracker is not None:
@@ -76,9 +81,10 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
 
 
 def _write_tables(run: Run) -> None:
+    repeats = run.repeats()
     for target, cohort in run.cohorts.items():
-        update_comparison(run.results, target, cohort.folds, run.fingerprint)
-    tables = write_tables(run.results, run.fingerprint)
+        update_comparison(run.results, target, cohort.folds, run.fingerprint, repeats)
+    tables = write_tables(run.results, run.fingerprint, repeats)
     if message := stale_message(tables):
         print(f"warning: {message}")
 
@@ -96,7 +102,7 @@ def _todo(run: Run, untrained: Mapping[str, str]) -> list[tuple[str, str]]:
         record, why = check_record(run.results, source, target)
         if record is None and run.results.record_path(source, target).exists():
             damaged.append(f"{source} on {target} ({why})")
-        if not run.config.resume or record is None or record.fingerprint != run.fingerprint(source, target):
+        if not run.config.resume or record is None or not record.is_done(run.fingerprint(source, target)):
             todo.append((source, target))
     if damaged:
         print(f"warning: {len(damaged)} damaged results are measured again: {', '.join(damaged[:6])}")
@@ -114,13 +120,13 @@ def _measure(
     run: Run, pairs: Sequence[tuple[str, str]], cluster: Cluster, scratch: Path, tracker: "Tracker | None"
 ) -> None:
     from cropkt.experiments.sweep.follow import Follow
-    from cropkt.experiments.sweep.trial import PairTrial
+    from cropkt.experiments.sweep.trial import PairTrial, SweepJob
     from cropkt.experiments.tune import run_trials
 
     workers = cluster.workers(len(pairs))
     with stage("transfer", len(pairs), "pairs") as line:
         follow = Follow(run, pairs, line, tracker)
-        run_trials(PairTrial, run, pairs, workers, scratch, on_end=follow)
+        run_trials(PairTrial, SweepJob(run, tuple(pairs)), pairs, workers, scratch, on_end=follow)
         follow.finish()
 
 
@@ -157,6 +163,8 @@ def _conclude(run: Run) -> int:
         + ", ".join(f"{means[mode]:.3f} {place}" for mode, place in where.items() if pd.notna(means.get(mode)))
         + (f"; {undefined} pairs have no comparable patients" if undefined else "")
     )
+    if passing := int((everything["passing_slides"] > 0).sum()):
+        print(f"warning: {passing} results lack slides that could not be read this time; the same command tries again")
     skipped = measured.groupby("target", sort=False)["skipped_slides"].max().fillna(0).astype(int)
     if skipped.sum():
         per_target = ", ".join(f"{code} {count}" for code, count in skipped[skipped > 0].items())

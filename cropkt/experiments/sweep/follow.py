@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cropkt.experiments.progress import Stage
 from cropkt.experiments.run import Run
 from cropkt.transfer.assemble import update_comparison, write_tables
+from cropkt.transfer.scores import remove_scores
 from cropkt.transfer.store import store_failure
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ TABLES_EVERY = 15.0
 @ray.remote(num_cpus=0)
 def _compare(run: Run, target: str) -> None:
     """Beside the trials: it needs no core of its own, and what is not done here is done when the tables are written."""
-    update_comparison(run.results, target, run.cohorts[target].folds, run.fingerprint)
+    update_comparison(run.results, target, run.cohorts[target].folds, run.fingerprint, run.repeats())
 
 
 class Follow:
@@ -39,6 +41,8 @@ class Follow:
         self._named: set[str] = set()
         self._written = time.monotonic()
         self._job = ray.put(run)
+        # On the driver's machine: what Ray gives to one that has just gone is waited for as long as the driver lives.
+        self._here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._comparing: dict[Any, str] = {}
 
     def __call__(self, pair: tuple[str, str], result: Mapping[str, Any], died: str) -> None:
@@ -52,7 +56,8 @@ class Follow:
         self._line.advance(f"target {target}")
         self._open[target] -= 1
         if self._open[target] == 0:
-            self._comparing[_compare.remote(self._job, target)] = target
+            remove_scores(self._run.results, target)
+            self._comparing[_compare.options(scheduling_strategy=self._here).remote(self._job, target)] = target
         self._collect(0)
 
     def finish(self) -> None:
@@ -71,7 +76,7 @@ class Follow:
     def _complete(self, target: str) -> None:
         run = self._run
         if time.monotonic() - self._written > TABLES_EVERY:
-            write_tables(run.results, run.fingerprint)
+            write_tables(run.results, run.fingerprint, run.repeats())
             self._written = time.monotonic()
         if self._tracker is not None:
             self._tracker.log_target(target)

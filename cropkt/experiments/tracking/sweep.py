@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +27,14 @@ from cropkt.models.checkpoint import card_path
 from cropkt.training.cards import SourceCard, read_source_card
 from cropkt.transfer.assemble import read_comparison
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.rows import PAIRS, Status
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, PairRow, Status
 from cropkt.transfer.store import PairRecord, ResultsFolder
 
-PAIR_METRICS = (
-    "c_index_mean",
-    "c_index_pooled",
-    "standard_error",
-    "interval_lower",
-    "interval_upper",
-    "p_chance",
-    "n_patients",
-    "n_events",
-    "n_comparable",
-    "folds_used",
-    "skipped_slides",
-    "seconds",
-)
-PAIR_PARAMETERS = ("source", "target", "encoder", "architecture", "mode")
+IDENTITY = tuple(field.name for field in fields(PairRow) if field.default is MISSING)
+"""Columns that say which pair a row is of: a run's parameters. Its metrics are the columns that are numbers."""
 FILES = (
-    "transfer.parquet",
-    "pairs.parquet",
-    "source_choice.parquet",
-    "transfer_matrix.csv",
-    "transfer_matrix.png",
-    "report.html",
+    *(table.path for table in (FOLDS, PAIRS, CHOICE)),
+    *("transfer_matrix.csv", "transfer_matrix.png", "report.html"),
 )
 ATTEMPTS = 2
 """How often what is logged at the end is tried: one slow answer among hundreds should not leave a gap."""
@@ -173,7 +156,7 @@ class Tracker:
             key = (pair.source, pair.target)
             if key not in compared:
                 compared |= self._comparisons(pair.target)
-            fingerprint = digest(record.fingerprint, pair.status, pair.reason, compared.get(key))
+            fingerprint = digest(record.fingerprint, pair.passing_slides, pair.status, pair.reason, compared.get(key))
             known = logged.get(key, [])
             if any(run.data.tags["cropkt.fingerprint"] == fingerprint for run in known):
                 continue
@@ -201,7 +184,6 @@ class Tracker:
 
     def _entry(self, pair: Mapping[str, Any], parent_id: str, fingerprint: str) -> Entry:
         predictions = self._results.predictions_path(pair["source"], pair["target"])
-        compared = [name for name in pair if name.startswith(("difference_", "p_")) and name not in PAIR_METRICS]
         return Entry(
             f"{pair['source']} on {pair['target']}",
             {
@@ -213,8 +195,8 @@ class Tracker:
                 "cropkt.status": f"failed: {pair['reason']}" if pair["reason"] else str(pair["status"]),
                 **self._card.made_by,
             },
-            {name: pair[name] for name in PAIR_PARAMETERS},
-            {name: pair.get(name) for name in (*PAIR_METRICS, *compared)},
+            {name: pair[name] for name in IDENTITY},
+            {name: pair.get(name) for name in PAIRS.numbers},
             references=[predictions] if predictions.exists() else [],
             failed=pair["status"] == Status.FAILED,
         )

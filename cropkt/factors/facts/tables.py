@@ -255,7 +255,9 @@ def error_covariances(folder: ResultsFolder, pairs: pd.DataFrame) -> dict[str, p
         predictions = folder.predictions(str(target), list(known.index))
         if predictions is not None and len(predictions.risk) > 1:
             sources = list(predictions.risk)
-            influence = np.array([predictions.score(predictions.risk[source]).pooled.influence for source in sources])
+            # The table's C-index of a pair between cohorts counts all comparable pairs, not those within folds alone.
+            scores = [predictions.score(predictions.risk[source], within_folds=False) for source in sources]
+            influence = np.array([found.pooled.influence for found in scores])
             covariance.loc[sources, sources] = influence @ influence.T
         covariances[str(target)] = covariance
     return covariances

@@ -9,8 +9,9 @@ from cropkt.data.slide_files.features import FeatureFileError, header
 from cropkt.data.study_yaml.schema import NAME_IN_WORDS
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading
+from cropkt.front.slides.encoder_names import same_encoder
 from cropkt.front.slides.layouts import FeatureSource, FoundFeatures
-from cropkt.front.slides.sampling import Sample, look_into, same_encoder
+from cropkt.front.slides.sampling import Sample, look_into
 
 
 @dataclass(frozen=True)

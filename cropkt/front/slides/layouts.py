@@ -9,6 +9,7 @@ from pathlib import Path
 from cropkt.data.slide_files.features import SUFFIXES
 from cropkt.data.slide_files.slide_names import slide_id
 from cropkt.errors import StudyError
+from cropkt.front.slides.encoder_names import encoder_in_folders
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 DEEPEST = 6
@@ -37,6 +38,8 @@ def _layout(name: str, label: str, folder: str, *, of_slides: bool = False) -> L
     return Layout(name, label, re.compile(folder, re.IGNORECASE), of_slides)
 
 
+PARTS = re.compile(r"(?:h5|pt)_files|h5|pt|features|feats|embeddings", re.IGNORECASE)
+"""Names of folders for a kind of file."""
 _GRID = r"/(?P<grid>[\d.]+x_\d+px_\d+px_overlap)"
 LAYOUTS = (
     _layout("trident", "TRIDENT", rf"{_GRID}/features_(?P<encoder>[^/]+)$"),
@@ -88,6 +91,7 @@ def find_sources(root: Path) -> FoundFeatures:
     groups: dict[tuple[Layout, str, str, str], dict[str, list[str]]] = {}
     for folder, names in _folders(root):
         layout, encoder, grid = _layout_of(Path(os.path.abspath(root), folder).as_posix())
+        encoder = encoder or encoder_in_folders(_naming_folders(root, folder))
         for name in names:
             key = (layout, encoder, grid, os.path.splitext(name)[1])
             groups.setdefault(key, {}).setdefault(folder, []).append(name)
@@ -106,6 +110,15 @@ def _folders(root: Path) -> Iterable[tuple[str, list[str]]]:
         held = sorted(name for name in [*names, *stores] if name.endswith(SUFFIXES) and not name.startswith("."))
         if held:
             yield below, held
+
+
+def _naming_folders(root: Path, below: str) -> list[str]:
+    """The folders whose names may say the encoder, the innermost first: those from `root` on, and the one before it
+    where `root` is only the part of one that holds a kind of file."""
+    outer = Path(os.path.abspath(root))
+    inner = [part for part in Path(below).parts if part != "."]
+    before = [outer.parent.name] if PARTS.fullmatch(outer.name) else []
+    return [*reversed(inner), outer.name, *before]
 
 
 def _layout_of(path: str) -> tuple[Layout, str, str]:

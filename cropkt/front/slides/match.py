@@ -1,5 +1,6 @@
 """Which slides belong to whom: table rows and feature files held against each other by their names."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,31 @@ class SlideNames:
         """The slides whose names begin with the patient id that a table writes so."""
         patient = patient_id(written, self.rule)
         return self.by_patient.get(person_of(patient), self.by_patient.get(patient.casefold(), []))
+
+    def holding(self, patients: Iterable[str]) -> dict[str, list[str]]:
+        """By person, the slides within whose names the patient's id stands (19_H001_HE is of H001), and no other's.
+
+        Only ids with a letter and a digit count: others are words and numbers that names have for other reasons.
+        """
+        people = {words_of(patient): person_of(patient) for patient in patients if _has_letter_and_digit(patient)}
+        longest = max(map(len, people), default=0)
+        found: dict[str, list[str]] = {}
+        for slide in dict.fromkeys(self.slides):
+            words = words_of(slide)
+            spans = (words[start : start + length] for length in range(1, longest + 1) for start in range(len(words)))
+            within = {people[span] for span in spans if span in people}
+            if len(within) == 1:
+                found.setdefault(within.pop(), []).append(slide)
+        return found
+
+
+def words_of(name: str) -> tuple[str, ...]:
+    """The words and numbers of an id or of a slide's name, in lower case."""
+    return tuple(re.findall(r"[^\W_]+", name.casefold()))
+
+
+def _has_letter_and_digit(name: str) -> bool:
+    return any(map(str.isalpha, name)) and any(map(str.isdigit, name))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cropkt.data.slide_files.features import write_h5
 from cropkt.data.slide_files.slide_names import is_plain_name, slide_id
 from cropkt.data.tcga import FeatureSet, scaled
 from cropkt.errors import StudyError
-from cropkt.front.tables.endpoint import words_of
+from cropkt.front.tables.column_names import is_called
 from cropkt.front.tables.table_reading import SLIDE_NAMES
 
 FOLDER = "features"
@@ -45,7 +45,7 @@ def write_vectors(folder: Path, out: Path) -> WrittenVectors:
     frames, passed_over = [], []
     for path in vector_tables(folder):
         frame = _read(path)
-        column = next((name for name in frame.columns if "_".join(words_of(name)) in SLIDE_NAMES), None)
+        column = next((name for name in frame.columns if is_called(name, SLIDE_NAMES)), None)
         if column is None:
             passed_over.append(path.name)
             continue

@@ -9,31 +9,32 @@ from cropkt.data.patients.tables import Table
 from cropkt.data.study_yaml.columns import DAYS, EventColumn, TimeColumn, as_number, is_missing, normal_value
 from cropkt.errors import StudyError, suggestion
 from cropkt.front.choosing import Chooser, Reading
+from cropkt.front.tables.column_names import UNITS, is_called, words_of
+from cropkt.front.tables.follow_up import TOGETHER, is_part
 
 ENDPOINTS = {
     "os": ("os", "overall_survival"),
     "dss": ("dss", "disease_specific_survival"),
-    "pfi": ("pfi", "progression_free_interval"),
-    "pfs": ("pfs", "progression_free_survival"),
+    "pfi": ("pfi", "progression_free_interval", "progress_free_interval"),
+    "pfs": ("pfs", "progression_free", "progress_free"),
     "dfi": ("dfi", "disease_free_interval"),
-    "dfs": ("dfs", "disease_free_survival"),
+    "dfs": ("dfs", "disease_free"),
     "rfs": ("rfs", "recurrence_free_survival", "relapse_free_survival"),
     "efs": ("efs", "event_free_survival"),
     "mfs": ("mfs", "metastasis_free_survival"),
 }
 """What columns call an endpoint, in lower case, words joined by _."""
-UNITS = {"day": "days", "days": "days", "month": "months", "months": "months", "mo": "months", "year": "years"}
-UNITS |= {"years": "years", "yr": "years", "yrs": "years", "d": "days"}
 TIME_WORDS = frozenset(["time", "t", "survival", "followup", "follow", "futime", "duration", *UNITS])
 NO_TIME = frozenset(["birth", "diagnosis", "age", "initial", "created", "sample", "collection", "updated", "smoking"])
 """Words of columns that hold numbers of days or years which are no follow-up."""
 EVENT_WORDS = frozenset(["event", "e", "status", "dead", "death", "died", "deceased", "vital", "fustat"])
 CENSORED_WORDS = frozenset(["censorship", "censored", "censor", "cens", "censoring", "alive", "living"])
 DEATH_WORDS = frozenset(["dead", "death", "died", "deceased", "vital"])
-EVENT_VALUES = frozenset(["dead", "deceased", "died", "death", "dead with tumor", "event", "progression", "progressed"])
-EVENT_VALUES |= {"recurred", "relapsed", "recurred/progressed", "recurrence", "relapse"}
-CENSORED_VALUES = frozenset(["alive", "living", "censored", "disease free", "diseasefree", "dead tumor free"])
-CENSORED_VALUES |= {"alive or dead tumor free", "no event", "lost to follow-up", "not progressed"}
+EVENT_BEGINS = ("dead", "deceased", "died", "death", "dod", "event", "progress", "recur", "relapse", "metasta")
+CENSORED_BEGINS = ("alive", "living", "censored", "disease free", "diseasefree", "no ", "not ", "ned", "awd", "lost ")
+"""Words that values of an event column begin with."""
+OF_OTHER_CAUSE = ("dead tumor free", "doc", "other cause", "other reason", "other disease", "unrelated", "non-cancer")
+"""In values that mean death, and no event where the endpoint is the cancer's own."""
 CERTAIN_DAYS = 1200.0
 """A longest time beyond it cannot be months (100 years)."""
 LONGEST_YEARS = 80.0
@@ -50,17 +51,17 @@ class Endpoint:
     why_coding: str
 
 
-def words_of(name: str) -> tuple[str, ...]:
-    """The words of a column's name, in lower case."""
-    return tuple(re.findall(r"[a-z]+|[0-9]+", name.casefold()))
-
-
 def read_endpoint(table: Table, chooser: Chooser) -> Endpoint:
     """The endpoint of `table`. Raises StudyError where there is none, or several, and nobody says which."""
     time, event, why = _pair(table, chooser)
     unit = chooser.choose(f"the unit of {time}", "time-unit", _units(time, cells_of(table, time)))
     coding = _coding(event, cells_of(table, event), chooser)
     return Endpoint(TimeColumn(time, unit.value), coding.value, why, unit.evidence, coding.evidence)
+
+
+def has_time(table: Table, chooser: Chooser) -> bool:
+    """Does a column of `table` hold times?"""
+    return bool(_times(table, chooser))
 
 
 def has_endpoint(table: Table, chooser: Chooser) -> bool:
@@ -118,14 +119,8 @@ def _seen(table: Table, column: str) -> str:
 
 
 def _no_pair(table: Table, times: list[str], events: list[str], wanted: str | None) -> str:
-    columns = set(map(str.casefold, table.columns))
     if wanted:
         return f"--endpoint {wanted}: no columns of time and event are called so (times: {', '.join(times) or 'none'})"
-    if {"days_to_death", "days_to_last_follow_up"} <= columns or {"days_to_death", "days_to_last_followup"} <= columns:
-        return (
-            "time is in two columns, days_to_death and days_to_last_follow_up; put both in one column of days, or use "
-            "the table of cBioPortal (OS_MONTHS, OS_STATUS) or the TCGA CDR (OS.time, OS)"
-        )
     lacking = "time" if not times else "event" if not events else "time that goes with an event"
     some = ", ".join(table.columns[:20]) + (", ..." if len(table.columns) > 20 else "")
     return f"no column of {lacking} is known by its name (it has {some}); name it: --time COLUMN --event COLUMN"
@@ -154,7 +149,7 @@ def _column(table: Table, name: str, flag: str) -> str:
 
 def _is_time(name: str, cells: Sequence[str]) -> bool:
     words = set(words_of(name))
-    if not words & TIME_WORDS or words & NO_TIME or name.casefold().startswith("days_to_"):
+    if name != TOGETHER and (not words & TIME_WORDS or words & NO_TIME or is_part(name)):
         return False
     numbers = [number for number in map(as_number, cells) if math.isfinite(number)]
     return 2 * len(numbers) > len(cells) > 0
@@ -162,7 +157,7 @@ def _is_time(name: str, cells: Sequence[str]) -> bool:
 
 def _is_event(name: str, cells: Sequence[str]) -> bool:
     words = set(words_of(name))
-    named = words & (EVENT_WORDS | CENSORED_WORDS) or "_".join(words_of(name)) in ENDPOINTS
+    named = words & (EVENT_WORDS | CENSORED_WORDS) or is_called(name, ENDPOINTS)
     return bool(named and cells and _codings(name, cells))
 
 
@@ -234,12 +229,22 @@ def _codings(name: str, cells: Sequence[str]) -> list[Reading]:
     if all(re.match(r"[01]\s*:", value) for value in values):
         event = {value for value in values if value.startswith("1")}
         return [_reading(name, values, event, "1: and 0: before the words, as cBioPortal writes them")]
-    if set(values) <= EVENT_VALUES | CENSORED_VALUES:
-        return [_reading(name, values, set(EVENT_VALUES), "the words say so")]
+    if (in_words := [_event_in_words(value, endpoint_of(name)) for value in values]) and None not in in_words:
+        event = {value for value, is_event in zip(values, in_words, strict=True) if is_event}
+        return [_reading(name, values, event, "the words say so")]
     if set(values) <= {"1", "2"}:
         two = [("2", "as R's survival package has 1 censored, 2 dead"), ("1", "if 2 means censored")]
         return [_reading(name, ("1", "2"), {value}, why) for value, why in two]
     return []
+
+
+def _event_in_words(value: str, endpoint: str) -> bool | None:
+    """Do the words of a value mean an event of the endpoint? None where they do not say."""
+    if any(words in value for words in OF_OTHER_CAUSE):
+        return {"os": True, "dss": False}.get(endpoint)
+    if value.startswith(CENSORED_BEGINS):
+        return False
+    return True if value.startswith(EVENT_BEGINS) else None
 
 
 def _of_numbers(name: str, words: set[str]) -> list[Reading]:

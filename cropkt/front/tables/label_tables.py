@@ -15,6 +15,7 @@ from cropkt.files import atomic_path
 from cropkt.front.choosing import Chooser
 from cropkt.front.slides.match import Match, SlideNames, match
 from cropkt.front.tables.cohort_tables import CohortTable, DividedTable, cohort_of_table, divided, joined, known_cohort
+from cropkt.front.tables.endpoint import has_endpoint
 from cropkt.front.tables.table_reading import (
     InputTable,
     TableReading,
@@ -22,6 +23,7 @@ from cropkt.front.tables.table_reading import (
     patient_column,
     read_columns_of,
     slide_column,
+    with_time,
 )
 
 FOLDER = "labels"
@@ -55,19 +57,47 @@ def read_labels_of(tables: Sequence[InputTable], names: SlideNames, out: Path, c
     Tables of one kind stay where they are. Tables that differ, or a table of slides beside one of patients, are written
     anew as `out`/labels/{cohort}.csv, in days and with 1 for an event.
     """
+    tables = [with_time(table, chooser) for table in tables]
     slides = [table for table in tables if is_slide_table(table, names, chooser)]
-    reads = [_Read(table, read_columns_of(table, names, chooser)) for table in tables if table not in slides]
+    clinical, passed_over = _with_endpoint([table for table in tables if table not in slides], chooser)
+    reads = [_Read(table, read_columns_of(table, names, chooser)) for table in clinical]
     if not reads:
         raise StudyError(f"{tables[0].path}: no table has columns of time and event; name the clinical table too")
+    labels = _labels_of(reads, slides, names, out, chooser)
+    return replace(labels, lines=(*labels.lines, *passed_over))
+
+
+def _with_endpoint(tables: Sequence[InputTable], chooser: Chooser) -> tuple[list[InputTable], list[str]]:
+    """The `tables` with times and events, and a line that names the others; all where none has."""
+    having = [table for table in tables if _has_endpoint(table, chooser)]
+    others = [table.path.name for table in tables if table not in having]
+    if not having or not others:
+        return list(tables), []
+    named = f"{', '.join(others[:SHOWN_TABLES])}{', ...' if len(others) > SHOWN_TABLES else ''}"
+    return having, [f"passed over, as no columns of time and event are known by their names: {named}"]
+
+
+def _has_endpoint(table: InputTable, chooser: Chooser) -> bool:
+    try:
+        return has_endpoint(table.content, chooser)
+    except StudyError:  # it lacks the column that a flag names
+        return False
+
+
+def _labels_of(
+    reads: Sequence[_Read], slides: Sequence[InputTable], names: SlideNames, out: Path, chooser: Chooser
+) -> StudyLabels:
     several = [divided(read.table, chooser) for read in reads]
     alone = len(reads) == 1
-    if alone and several[0] is not None and not slides:
+    listed = _listed_slides(slides, names, chooser) or _within_names(reads, names)
+    made = any(read.table.made for read in reads) or bool(listed)
+    if alone and several[0] is not None and not made:
         return _divided_in_place(reads[0], several[0], names)
     found = [None if several[n] else cohort_of_table(read.table, chooser, alone=alone) for n, read in enumerate(reads)]
     of_cohorts = joined([table for table in found if table is not None])
     columns = _one_mapping([read.reading.columns for read in reads])
-    if slides or columns is None or any(several) or not (alone or all(table.written for table in of_cohorts)):
-        return _written(reads, several, of_cohorts, slides, names, out, chooser)
+    if made or columns is None or any(several) or not (alone or all(table.written for table in of_cohorts)):
+        return _written(reads, several, of_cohorts, listed, names, out)
     return _in_place(reads, of_cohorts, columns, names)
 
 
@@ -101,7 +131,7 @@ def _divided_in_place(read: _Read, table: DividedTable, names: SlideNames) -> St
             rows[code].append(row.cells)
     matches, incomplete = _matches(rows, dict.fromkeys(rows, columns), names)
     cohorts: dict[str, tuple[str, ...]] = {code: (code,) for code in table.codes}
-    lines = [f"{read.table.path.name}: {len(rows)} cohorts, divided by column {table.column}"]
+    lines = [table.line]
     pattern = _literal(read.table.path)
     return StudyLabels((pattern,), columns, cohorts, matches, incomplete, read.reading.evidence, tuple(lines))
 
@@ -163,13 +193,11 @@ def _written(
     reads: Sequence[_Read],
     several: Sequence[DividedTable | None],
     of_cohorts: Sequence[CohortTable],
-    slide_tables: Sequence[InputTable],
+    listed: dict[str, list[str]],
     names: SlideNames,
     out: Path,
-    chooser: Chooser,
 ) -> StudyLabels:
-    """Label tables written into the study; rows without time or event are not in them."""
-    listed = _listed_slides(slide_tables, names, chooser)
+    """Label tables written into the study; rows without time or event are not in them. `listed`: slides by person."""
     undivided = iter(of_cohorts)
     rows: dict[str, list[LabelRow]] = {}
     incomplete = 0
@@ -187,7 +215,11 @@ def _written(
         _write(out / FOLDER / f"{code}.csv", with_slides)
     lines = _table_lines(of_cohorts) if of_cohorts else []
     lines += [f"{read.table.path.name}: {_read_as(read.reading)}" for read in reads[:SHOWN_TABLES]]
-    lines.append(f"the tables differ, or list slides apart: written anew as {FOLDER}/{{cohort}}.csv, in days")
+    lines += [table.line for table in several if table is not None and table.others]
+    lines += [f"{read.table.path.name}: time is {read.table.made}" for read in reads if read.table.made]
+    for person, own in list(listed.items())[:1]:
+        lines.append(f"whose slide it is: a table of slides says, or the id within its name: {own[0]} is {person}'s")
+    lines.append(f"written anew as {FOLDER}/{{cohort}}.csv, in days, a row for each slide")
     cohorts: dict[str, tuple[str, ...]] = {code: (code,) for code in in_registry_order(rows)}
     evidence = {key: f"{read.table.path.name}: {why}" for read in reads for key, why in read.reading.evidence.items()}
     return StudyLabels((FOLDER + "/{cohort}.csv",), None, cohorts, matches, incomplete, evidence, tuple(lines))
@@ -231,6 +263,14 @@ def _listed_slides(tables: Sequence[InputTable], names: SlideNames, chooser: Cho
         for row in table.content.rows:
             listed.setdefault(person_of(patient_id(row.cells[patient], names.rule)), []).append(row.cells[slide.value])
     return listed
+
+
+def _within_names(reads: Sequence[_Read], names: SlideNames) -> dict[str, list[str]]:
+    """By person, the slides within whose names the id stands; none where names begin with ids, or a column has them."""
+    ids = [row.cells[read.reading.columns.patient] for read in reads for row in read.table.content.rows]
+    if any(read.reading.columns.slide for read in reads) or any(map(names.of_patient, ids)):
+        return {}
+    return names.holding(ids)
 
 
 def _slides_of(row: LabelRow, listed: dict[str, list[str]], names: SlideNames) -> list[LabelRow]:

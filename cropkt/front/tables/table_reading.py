@@ -1,28 +1,34 @@
 """What the columns of a clinical table are: patient, slide, endpoint and the rest, each with the evidence for it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cropkt.data.patients.tables import Table, read_table
-from cropkt.data.persons import patient_id, person_of
+from cropkt.data.persons import patient_id, person_of, tissue_source_site
 from cropkt.data.slide_files.slide_names import is_plain_name
-from cropkt.data.study_yaml.columns import Columns, is_missing
+from cropkt.data.study_yaml.columns import Columns, as_number, is_missing
 from cropkt.data.text_files import TextFileError
 from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading
 from cropkt.front.slides.match import SlideNames
-from cropkt.front.tables.endpoint import Endpoint, cells_of, has_endpoint, read_endpoint, words_of
+from cropkt.front.tables.column_names import called
+from cropkt.front.tables.endpoint import Endpoint, cells_of, has_endpoint, has_time, read_endpoint
+from cropkt.front.tables.follow_up import in_one_column
 
+LOOKED_AT = 20
+"""Cells of a column that are looked at first, as tables may have thousands of columns."""
 PATIENT_NAMES = (
     *("patient_id", "patient", "case_id", "case", "submitter_id", "case_submitter_id", "cases_submitter_id"),
-    *("bcr_patient_barcode", "patient_barcode", "subject_id", "pid", "id", "sample_id", "sample"),
+    *("bcr_patient_barcode", "patient_barcode", "patient_number", "patient_no", "subject_id", "subject", "pid", "id"),
+    *("study_number", "sample_id", "sample", "barcode"),
 )
 SLIDE_NAMES = (
     *("slide_id", "pathology_id", "slide", "slide_name", "filename", "file_name", "file", "slide_submitter_id"),
-    *("image_id", "image", "wsi", "wsi_id"),
+    *("image_id", "image", "wsi", "wsi_id", "slide_path", "slide_file", "slide_filename", "file_path", "path", "svs"),
 )
-PROJECT_NAMES = ("project", "project_id", "tcga_project")
+PROJECT_NAMES = ("project", "project_id", "project_project_id", "tcga_project")
 SITE_NAMES = ("site", "tissue_source_site", "tissue_source_site_code", "tss", "hospital", "center", "centre")
 CLINICAL_NAMES = (
     *("age", "age_at_diagnosis", "age_at_initial_pathologic_diagnosis", "sex", "gender", "is_female", "stage"),
@@ -34,10 +40,11 @@ CLINICAL_NAMES = (
 
 @dataclass(frozen=True)
 class InputTable:
-    """A table that was named: its path as given, and its content."""
+    """A table that was named: its path as given, and its content; `made` says how a column of it was made."""
 
     path: Path
     content: Table
+    made: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,14 @@ def read_input_table(path: Path) -> InputTable:
     if not content.rows:
         raise StudyError(f"{path}: holds no rows; name a table of patients with time and event")
     return InputTable(path, content)
+
+
+def with_time(table: InputTable, chooser: Chooser) -> InputTable:
+    """`table` with time in one column, where it is in two and no other column holds it."""
+    if chooser.flag("time") is not None or has_time(table.content, chooser):
+        return table
+    together = in_one_column(table.content)
+    return table if together is None else InputTable(table.path, *together)
 
 
 def is_slide_table(table: InputTable, names: SlideNames, chooser: Chooser) -> bool:
@@ -103,6 +118,9 @@ def patient_column(table: Table, names: SlideNames, chooser: Chooser) -> Reading
     if (given := chooser.flag("patient")) is not None:
         return chooser.choose("the patient", "patient", [Reading(name, name, "") for name in table.columns if given])
     named = _named(table, PATIENT_NAMES)
+    slide = _slide(table, names, chooser)
+    if not named and slide is not None and all(map(tissue_source_site, cells_of(table, slide.value))):
+        return Reading(slide.value, slide.value, "the barcodes of its slides begin with the patient")
     if not named:
         some = ", ".join(table.columns[:20])
         raise StudyError(f"no column of patients is known by its name (it has {some}); name it: --patient COLUMN")
@@ -137,11 +155,28 @@ def _slide(table: Table, names: SlideNames, chooser: Chooser) -> Reading | None:
         return chooser.choose("the slide", "slide", [Reading(name, name, "") for name in table.columns])
     known = _named(table, SLIDE_NAMES)
     counts = {name: sum(names.has_slide(cell) for cell in cells_of(table, name)) for name in known}
+    if not any(counts.values()):
+        counts = _columns_of_slides(table, names)
     best = max(counts.values(), default=0)
     if best == 0:
         return None
-    name = next(name for name in known if counts[name] == best)
+    name = next(name for name in counts if counts[name] == best)
     return Reading(name, name, f"{best} of its {len(cells_of(table, name))} names have files")
+
+
+def _columns_of_slides(table: Table, names: SlideNames) -> dict[str, int]:
+    """Columns, whatever they are called, most of whose values name slides that have files, and how many do."""
+    counts = {}
+    patients = _named(table, PATIENT_NAMES)
+    for name in table.columns:
+        cells = cells_of(table, name)
+        if name in patients or not any(names.has_slide(cell) for cell in cells[:LOOKED_AT]):
+            continue
+        if any(math.isfinite(as_number(cell)) for cell in cells):  # a count or a code, where slides are numbered too
+            continue
+        if 2 * (count := sum(map(names.has_slide, cells))) > len(cells):
+            counts[name] = count
+    return counts
 
 
 def _names_too_few(table: Table, slide: str, patient: str, names: SlideNames) -> bool:
@@ -153,8 +188,9 @@ def _names_too_few(table: Table, slide: str, patient: str, names: SlideNames) ->
 
 def _named(table: Table, wanted: Sequence[str]) -> list[str]:
     """Columns of `table` called as one of `wanted`, in the order of `wanted`."""
-    called = {"_".join(words_of(name)): name for name in reversed(table.columns) if name}
-    return [called[name] for name in wanted if name in called]
+    by_words = {called(name): name for name in reversed(table.columns) if name}
+    found = [by_words[plain] for plain in (name.replace("_", "") for name in wanted) if plain in by_words]
+    return list(dict.fromkeys(found))
 
 
 def _is_project(table: Table, column: str) -> bool:

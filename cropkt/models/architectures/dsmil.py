@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cropkt.models.mil import Architecture, BagOutput, MILModel, at_least_float32
+from cropkt.models.mil import Accumulator, Architecture, BagOutput, MILModel, at_least_float32
 from cropkt.models.pooling import bags_of
+from cropkt.models.running import RunningMaximum, RunningSoftmax
 
 
 class InstanceClassifier(nn.Module):
@@ -30,6 +31,41 @@ class BagClassifier(nn.Module):
         self.q = nn.Linear(features, embedding)
         self.v = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, embedding))
         self.fcc = nn.Conv1d(intervals, intervals, embedding)
+
+
+class _DSMILParts(Accumulator):
+    """Two walks: the first finds the critical patches and their queries, the second weighs patches by likeness to them.
+
+    A weight needs the critical query, which is known only when all patches have been seen.
+    """
+
+    passes = 2
+
+    def __init__(self, model: "DSMIL") -> None:
+        self._model = model
+
+    def begin(self, walk: int) -> None:
+        self._walk = walk
+        if walk == 0:
+            self._critical = RunningMaximum()
+        self._mean = RunningSoftmax()
+
+    def add(self, product: Tensor, features: Tensor) -> None:
+        with torch.autocast(product.device.type, enabled=False):
+            query, value = at_least_float32(product).chunk(2, dim=1)
+            if self._walk == 0:
+                self._critical.add(self._model.i_classifier.fc(at_least_float32(features)), query)
+                return
+            assert self._critical.rows is not None  # the first walk has seen a patch
+            self._mean.add(query @ self._critical.rows.T / query.shape[1] ** 0.5, value)
+
+    def finish(self) -> tuple[Tensor, Tensor]:
+        highest = self._critical.values
+        assert highest is not None  # the first walk has seen a patch
+        with torch.autocast(highest.device.type, enabled=False):
+            embedding = self._mean.mean()
+            logits = (self._model.b_classifier.fcc(embedding[None]).squeeze(-1)[0] + highest) / 2
+            return logits, embedding.mean(dim=0)
 
 
 class DSMIL(MILModel):
@@ -53,6 +89,10 @@ class DSMIL(MILModel):
             return super().forward(features, offsets)
         product = torch.cat([self.b_classifier.q(features), self.b_classifier.v(features)], dim=1)
         return self.from_patch_layer(product, features, offsets)
+
+    def accumulator(self) -> Accumulator:
+        """Critical patches first, then the attention they ask for."""
+        return _DSMILParts(self)
 
     def patch_layer(self) -> tuple[Tensor, Tensor]:
         """Queries and values side by side; W = 2 E."""

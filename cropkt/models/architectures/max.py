@@ -3,9 +3,24 @@
 import torch
 from torch import Tensor
 
-from cropkt.models.mil import at_least_float32
-from cropkt.models.pooled import PooledMIL
+from cropkt.models.mil import Accumulator, at_least_float32
+from cropkt.models.pooled import PooledMIL, PooledParts
 from cropkt.models.pooling import max_pool
+from cropkt.models.running import RunningMaximum
+
+
+class _MaxParts(PooledParts):
+    """The largest value of each feature so far."""
+
+    def begin(self, walk: int) -> None:  # noqa: ARG002
+        self._largest = RunningMaximum()
+
+    def add_embedded(self, embedding: Tensor) -> None:
+        self._largest.add(at_least_float32(embedding))
+
+    def pooled(self) -> Tensor:
+        assert self._largest.values is not None  # a bag has patches
+        return self._largest.values
 
 
 class MaxMIL(PooledMIL):
@@ -13,6 +28,10 @@ class MaxMIL(PooledMIL):
 
     name = "max"
     label = "maximum of patches"
+
+    def accumulator(self) -> Accumulator:
+        """A running maximum."""
+        return _MaxParts(self)
 
     def pool_bags(self, embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """As pooling.max_pool."""

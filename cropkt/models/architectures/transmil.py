@@ -1,6 +1,7 @@
 """TransMIL: patches and a class token attend to each other, twice, with a position code between (Shao et al. 2021,
 arXiv 2106.00908, algorithms 1 to 3).
 
+Every patch attends to every other, so a bag has to be in memory as a whole (`whole_bag_bytes`).
 The patches of a bag, in their order, fill a square (its end with the bag's own first patches), on which three
 depthwise convolutions make the position code. So the order of a bag's patches matters here, unlike in other methods.
 """
@@ -79,6 +80,11 @@ class TransMIL(MILModel):
     def patch_layer(self) -> tuple[Tensor, Tensor]:
         """The projection; W = E."""
         return self.get_parameter("_fc1.0.weight"), self.get_parameter("_fc1.0.bias")
+
+    def whole_bag_bytes(self, patches: int) -> int:
+        """Features, and at the peak per token: ten embeddings, and two softmaxes over landmarks in each head."""
+        width = self.architecture.embedding
+        return 4 * patches * (self.architecture.features + 10 * width + 2 * HEADS * max(1, width // 2))
 
     def from_patch_layer(self, product: Tensor, features: Tensor, offsets: Tensor) -> BagOutput:  # noqa: ARG002
         """Each bag in turn: the number of landmarks a token stands for depends on the bag's size."""

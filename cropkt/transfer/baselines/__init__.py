@@ -40,6 +40,8 @@ class Baseline:
     imported: pair.py asks this table who is a baseline.
     learns: whether it does; pairs are then compared with it within test folds only. reads: columns beyond times,
     events, folds and features that it learns from, so that it is measured again when they change.
+    models: (a target's code, sources.SourcePlan) -> sources.SourceModels that `measure` hands to `measure_pair`; they
+    are then run in the same pass over the target's slides as the sources.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Baseline:
     role: Role = Role.SHOWN
     learns: bool = True
     reads: "Callable[[Cohort], pd.DataFrame | None]" = _nothing
+    models: Callable[..., Any] | None = None
 
 
 BASELINES: Table[Baseline] = Table("baseline", "cropkt.transfer.baselines")

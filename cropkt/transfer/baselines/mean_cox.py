@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import torch
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from sksurv.linear_model import CoxnetSurvivalAnalysis
@@ -69,15 +68,8 @@ def _fit(
         return model.fit(columns[train], Surv.from_arrays(event[train].astype(bool), time[train]))
 
 
-def _mean_features(target: TargetCohort) -> np.ndarray:
-    """(B, D) float64: the mean patch of each bag."""
-    bags = target.bags
-    means = [bags.take([bag]).features.float().mean(dim=0) for bag in range(len(bags))]
-    return torch.stack(means).double().cpu().numpy()
-
-
 def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    columns = _mean_features(target)
+    columns = target.bags.means().double().cpu().numpy()
 
     def learn(fold: int, train: np.ndarray) -> np.ndarray:
         seed = named_seed(plan.seed, "mean_cox", target.cohort.code, fold) % 2**32

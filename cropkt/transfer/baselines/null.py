@@ -7,9 +7,13 @@ from cropkt.transfer.pair import PairResult, TargetCohort, measure_pair
 
 
 def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
+    return measure_pair(_models(target.cohort.code, plan), target)
+
+
+def _models(target: str, plan: SourcePlan) -> SourceModels:  # noqa: ARG001
     """Raises CheckpointError when the start is not stored, which it is before any source model is trained."""
     start = load_model(plan.null_path(), device=plan.device)
-    return measure_pair(SourceModels("null", (0,), (start,), ((),), ""), target)
+    return SourceModels("null", (0,), (start,), ((),), "")
 
 
 BASELINE = Baseline(
@@ -23,4 +27,5 @@ BASELINE = Baseline(
     measure=_measure,
     role=Role.START,
     learns=False,
+    models=_models,
 )

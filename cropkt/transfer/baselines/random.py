@@ -11,15 +11,18 @@ RANDOM_MODELS = 10
 
 
 def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    models = tuple(_untrained(target, plan, number) for number in range(RANDOM_MODELS))
-    source = SourceModels("random", tuple(range(RANDOM_MODELS)), models, ((),) * RANDOM_MODELS, "")
-    return measure_pair(source, target)
+    return measure_pair(_models(target.cohort.code, plan), target)
 
 
-def _untrained(target: TargetCohort, plan: SourcePlan, number: int) -> MILModel:
+def _models(target: str, plan: SourcePlan) -> SourceModels:  # noqa: ARG001
+    models = tuple(_untrained(plan, number) for number in range(RANDOM_MODELS))
+    return SourceModels("random", tuple(range(RANDOM_MODELS)), models, ((),) * RANDOM_MODELS, "")
+
+
+def _untrained(plan: SourcePlan, number: int) -> MILModel:
     model = build_null_model(plan.architecture, named_seed(plan.seed, "random baseline", number))
     model.trained_with = plan.trained_with
-    return model.to(target.bags.features.device).eval()
+    return model.to(plan.device).eval()
 
 
 BASELINE = Baseline(
@@ -33,4 +36,5 @@ BASELINE = Baseline(
     measure=_measure,
     role=Role.COMPARED,
     learns=False,
+    models=_models,
 )

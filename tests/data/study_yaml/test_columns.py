@@ -75,6 +75,41 @@ def test_a_table_of_ones_own_is_the_published_one_in_other_words(small_study: Ca
     pd.testing.assert_frame_equal(own.slides, published.slides)
 
 
+@pytest.mark.parametrize("column", ["patient", "slide", "time", "event", "project"])
+def test_a_mapping_of_one_column_keeps_the_others_of_the_published_tables(small_study: Callable, column: str) -> None:
+    study = small_study("acc")
+    published = open_study(study.folder).cohorts["acc"]
+    place = ["patient", "slide", "time", "event", "project"].index(column)
+    rows = [["patient_id", "pathology_id", "t", "e", "project"], *published_rows()]
+    rows[0][place] = "own"
+    write(study.labels("acc"), rows)
+    own = {"time": {"column": "own", "unit": "days"}, "event": {"column": "own"}}
+    study.set(columns={column: own.get(column, "own")})
+    mapped = open_study(study.folder).cohorts["acc"]
+    pd.testing.assert_frame_equal(mapped.labels, published.labels)
+    pd.testing.assert_frame_equal(mapped.slides, published.slides)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"patient": 3},
+        {"patient": " "},
+        {"time": {"unit": "days"}},
+        {"event": {"event": "Dead"}},
+        {"time": "days"},
+        {"patients": "case_id"},
+        [],
+    ],
+)
+def test_a_mapping_that_is_wrong_is_told_before_any_table_is_read(small_study: Callable, columns: object) -> None:
+    study = small_study("acc")
+    study.set(columns=columns)
+    message = refusal(study.folder)
+    assert "study.yaml: columns" in message
+    assert "(it has " not in message
+
+
 @pytest.mark.parametrize(("unit", "days"), [("days", 1.0), ("months", 30.4375), ("years", 365.25)])
 def test_units_of_time(small_study: Callable, unit: str, days: float) -> None:
     study = mapped(small_study, time={"column": "age", "unit": unit})

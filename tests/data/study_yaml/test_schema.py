@@ -1,6 +1,7 @@
 """The JSON schema and the reader of study.yaml know the same keys."""
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,11 @@ encoders: {x: {dim: 8, features: "x/{slide}.h5"}}
 cohorts: [acc, uvm]
 """
 EXAMPLES = {"least": LEAST, "mapped": MAPPED, "one table": ONE_TABLE}
+
+
+def test_the_schema_for_editors_is_the_readers() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "study.schema.json"
+    assert json.loads(page.read_text()) == study_schema(), "write docs/study.schema.json anew from study_schema()"
 
 
 def read(folder: Path, values: Any) -> list[str]:
@@ -111,8 +117,6 @@ WRONG: dict[str, tuple[tuple[str, ...], Any]] = {
     "unit of weeks": (("columns", "time", "unit"), "weeks"),
     "time in a text": (("columns", "time"), "os_months"),
     "no unit": (("columns", "time", "unit"), None),
-    "no time": (("columns", "time"), None),
-    "no patient": (("columns", "patient"), None),
     "event of a list of lists": (("columns", "event", "event"), [["Dead"]]),
     "clinical in a text": (("columns", "clinical"), "age"),
     "ids in a text": (("ids",), "first 8"),

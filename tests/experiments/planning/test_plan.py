@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from small_studies import DIM, SmallStudy
 
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.commands import main
-from cropkt.experiments.config import PairsConfig, RunConfig, StudyConfig
+from cropkt.experiments.config import ClusterConfig, PairsConfig, RunConfig, StudyConfig
 from cropkt.experiments.planning import plan as planning
 from cropkt.experiments.planning.benchmark import Speed, measure_speed
 from cropkt.experiments.run import Run, prepare
@@ -43,6 +44,24 @@ def test_models_pairs_bytes_and_memory(run: Run, monkeypatch: pytest.MonkeyPatch
     patches = int(run.cohorts["acc"].slides["patches"].sum())
     assert plan.memory > patches * DIM * 2 / 1e9
     assert plan.memory_at in run.cohorts
+
+
+def test_cohorts_that_do_not_fit_are_named_before_the_start(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert planned(run, monkeypatch, Speed(1.0, 1.0, 1.0)).mapped == ()
+    assert "do not fit" not in capsys.readouterr().out
+    size = {code: int(cohort.slides["patches"].sum()) * DIM * 4 for code, cohort in run.cohorts.items()}
+    cluster = ClusterConfig(memory=str(size["acc"] - 1), workers=1, precision="float32", device="cpu")
+    assert size["uvm"] == size["acc"]
+    small = prepare(replace(run.config, cluster=cluster), Cluster(cluster))
+    assert "uvm, acc do not fit; to train and route on, they are copied to" in capsys.readouterr().out
+    plan = planned(small, monkeypatch, Speed(1.0, 1.0, 1.0))
+    assert plan.mapped == ("uvm", "acc")
+    assert "mapped     uvm, acc: larger than a worker's part of --memory" in planning.told(plan)
+    cluster = replace(cluster, memory=str(size["acc"]))
+    enough = prepare(replace(run.config, cluster=cluster), Cluster(cluster))
+    assert planned(enough, monkeypatch, Speed(1.0, 1.0, 1.0)).mapped == ()
 
 
 def test_minutes_follow_from_the_speeds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

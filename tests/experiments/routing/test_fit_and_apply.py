@@ -20,7 +20,7 @@ from cropkt.experiments.config import RunConfig
 from cropkt.experiments.routing.job import RoutingJob
 from cropkt.experiments.routing.trial import FitTrial, SearchTrial
 from cropkt.experiments.run import Run
-from cropkt.experiments.sweep.trial import PairTrial
+from cropkt.experiments.sweep.trial import PairTrial, SweepJob
 from cropkt.models.checkpoint import card_path, load_model
 from cropkt.models.predict import predict
 from cropkt.models.router import RouterSettings
@@ -64,7 +64,7 @@ def job(study: Study, tmp_path_factory: pytest.TempPathFactory) -> RoutingJob:
     for cohort in study.cohorts.values():
         train_cohort(plan, cohort, FOLDS)
     pair = PairTrial.__new__(PairTrial)
-    pair.setup({"point": None}, run)
+    pair.setup({"point": None}, SweepJob(run, tuple(run.pairs())))
     for source in CODES:
         pair.reset_config({"point": (source, "acc")})
         assert pair.step()["failed"] == ""

@@ -13,9 +13,8 @@ from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import ClusterConfig, StudyConfig
 from cropkt.experiments.routing import driver
 from cropkt.experiments.routing.config import RoutedPairs, RoutingConfig, SearchConfig
-from cropkt.experiments.routing.job import RoutingOutcome, routing_settings, settings_shown
+from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings, settings_shown
 from cropkt.experiments.run import Run, prepare
-from cropkt.routing.methods import RoutingSettings
 from cropkt.training.config import TrainingConfig
 
 Write = Callable[..., SmallStudy]
@@ -50,21 +49,21 @@ def asked_for(study: Path, out: Path, folds: tuple[int, ...] = (), **search: obj
     return RoutingConfig(StudyConfig(study, out=out), pairs, search=SearchConfig(trials=0, **search))  # type: ignore[arg-type]
 
 
-def settings_of(study: Path, protocol: str, **search: object) -> tuple[RoutingConfig, RoutingSettings]:
+def job_of(study: Path, protocol: str, search: SearchConfig) -> RoutingJob:
     config = RoutingConfig(
         StudyConfig(study),
         training=TrainingConfig(epochs=4),
         protocol=protocol,
-        search=SearchConfig(**search),  # type: ignore[arg-type]
+        search=search,
     )
     run = prepare(config, Cluster(ClusterConfig("cpu", "float32")))
-    return config, routing_settings(config, run.plan.training)
+    return RoutingJob(run, {}, routing_settings(run, search))
 
 
 def test_the_paper_protocol_sets_routers_up_as_released(small_study: Write) -> None:
     study = small_study("acc").folder
-    _, ours = settings_of(study, "default", source_folds=(1, 2), inner_folds=4)
-    _, paper = settings_of(study, "paper", source_folds=(1, 2), inner_folds=4)
+    search = SearchConfig(source_folds=(1, 2), inner_folds=4)
+    ours, paper = (job_of(study, protocol, search).settings for protocol in ("default", "paper"))
     for settings in (ours, paper):
         assert (settings.source_folds, settings.inner_parts) == ((1, 2), 4)
         assert settings.training.epochs == 4
@@ -76,12 +75,12 @@ def test_the_paper_protocol_sets_routers_up_as_released(small_study: Write) -> N
 
 def test_what_a_run_was_made_with_is_shown(small_study: Write) -> None:
     study = small_study("acc").folder
-    config, settings = settings_of(study, "paper", tune=("router", "abmil"), trials=7)
-    shown = settings_shown(config, settings)
+    search = SearchConfig(tune=("router", "abmil"), trials=7)
+    shown = settings_shown(job_of(study, "paper", search), search)
     assert (shown["tuned"], shown["trials"], shown["protocol"], shown["seed"]) == ("router,abmil", "7", "paper", "0")
     assert (shown["cross_fitted"], shown["released_gru"], shown["source_folds"]) == ("False", "True", "(0,)")
-    nothing, settings = settings_of(study, "default", trials=0)
-    assert settings_shown(nothing, settings)["tuned"] == "nothing"
+    nothing = SearchConfig(trials=0)
+    assert settings_shown(job_of(study, "default", nothing), nothing)["tuned"] == "nothing"
 
 
 @pytest.mark.parametrize(

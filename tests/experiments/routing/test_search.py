@@ -1,5 +1,7 @@
 """Searches: one trial after the other within a fold, and a stop changes nothing of what is tried."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,3 +195,26 @@ def test_folds_that_are_behind_come_first(job: RoutingJob) -> None:
 def test_after_the_deadline_no_trial_begins(job: RoutingJob) -> None:
     with stage("search", 4, "trials") as line:
         assert FoldwiseSearch([FoldSearch(job, UNIT, SPACE)], 2, 0.0, line).suggest("a") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda _: [],
+        lambda stored: {**stored, "trials": 7},
+        lambda stored: {**stored, "trials": [[trial] for trial in stored["trials"]]},
+        lambda stored: {**stored, "trials": stored["trials"][1:]},
+        lambda stored: {**stored, "trials": [{**trial, "state": "done"} for trial in stored["trials"]]},
+        lambda stored: {**stored, "trials": [{**trial, "reports": None} for trial in stored["trials"]]},
+        lambda stored: {**stored, "trials": [{**trial, "score": None} for trial in stored["trials"]]},
+        lambda stored: {**stored, "trials": [{"number": trial["number"]} for trial in stored["trials"]]},
+    ],
+)
+def test_a_damaged_search_is_made_again_and_finds_the_same(job: RoutingJob, broken: Callable[[Any], Any]) -> None:
+    undisturbed = go_on(FoldSearch(job, UNIT, SPACE), 3)
+    path = job.folder("acc").search_path("router", 0)
+    path.write_text(json.dumps(broken(json.loads(path.read_text()))))
+    search = FoldSearch(job, UNIT, SPACE)
+    assert search.trials == []
+    found = go_on(search, 3)
+    assert [{**trial, "seconds": 0} for trial in found] == [{**trial, "seconds": 0} for trial in undisturbed]

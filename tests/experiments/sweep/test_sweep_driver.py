@@ -17,7 +17,7 @@ from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import ClusterConfig, PairsConfig, RunConfig, StudyConfig, TrackingConfig
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep import driver
-from cropkt.experiments.sweep.trial import PairTrial, read_target
+from cropkt.experiments.sweep.trial import PairTrial, SweepJob, read_target
 from cropkt.files import read_json, write_json
 from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import load_source_models, store_null_model, train_cohort
@@ -55,7 +55,7 @@ class Swept:
 def worker(run: Run, pair: tuple[str, str]) -> PairTrial:
     """A worker at its first pair, without Ray's constructor, which wants a cluster."""
     trial = PairTrial.__new__(PairTrial)
-    trial.setup({"point": pair}, run)
+    trial.setup({"point": pair}, SweepJob(run, tuple(run.pairs())))
     return trial
 
 
@@ -134,10 +134,13 @@ def test_a_worker_leaves_a_bad_slide_out_unless_the_run_is_strict(config: RunCon
     slide = run.cohorts["acc"].slides.iloc[0]
     with h5py.File(slide["path"], "r+") as file:
         file["features"][...] = np.nan
+    result = worker(run, ("chance", "acc")).step()
     if strict:
+        assert slide["slide"] in result["failed"]
         with pytest.raises(StudyError, match=slide["slide"]):
             read_target(run, "acc")
     else:
+        assert [slide["slide"] in left_out for left_out in result["left_out"]] == [True]
         assert [skipped.slide for skipped in read_target(run, "acc").bags.skipped] == [slide["slide"]]
 
 

@@ -11,14 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from kept_artifacts import artifact_folder, artifacts, references
 from mlflow import MlflowClient
-from small_studies import SmallStudy, small_plan
+from small_studies import SmallStudy, small_architecture, small_plan
 
 from cropkt.data.study import open_study
 from cropkt.errors import ConfigError
@@ -26,13 +27,16 @@ from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.journal import git_commit
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.experiments.tracking.card import keep_card
-from cropkt.experiments.tracking.store import REFERENCES, SERVED, WHOLE, Store, page, sha256, tracking_uri
+from cropkt.experiments.tracking.store import REFERENCES, WHOLE, Store, page, sha256, tracking_uri
 from cropkt.experiments.tracking.sweep import ATTEMPTS, Tracker, log_results, tracking
 from cropkt.files import write_json
+from cropkt.models.mil import build_model
+from cropkt.training.cards import SourceCard, save_with_card
+from cropkt.training.config import TrainingConfig
 from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
 from cropkt.transfer.protocol import mode_of
-from cropkt.transfer.rows import PREDICTIONS, PairRow
+from cropkt.transfer.rows import PAIRS, PREDICTIONS, PairRow
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 SEARCH = 'params.target = "acc"'
@@ -63,10 +67,9 @@ def results(tmp_path: Path) -> ResultsFolder:
     for number, (source, target) in enumerate(pairs):
         measured(folder, source, target, 0.5 + number / 100)
     store_failure(folder, "kipan", "uvm", "its worker died")
-    comparison = {"source": "uvm", "target": "acc", "against": "random", "difference": 0.03, "p_value": 0.2}
-    write_json(
-        folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], "choice": [], "gains": []}
-    )
+    comparison = vars(Comparison("uvm", "acc", "random", difference=0.03, p_value=0.2))
+    nothing: dict[str, Any] = {"repeats": "", "choice": [], "gains": [], "own": []}
+    write_json(folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], **nothing})
     return folder
 
 
@@ -93,20 +96,6 @@ def runs(uri: str, condition: str = "", **options: Any) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], condition, **options))
 
 
-def artifacts(uri: str, run: Any) -> set[str]:
-    """Names of the copies that a store kept in an SQLite file has of a run."""
-    return {path.name for path in artifact_folder(uri, run).iterdir()}
-
-
-def artifact_folder(uri: str, run: Any) -> Path:
-    below = unquote(run.info.artifact_uri.removeprefix(SERVED))
-    return Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts" / below
-
-
-def references(uri: str, run: Any) -> dict[str, str]:
-    return json.loads((artifact_folder(uri, run) / REFERENCES).read_text())
-
-
 def test_one_parent_and_a_child_for_each_pair(results: ResultsFolder, store: str) -> None:
     (results.out / "transfer.parquet").write_bytes(b"table")
     assert log(results, store, seed="3", study="small").problem == ""
@@ -131,6 +120,9 @@ def test_a_target_is_found_and_its_best_source_is_first(results: ResultsFolder, 
     assert best.data.metrics["n_events"] == 6
     assert best.data.metrics["seconds"] == 0.5
     assert "standard_error" not in best.data.metrics  # unknown is not a number
+    assert set(best.data.params) == {"source", "target", "encoder", "architecture", "mode"}
+    known = {"c_index_mean", "c_index_pooled", "n_patients", "n_events", "n_comparable", "skipped_slides", "seconds"}
+    assert set(best.data.metrics) == known <= set(PAIRS.numbers), "every column of a pair that is a known number"
     assert second.data.metrics["difference_random"] == 0.03
     assert second.data.metrics["p_random"] == 0.2
     assert own.data.params["mode"] == "self"
@@ -262,26 +254,24 @@ def test_a_run_that_breaks_off_does_not_wait_for_its_log(
     assert len(asked) < 500
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from mlflow import MlflowClient
-from cropkt.experiments.tracking.store import Store
-from cropkt.experiments.tracking.sweep import log_results
+def log_until_killed(at: str, out: Path, uri: str) -> None:
+    """Log the results; at the first call of `at`, this process is killed."""
 
-def killed(*arguments, **options):
-    os.kill(os.getpid(), signal.SIGKILL)
+    def killed(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-setattr(Store if sys.argv[1] == "put" else MlflowClient, sys.argv[1], killed)
-log_results(Path(sys.argv[2]), uri=sys.argv[3])
-"""
+    setattr(Store if at == "put" else MlflowClient, at, killed)
+    log_results(out, uri=uri)
 
 
 @pytest.mark.parametrize("at", ["log_param", "log_batch", "put", "set_terminated", "set_tag"])
 def test_a_log_that_was_killed_at_any_point_is_caught_up(results: ResultsFolder, store: str, at: str) -> None:
     keep_card(results, "study", {"seed": "3"}, {})
-    ended = subprocess.run([sys.executable, "-c", KILLED, at, str(results.out), store], cwd=ROOT, timeout=120)
-    assert ended.returncode == -signal.SIGKILL
+    # A fork has MLflow imported already, which takes seconds.
+    logging = get_context("fork").Process(target=log_until_killed, args=(at, results.out, store))
+    logging.start()
+    logging.join(120)
+    assert logging.exitcode == -signal.SIGKILL
     left = runs(store)
     assert left
     assert not any(WHOLE in run.data.tags for run in left)
@@ -389,7 +379,9 @@ def test_one_slow_answer_switches_nothing_off(results: ResultsFolder, store: str
         tracker.log_sweep()
     assert tracker.problem == ""
     # A busy server may have made the run of the request that timed out after all: the next log removes such halves.
-    assert log_results(results.out, uri=store) == 0
+    until = time.monotonic() + 60
+    while log_results(results.out, uri=store) == 0 and len(runs(store)) > 7 and time.monotonic() < until:
+        time.sleep(0.5)
     found = runs(store)
     assert len(found) == 7
     assert sum(WHOLE in run.data.tags for run in found) == 6
@@ -432,12 +424,28 @@ COHORTS = {code: {"digest": f"{code}-1", "patients": 12, "events": 6, "slides": 
 def trained(results: ResultsFolder) -> ResultsFolder:
     """The results, with a model of one fold a source."""
     for code in COHORTS:
+        card = SourceCard(
+            small_architecture(),
+            TrainingConfig(epochs=1),
+            seed=0,
+            precision="float32",
+            cohort=code,
+            fold=0,
+            encoder="uni2-h",
+            data_fingerprint="",
+            fingerprint=f"{code}'s",
+            train_patients=(),
+            validation_patients=(),
+            test_c_index=0.5,
+            test_comparable=1,
+            skipped_slides=(),
+            passing_slides=(),
+            losses=(1.0,),
+            learning_rates=(0.1,),
+            versions={},
+        )
         path = results.models.path / code / "fold_0.safetensors"
-        path.parent.mkdir()
-        path.write_bytes(b"weights")
-        card = {"cohort": code, "fold": 0, "fingerprint": f"{code}'s", "encoder": "uni2-h", "training": {"epochs": 1}}
-        card |= {"architecture": {"name": "abmil"}, "seed": 0, "test_c_index": 0.5, "losses": [1.0]}
-        write_json(path.with_suffix(".json"), card)
+        save_with_card(path, build_model(small_architecture()), card)
     return results
 
 

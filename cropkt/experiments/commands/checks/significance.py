@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.config import Parser
 
@@ -11,6 +12,8 @@ EPILOG = """
 coverage: 1,000 simulated cohorts of 60 patients a setting; seconds.
 verdicts: whole matrices of simulated pairs: false claims of each verdict, and what it finds by events; minutes.
 calibration: of a finished sweep (--out), recalibrated survival beside Kaplan-Meier in every cohort.
+sites: of two finished sweeps of the same patients, with plain folds (--out) and `splits: site` (--by-site): what
+own models lose on hospitals that they have not learnt from.
 discoveries: whole sweeps of the demo study, one a seed; minutes each, kept under --out and gone on with after a stop.
 """
 
@@ -18,7 +21,8 @@ discoveries: whole sweeps of the demo study, one a seed; minutes each, kept unde
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = Parser(__doc__ or "", prog="cropkt check-significance", epilog=EPILOG)
-    parser.add_argument("what", choices=("coverage", "verdicts", "discoveries", "calibration"))
+    parser.add_argument("what", choices=("coverage", "verdicts", "discoveries", "calibration", "sites"))
+    parser.add_argument("--by-site", type=Path, metavar="DIR", help="sites: results folder of the sweep by site")
     parser.add_argument("--cohorts", type=int, default=1000, help="coverage: cohorts a setting (default: 1000)")
     parser.add_argument("--studies", type=int, default=20, help="verdicts: matrices a design (default: 20)")
     parser.add_argument("--seeds", type=int, default=10, help="discoveries: studies, seeds 1 to N (default: 10)")
@@ -33,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verdicts": _verdicts,
         "discoveries": _discoveries,
         "calibration": _calibration,
+        "sites": _sites,
     }
     return run_command(lambda: checks[chosen.what](chosen))
 
@@ -65,6 +70,21 @@ def _calibration(chosen: argparse.Namespace) -> int:
     from cropkt.report.read import choose_results
 
     table = calibration_table(choose_results(chosen.out, None, None).pairs())
+    print(table.to_string(index=False, float_format="%.3f"))
+    return DONE
+
+
+def _sites(chosen: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from cropkt.report.read import choose_results
+    from cropkt.transfer.judgement.site_difference import site_differences
+
+    if chosen.by_site is None:
+        raise ConfigError("sites: give --by-site, the results folder of the sweep with `splits: site`")
+    plain, by_site = (choose_results(folder, None, None) for folder in (chosen.out, chosen.by_site))
+    targets = dict.fromkeys(plain.pairs()["target"])
+    table = pd.DataFrame([vars(row) for row in site_differences(plain, by_site, targets)])
     print(table.to_string(index=False, float_format="%.3f"))
     return DONE
 

@@ -23,12 +23,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="pooled",
         help="z-scores over all cohorts, which keeps their differences, or in each (default: %(default)s)",
     )
+    parser.add_argument("--clinical", type=Path, metavar="FILE", help="table of age, gender, stage by patient_id")
+    parser.add_argument(
+        "--sites",
+        type=Path,
+        metavar="FILE",
+        help="table of tissue source sites; folds then keep an institution together",
+    )
     chosen = parser.parse_args(arguments)
 
     def command() -> int:
         from cropkt.data.tcga import build_study
 
-        counts = build_study(chosen.labels, chosen.features, chosen.out, standardise=chosen.standardise)
+        counts = build_study(
+            chosen.labels,
+            chosen.features,
+            chosen.out,
+            standardise=chosen.standardise,
+            clinical=chosen.clinical,
+            sites=chosen.sites,
+        )
         print(counts.to_string(index=False))
         print(
             f"{counts['patients'].sum()} patients, {counts['events'].sum()} events: cropkt sweep --study {chosen.out}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.config import Parser
-from cropkt.simulation.population import SIGNALS, TRANSFER, SimulationConfig
+from cropkt.simulation.config import SIGNALS, TRANSFER, SimulationConfig
 
 DEFAULT = SimulationConfig()
 

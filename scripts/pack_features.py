@@ -1,0 +1,6 @@
+"""As `cropkt pack`."""
+
+from clone import run
+
+if __name__ == "__main__":
+    run("pack")

@@ -1,0 +1,189 @@
+"""Learning curves: who lends to whom, what a worker keeps, and which stored draws are today's."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_studies import SmallStudy
+
+from cropkt.borrowing.lenders import CohortPatients
+from cropkt.data.bags import read_bags
+from cropkt.errors import ConfigError
+from cropkt.experiments.borrowing import curve
+from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
+from cropkt.experiments.borrowing.curve import curve_table, draws_of, learning_curves
+from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
+from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw, hold_subject, true_log_risk
+from cropkt.experiments.cluster import Cluster
+from cropkt.experiments.command import DONE, SOME_FAILED
+from cropkt.experiments.config import ClusterConfig, StudyConfig
+from cropkt.experiments.run import Run, prepare
+from cropkt.models.checkpoint import build_null_model
+from cropkt.models.mil import TrainedWith
+from cropkt.training.pan_cancer import LOSS
+
+CODES = ("acc", "meso", "uvm", "chol")
+CLUSTER = Cluster(ClusterConfig("cpu", "float32"))
+SIZE = "10"
+
+
+@pytest.fixture
+def run(small_study: Callable[..., SmallStudy], tmp_path: Path) -> Run:
+    study = StudyConfig(small_study(*CODES, patients=24).folder, out=tmp_path / "out")
+    return prepare(CurveConfig(study, curve=DrawsConfig(patients=(SIZE,), draws=1)), CLUSTER)
+
+
+@pytest.fixture
+def job(run: Run) -> CurveJob:
+    return CurveJob(run, ("borrowed", "own_ridge"))
+
+
+def measured(job: CurveJob, *draws: Draw) -> None:
+    """`draws` by one worker, without Ray's constructor, which wants a cluster."""
+    trial = CurveTrial.__new__(CurveTrial)
+    for number, draw in enumerate(draws):
+        if number:
+            trial.reset_config({"point": draw})
+        else:
+            trial.setup({"point": draw}, job)
+        assert trial.step()["failed"] == ""
+
+
+def changed(job: CurveJob, code: str, **changes: Any) -> CurveJob:
+    """The job of a study whose cohort `code` is another one."""
+    cohorts = {**job.run.cohorts, code: replace(job.run.cohorts[code], **changes)}
+    return replace(job, run=replace(job.run, study=replace(job.run.study, cohorts=cohorts)))
+
+
+def test_nobody_lends_to_a_target_who_shares_a_patient_with_it(job: CurveJob) -> None:
+    assert set(job.lenders("acc")) == set(CODES) - {"acc"}
+    labels = job.run.cohorts["uvm"].labels
+    shared = labels.rename(index={labels.index[0]: job.run.cohorts["acc"].labels.index[0]})
+    cohorts = changed(job, "uvm", labels=shared).run.cohorts
+    assert set(lender_codes(cohorts, "acc", CODES)) == {"meso", "chol"}
+    assert set(lender_codes(cohorts, "meso", CODES)) == set(CODES) - {"meso"}
+    one = changed(job, "uvm", labels=labels.iloc[:1]).run.cohorts
+    assert "uvm" not in lender_codes(one, "acc", CODES), "one patient has no moments"
+
+
+def test_no_target_trains_the_networks_that_leave_it_out(job: CurveJob) -> None:
+    assert job.networks("acc").lenders == [code for code in job.run.sources if code != "acc"]
+    both = replace(job, left_out=2).networks("acc")
+    assert len(both.left_out) == 2
+    assert both == replace(job, left_out=2).networks(both.left_out[1])
+    assert set(both.lenders) == set(CODES) - set(both.left_out)
+
+
+def test_trained_networks_are_found_again_until_a_lender_changes(job: CurveJob) -> None:
+    stored, random = job.networks("acc"), np.random.default_rng(0)
+    with pytest.raises(KeyError, match="no pan-cancer networks"):
+        stored.load(read_bags(job.run.cohorts["acc"]))
+    shape = replace(job.run.plan.architecture, intervals=1)
+    networks = [build_null_model(shape, seed).eval() for seed in range(2)]
+    for network in networks:
+        network.trained_with = TrainedWith(LOSS, "float32")
+    width, event = shape.embedding, np.resize([1, 0], 12)
+    unseen = [
+        [CohortPatients(code, random.normal(size=(12, width)), np.arange(12.0), event) for code in stored.lenders]
+        for _ in networks
+    ]
+    stored.store(networks, unseen)
+    assert stored.done
+    found = stored.load(read_bags(job.run.cohorts["acc"]))
+    assert found.vectors.shape == (2, 24, width)
+    assert len(found.lenders) == 2
+    assert not changed(job, "uvm", fingerprint="new").networks("acc").done
+
+
+def test_what_a_draw_may_use_of_others_holds_nothing_of_its_target(job: CurveJob) -> None:
+    subject = hold_subject(job, CohortShelf(job.run), "acc")
+    assert {cohort.cohort for cohort in subject.others.cohorts} == set(CODES) - {"acc"}
+    assert set(subject.others.ridges) == set(CODES) - {"acc"}
+    assert {summary.cohort for summary in subject.others.lenders.model.summaries} <= set(CODES) - {"acc"}
+
+
+def test_a_worker_measures_each_draw_on_its_own_target(job: CurveJob, tmp_path: Path) -> None:
+    draws = [Draw("acc", SIZE, 0), Draw("uvm", SIZE, 0)]
+    measured(job, *draws)
+    together = curve_table(job, draws).drop(columns="seconds")
+    assert list(together["target"]) == ["acc", "acc", "uvm", "uvm"]
+    alone = replace(job, run=replace(job.run, results=replace(job.run.results, out=tmp_path / "alone")))
+    measured(alone, draws[1])
+    expected = curve_table(alone, draws[1:]).drop(columns="seconds")
+    pd.testing.assert_frame_equal(together[2:].reset_index(drop=True), expected)
+
+
+def test_a_draw_is_done_as_long_as_nothing_that_it_rests_on_changes(job: CurveJob) -> None:
+    draw = Draw("acc", SIZE, 0)
+    assert job.missing(draw) == job.methods
+    measured(job, draw)
+    assert job.missing(draw) == ()
+    assert set(job.stored(draw)) == set(job.methods)
+    assert replace(job, methods=(*job.methods, "pan_cox")).missing(draw) == ("pan_cox",)
+    other_seed = replace(job, run=replace(job.run, plan=replace(job.run.plan, seed=1)))
+    for other in (changed(job, "acc", fingerprint="new"), changed(job, "uvm", fingerprint="new"), other_seed):
+        assert other.missing(draw) == job.methods
+        assert other.stored(draw) == {}
+        assert curve_table(other, [draw]).empty
+
+
+def test_the_truth_of_a_simulated_study_follows_its_patients(tmp_path: Path) -> None:
+    truth = {"cohort": ["acc", "uvm", "acc", "acc"], "patient_id": ["p3", "p1", "p1", "p2"], "log_risk": [3.0, 9, 1, 2]}
+    assert true_log_risk(tmp_path, "acc", ("p1",)) is None
+    pd.DataFrame(truth).to_parquet(tmp_path / "truth_patients.parquet")
+    found = true_log_risk(tmp_path, "acc", ("p1", "p3"))
+    assert found is not None
+    np.testing.assert_array_equal(found, [1, 3])
+
+
+def test_targets_with_few_events_are_left_out_and_one_cohort_cannot_borrow(run: Run) -> None:
+    every = draws_of(run, DrawsConfig(patients=("10", "all"), draws=2))
+    assert len(every) == 4 * (2 + 1)
+    few = run.cohorts["acc"].labels.assign(event=0)
+    study = replace(run.study, cohorts={**run.cohorts, "acc": replace(run.cohorts["acc"], labels=few)})
+    some = draws_of(replace(run, study=study), DrawsConfig(least_events=1))
+    assert {draw.target for draw in some} == set(CODES) - {"acc"}
+    alone = replace(run.study, cohorts={"acc": run.cohorts["acc"]})
+    with pytest.raises(ConfigError, match="borrowing needs others"):
+        draws_of(replace(run, study=alone), DrawsConfig())
+
+
+def test_a_draw_that_failed_is_told_by_the_exit_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray is left out: trials run here, and the one on acc dies."""
+    deaths = {"acc"}
+
+    @contextmanager
+    def here(_: ClusterConfig) -> Iterator[Cluster]:
+        yield CLUSTER
+
+    def one_by_one(
+        _: type, job: CurveJob, draws: list[Draw], *__: Any, on_end: Callable[[Draw, Mapping[str, Any], str], None]
+    ) -> None:
+        for draw in draws:
+            if draw.target in deaths:
+                on_end(draw, {}, "its worker died")
+            else:
+                measured(job, draw)
+                on_end(draw, {"failed": ""}, "")
+
+    monkeypatch.setattr(curve, "session", here)
+    monkeypatch.setattr(curve, "measure_missing_means", lambda *_: None)
+    monkeypatch.setattr(curve, "run_trials", one_by_one)
+    monkeypatch.setattr(curve, "_show", lambda *_: None)
+    config = run.config
+    assert isinstance(config, CurveConfig)
+    config = replace(config, curve=replace(config.curve, methods=("own_ridge",)))
+    assert learning_curves(config) == SOME_FAILED
+    told = f"failed: acc, {SIZE} patients, draw 0: its worker died; the same command tries it again"
+    assert told in capsys.readouterr().out
+    assert set(pd.read_parquet(run.results.out / "curve.parquet")["target"]) == set(CODES) - {"acc"}
+    deaths.clear()
+    assert learning_curves(config) == DONE
+    assert set(pd.read_parquet(run.results.out / "curve.parquet")["target"]) == set(CODES)

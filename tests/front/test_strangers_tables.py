@@ -1,0 +1,279 @@
+"""Tables and folders as strangers have them: each is read as it is meant, or refused with what to do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from published_layouts import Person, months, people, trident, values, write_h5, write_pt, write_table
+
+from cropkt.data.study import Study, open_study
+from cropkt.experiments.commands import main
+from cropkt.front.slides.match import SlideNames
+
+PERSONS = people()
+Row = Callable[[Person], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A table: its header, a patient's row, and how it is written."""
+
+    header: Sequence[str]
+    row: Row
+    name: str = "acc.csv"
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    before: str = ""
+    flags: Sequence[str] = field(default=())
+
+
+OWN = ["case_id", "os_months", "dead"]
+
+
+def own(person: Person) -> list[Any]:
+    return [person.patient, months(person.days), person.event]
+
+
+def said(event: int, censored: str = "Alive", dead: str = "Dead") -> str:
+    return dead if event else censored
+
+
+def two_times(person: Person) -> list[Any]:
+    """A patient as GDC writes one: days to death of the dead, days to the last follow-up of the living."""
+    dead, alive = (person.days, "'--") if person.event else ("'--", person.days)
+    return [person.patient, "TCGA-ACC", said(person.event), dead, alive]
+
+
+def study_view(person: Person) -> list[Any]:
+    status = said(person.event, "0:LIVING", "1:DECEASED")
+    free = said(person.event, "0:DiseaseFree", "1:Recurred/Progressed")
+    return ["acc_tcga", person.patient, f"{person.patient}-01", months(person.days), status, 3.5, free]
+
+
+STUDY_VIEW = ["Study ID", "Patient ID", "Sample ID", "Overall Survival (Months)", "Overall Survival Status"]
+GDC = ["case_submitter_id", "project_id", "vital_status", "days_to_death", "days_to_last_follow_up"]
+NEW_GDC = ["cases.submitter_id", "project.project_id", "demographic.vital_status", "demographic.days_to_death"]
+TABLES = {
+    "semicolons": Written(OWN, own, delimiter=";"),
+    "commas for points": Written(OWN, lambda p: [str(cell).replace(".", ",") for cell in own(p)], delimiter=";"),
+    "tabs": Written(OWN, own, delimiter="\t"),
+    "a separator said": Written(OWN, own, delimiter=";", before="sep=;\n"),
+    "a byte order mark": Written(OWN, own, encoding="utf-8-sig"),
+    "UTF-16": Written(OWN, own, encoding="utf-16", delimiter="\t"),
+    "upper case": Written([name.upper() for name in OWN], own),
+    "camel case": Written(["PatientID", "OSMonths", "OSStatus"], lambda p: [*own(p)[:2], said(p.event)]),
+    "joined words": Written(["patientid", "osmonths", "osevent"], own),
+    "words and spaces": Written(["Patient ID", "Overall survival (months)", "Death (1=yes, 0=no)"], own),
+    "vital status": Written(["case_id", "os_days", "vital_status"], lambda p: [p.patient, p.days, said(p.event)]),
+    "yes and no": Written(["id", "follow_up_months", "deceased"], lambda p: [*own(p)[:2], said(p.event, "No", "Yes")]),
+    "truth": Written(["id", "followup_days", "event"], lambda p: [p.patient, p.days, bool(p.event)]),
+    "censorship": Written(["case_id", "survival_months", "censorship"], lambda p: [*own(p)[:2], 1 - p.event]),
+    "causes of death": Written(
+        ["id", "OS_months", "OS_status"],
+        lambda p: [*own(p)[:2], said(p.event, "Alive with disease", ("Died of disease", "DOC")[p.days % 2])],
+    ),
+    "relapse": Written(
+        ["id", "RFS_months", "RFS_status"], lambda p: [*own(p)[:2], said(p.event, "No relapse", "Relapse")]
+    ),
+    "Xena": Written(["sample", "OS", "_PATIENT", "OS.time"], lambda p: [f"{p.patient}-01", p.event, p.patient, p.days]),
+    "GDC": Written(GDC, two_times, "clinical.tsv", "\t"),
+    "GDC of today": Written([*NEW_GDC, "diagnoses.days_to_last_follow_up"], two_times, "clinical.tsv", "\t"),
+    "TCGA's files": Written(
+        ["bcr_patient_barcode", "type", "vital_status", "death_days_to", "last_contact_days_to"], two_times
+    ),
+    "cBioPortal's study view": Written(
+        [*STUDY_VIEW, "Disease Free (Months)", "Disease Free Status"],
+        study_view,
+        "clinical.tsv",
+        "\t",
+        flags=["--endpoint", "OS"],
+    ),
+    "paths of slides": Written(["slide", *OWN], lambda p: [f"/data/slides/{p.slide}.svs", *own(p)]),
+    "paths of Windows": Written(["file", *OWN], lambda p: [f"D:\\slides\\{p.slide}.NDPI", *own(p)]),
+    "slides alone": Written(["slide_id", *OWN[1:]], lambda p: [f"{p.slide}.svs", *own(p)[1:]]),
+}
+
+
+def opened(folder: Path, *arguments: Path | str) -> Study:
+    out = folder / "study"
+    assert main(["init", *map(str, arguments), "--out", str(out)]) == 0
+    assert main(["check", str(out)]) == 0
+    return open_study(out)
+
+
+def require_all(study: Study, code: str = "acc", slides: int = 30) -> None:
+    """All invented patients are there, with their times and events."""
+    cohort = study.cohorts[code]
+    assert list(study.cohorts) == [code]
+    assert len(cohort.slides) == slides
+    assert list(cohort.labels["event"]) == [person.event for person in PERSONS]
+    assert np.allclose(cohort.labels["time"], [person.days for person in PERSONS], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trident(tmp_path_factory.mktemp("trident"), PERSONS)
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_is_read_as_it_is_meant(case: str, tmp_path: Path, features: Path) -> None:
+    given = TABLES[case]
+    path = write_table(tmp_path / given.name, given.header, list(map(given.row, PERSONS)), delimiter=given.delimiter)
+    path.write_bytes((given.before + path.read_text()).encode(given.encoding))
+    require_all(opened(tmp_path, features, path, *given.flags))
+
+
+@pytest.mark.parametrize("slide", ["/mnt/slides/S{}_{}.svs", "C:\\S{}_{}.ndpi", "S{}_{}"])
+@pytest.mark.parametrize("column", ["slide_path", "scan"])
+def test_slides_that_only_a_column_of_any_name_gives_to_patients(tmp_path: Path, column: str, slide: str) -> None:
+    rows = []
+    for number, person in enumerate(PERSONS):
+        for block in (1, 2):
+            write_h5(tmp_path / "f" / f"S{number}_{block}.h5", values(seed=number), coords=False)
+            rows.append([f"H{number:02d}", person.days, person.event, slide.format(number, block)])
+    table = write_table(tmp_path / "acc.csv", ["case_id", "os_days", "dead", column], rows)
+    require_all(opened(tmp_path, tmp_path / "f", table), slides=60)
+
+
+def test_a_number_in_a_table_is_no_slide_that_is_called_so(tmp_path: Path) -> None:
+    for number in range(len(PERSONS)):
+        write_h5(tmp_path / "f" / f"{number}.h5", values(seed=number))
+    rows = [[number, number % 7, person.days, person.event] for number, person in enumerate(PERSONS)]
+    table = write_table(tmp_path / "clinical.csv", ["id", "nodes", "os_days", "dead"], rows)
+    study = opened(tmp_path, tmp_path / "f", table)
+    cohort = study.cohorts["clinical-cohort"]  # clinical is a word of results
+    assert {int(patient): event for patient, event in cohort.labels["event"].items()} == {
+        number: person.event for number, person in enumerate(PERSONS)
+    }
+
+
+def test_an_id_may_stand_within_the_names_of_its_slides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = []
+    for number, person in enumerate(PERSONS):
+        for block in (1, 2):
+            write_h5(tmp_path / "f" / f"19_H-{number:02d}_HE{block}.h5", values(seed=number))
+        rows.append([f"H-{number:02d}", person.days, person.event])
+    table = write_table(tmp_path / "acc.csv", ["case_id", "os_days", "dead"], rows)
+    require_all(opened(tmp_path, tmp_path / "f", table), slides=60)
+    assert "19_H-00_HE1 is h-00's" in capsys.readouterr().out
+
+
+def test_a_slide_that_two_patients_ids_are_in_is_nobodys() -> None:
+    names = SlideNames(("a_H1_x", "a_H2_H1", "a_h1_x2", "a_7_x", "b_HE_x"))
+    assert names.holding(["H1", "H2", "7", "HE"]) == {"h1": ["a_H1_x", "a_h1_x2"]}
+
+
+def cbioportal_folder(folder: Path) -> Path:
+    rows = [[p.patient, months(p.days), said(p.event, "0:LIVING", "1:DECEASED")] for p in PERSONS]
+    write_table(folder / "data_clinical_patient.txt", ["PATIENT_ID", "OS_MONTHS", "OS_STATUS"], rows, delimiter="\t")
+    samples = [[person.patient, f"{person.patient}-01"] for person in PERSONS]
+    write_table(folder / "data_clinical_sample.txt", ["PATIENT_ID", "SAMPLE_ID"], samples, delimiter="\t")
+    (folder / "data_mutations.txt").write_text("Hugo_Symbol\tTumor_Sample_Barcode\nTP53\tx\n")
+    return folder
+
+
+def test_cbioportals_folder_is_given_as_it_is(
+    tmp_path: Path, features: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_all(opened(tmp_path, features, cbioportal_folder(tmp_path / "acc_tcga")))
+    told = capsys.readouterr().out
+    assert "passed over, as no columns of time and event are known by their names: data_clinical_sample.txt" in told
+
+
+def test_cohorts_that_the_registry_has_not_are_passed_over_and_named(
+    tmp_path: Path, features: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The TCGA CDR has LAML, a leukaemia without slides."""
+    kinds = ("ACC", "UVM", "LAML")
+    rows = [[p.patient, kinds[n % 3], p.event, p.days] for n, p in enumerate(PERSONS)]
+    study = opened(tmp_path, features, write_table(tmp_path / "cdr.csv", ["id", "type", "OS", "OS.time"], rows))
+    assert {code: len(cohort.labels) for code, cohort in study.cohorts.items()} == {"acc": 10, "uvm": 10}
+    assert "passed over, as no cohort of the registry: LAML" in capsys.readouterr().out
+
+
+ENCODERS = {
+    "features_uni_v2/{}.h5": "uni_v2",
+    "features/uni_v2/{}.h5": "uni_v2",
+    "virchow2/{}.h5": "virchow2",
+    "conch_v15/h5_files/{}.h5": "conch_v15",
+    "feats-l0-s256-UNI2h/pt_files/{}.pt": "UNI2h",
+    "site{n}/batch/{}.h5": "plain-12",
+    "TCGA-ACC/{}.svs.h5": "projects-12",
+}
+
+
+@pytest.mark.parametrize("layout", ENCODERS)
+def test_a_folder_says_the_encoder(tmp_path: Path, layout: str) -> None:
+    for number, person in enumerate(PERSONS):
+        path = tmp_path / "all" / layout.format(person.slide, n=number % 3)
+        (write_pt if path.suffix == ".pt" else write_h5)(path, values(seed=number))
+    study = opened(tmp_path, tmp_path / "all", write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS))))
+    require_all(study)
+    assert study.encoder.name == ENCODERS[layout]
+
+
+@pytest.mark.parametrize(("wanted", "width"), [("uni_v2", 12), ("virchow2", 20)])
+def test_of_two_encoders_side_by_side_each_can_be_used(tmp_path: Path, wanted: str, width: int) -> None:
+    for number, person in enumerate(PERSONS):
+        write_h5(tmp_path / "all" / "uni_v2" / f"{person.slide}.h5", values(seed=number))
+        write_h5(tmp_path / "all" / "virchow2" / f"{person.slide}.h5", values(seed=number, width=20))
+    table = write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS)))
+    study = opened(tmp_path, tmp_path / "all", table, "--encoder", wanted)
+    assert (study.encoder.name, study.encoder.dim) == (wanted, width)
+
+
+@pytest.mark.parametrize("name", ["features", "feats", "embeddings", "x"])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_arrays_under_any_published_name(tmp_path: Path, name: str, axes: int) -> None:
+    for number, person in enumerate(PERSONS):
+        path = tmp_path / "f" / f"{person.slide}.h5"
+        path.parent.mkdir(exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file[name] = values(seed=number).astype(np.float16)[(None,) * (axes - 2)]
+    require_all(opened(tmp_path, tmp_path / "f", write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS)))))
+
+
+REFUSED = {
+    "a spreadsheet": ("acc.xlsx", b"PK\3\4", "is a spreadsheet; save the sheet as CSV (UTF-8) and name that file"),
+    "another encoding": ("acc.csv", "médecin".encode("latin-1"), "is not text in UTF-8 (byte 2); save it as text"),
+    "no rows": ("acc.csv", b"case_id,os_months,dead\n", "holds no rows; name a table of patients with time and event"),
+    "nothing": ("none.csv", None, "there is no such file; name a table of patients"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_table_is_refused_with_what_to_do(
+    case: str, tmp_path: Path, features: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, content, expected = REFUSED[case]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert main(["init", str(features), str(tmp_path / name), "--out", str(tmp_path / "study")]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_folder_of_other_files_says_what_it_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "f").mkdir()
+    for person in PERSONS[:3]:
+        np.save(tmp_path / "f" / f"{person.slide}.npy", values())
+    table = write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS)))
+    assert main(["init", str(tmp_path / "f"), str(table), "--out", str(tmp_path / "study")]) == 2
+    assert "no .h5, .hdf5, .pt or .zarr in it" in (told := capsys.readouterr().err)
+    assert "it holds 3 files *.npy" in told
+
+
+def test_a_death_of_another_cause_is_no_event_of_the_disease_and_never_guessed(
+    tmp_path: Path, features: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("alive", "died of disease", "died of other cause")
+    for column, code in (("DSS_status", 0), ("PFS_status", 2)):
+        rows = [[p.patient, months(p.days), words[n % 3]] for n, p in enumerate(PERSONS)]
+        path = write_table(tmp_path / column / "acc.csv", ["id", column.replace("status", "months"), column], rows)
+        arguments = ["init", str(features), str(path), "--out", str(tmp_path / column / "study")]
+        assert main(arguments) == code, capsys.readouterr().err
+    events = open_study(tmp_path / "DSS_status" / "study").cohorts["acc"].labels["event"]
+    assert list(events) == [int(number % 3 == 1) for number in range(len(PERSONS))]
