@@ -129,6 +129,8 @@ def _print_calibration(world: str, curve: "pd.DataFrame", measure: str) -> None:
 
     keys = ["study", "patients", "target", "draw", "train_events"]
     wide = curve.pivot_table(index=keys, columns="method", values=measure)
+    if not {"borrowed", "own_ridge"} <= set(wide):
+        return
     known = curve[curve["method"] == "borrowed"].set_index(keys)["probability"].reindex(wide.index)
     gain = (wide["borrowed"] - wide["own_ridge"]).to_numpy()
     usable = np.isfinite(gain) & np.isfinite(known.to_numpy())
@@ -136,6 +138,8 @@ def _print_calibration(world: str, curve: "pd.DataFrame", measure: str) -> None:
     events = wide.index.get_level_values("train_events").to_numpy()[usable]
     helps = np.array([probability_of_gain(n, p) for n, p in zip(events, agreement, strict=True)])
     helped = gain > 0
+    if not len(gain):
+        return
     print(f"\n{world}: {len(gain)} draws, borrowed beat own ridge in {helped.mean():.2f}")
     for name, probability in (("agreement with the others", agreement), ("probability of a gain", helps)):
         brier, constant = np.mean((probability - helped) ** 2), helped.mean() * (1 - helped.mean())
