@@ -104,6 +104,8 @@ def _rows(world: str, curve: "pd.DataFrame", measure: str) -> list[dict[str, str
             if (count := int(means.loc[method, "targets"])) < most:
                 shown += f", {count} targets"
             rows.append({"world": where, "method": method, "shown": shown})
+        if not everywhere:
+            continue
         best = differences(of_size[of_size["method"].isin([FOCUS, *everywhere])], everywhere, measure=measure)
         for row in best[best["against"] == BEST_OWN].to_dict("records"):
             rows.append({"world": where, "method": "best own method, by hindsight", "shown": _gain(row)})
