@@ -1,6 +1,6 @@
 """The whole analysis of a transfer matrix, from the two tables of facts to tables of results, and their files."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from cropkt.factors.catalogue import INTER, INTRA
+from cropkt.factors.columns import ANALYSIS_TABLES
 from cropkt.factors.statistics.effects import (
     OUTCOME,
     factor_names,
@@ -26,7 +27,7 @@ from cropkt.survival.restricted_mean import HORIZONS
 
 @dataclass(frozen=True)
 class Analysis:
-    """Tables of results; docs/factors.md names their columns. `null` is the mixed model without factors."""
+    """Tables of results; factors/columns.py describes them. `null` is the mixed model without factors."""
 
     intra_ols: pd.DataFrame
     inter_ols: pd.DataFrame
@@ -81,18 +82,24 @@ def analyse(
 
 
 def effect_table(pairs: pd.DataFrame, cohorts: pd.DataFrame, null: MixedFit) -> pd.DataFrame:
-    """How good a source and how easy a target each cohort is: the mixed model's random effects, NaN without a cell."""
+    """How good a source and how easy a target each cohort is: the mixed model's random effects and their standard
+    errors, NaN without a cell."""
     rows, _ = usable(pairs, OUTCOME, [])
-    sides = {
-        side: dict(zip(pd.factorize(rows[side])[1], effect, strict=True))
-        for side, effect in (("source", null.source_effect), ("target", null.target_effect))
+    found = {
+        ("source", "effect"): null.source_effect,
+        ("target", "effect"): null.target_effect,
+        ("source", "error"): null.source_error,
+        ("target", "error"): null.target_error,
     }
-    columns = {f"{side}_effect": cohorts["cohort"].map(effects) for side, effects in sides.items()}
+    columns = {
+        f"{side}_{what}": cohorts["cohort"].map(dict(zip(pd.factorize(rows[side])[1], values, strict=True)))
+        for (side, what), values in found.items()
+    }
     return pd.DataFrame({"cohort": cohorts["cohort"], **columns})
 
 
 def horizon_table(pairs: pd.DataFrame, cohorts: pd.DataFrame, errors: Errors) -> pd.DataFrame:
-    """Does the horizon of restricted mean survival matter? One row a horizon.
+    """Does the horizon of restricted mean survival matter? One row per horizon.
 
     rank_correlation: of cohorts with the default horizon's. coefficient, p_mixed: of the pair's absolute difference.
     """
@@ -122,14 +129,14 @@ def attention_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_analysis(out: Path, analysis: Analysis) -> list[Path]:
-    """Write every table as `out`/regression_NAME.csv; returns the paths."""
+    """Write every table as `out`/regression_NAME.csv; returns the paths. Raises ValueError for an undeclared column."""
     paths = []
-    for field in fields(analysis):
-        table = getattr(analysis, field.name)
-        if isinstance(table, pd.DataFrame):
-            paths.append(out / f"regression_{field.name}.csv")
-            with atomic_path(paths[-1]) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    for name, declared in ANALYSIS_TABLES.items():
+        table = getattr(analysis, name)
+        declared.check(table)
+        paths.append(out / declared.path)
+        with atomic_path(paths[-1]) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     return paths
 
 

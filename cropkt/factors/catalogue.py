@@ -44,7 +44,7 @@ PAIR_FACTORS: tuple[Factor, ...] = (
 COHORT_FACTORS: tuple[Factor, ...] = (
     Factor("log_patients", "log patients", "cohort", "features"),
     Factor("event_rate", "event rate", "cohort", "labels"),
-    Factor("events_per_year", "events a patient-year", "cohort", "labels"),
+    Factor("events_per_year", "events per patient-year", "cohort", "labels"),
     Factor("rmst", "restricted mean survival, 3 years", "cohort", "labels"),
     Factor("median_follow_up", "median follow-up", "cohort", "labels"),
     Factor("dispersion_patches", "dispersion of patches", "cohort", "features"),

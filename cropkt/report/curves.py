@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
@@ -12,7 +13,7 @@ from sksurv.util import Surv
 from cropkt.survival.percentile import risk_percentile
 from cropkt.transfer.store import ResultsFolder
 
-DAYS_A_YEAR = 365.25
+DAYS_PER_YEAR = 365.25
 CENSOR_MARKS = 150
 """Marks of censored patients kept in a curve: more of them cannot be told apart on a screen."""
 MOST_TICKS = 12
@@ -23,12 +24,15 @@ NEEDED = ["source_fold", "target_fold", "patient_id", "time", "event", "risk"]
 class Curve:
     """A Kaplan-Meier curve as its steps: survival falls to `survival` (K,) at `time` (K,) days, from 1 at day 0.
 
+    lower, upper: (K,) ends of its pointwise 95 % interval (log-log); 0 where survival is 0 and there is none.
     censored: (C,) days at which patients left without an event, at most CENSOR_MARKS. at_risk: patients at each of the
     pair's `ticks`. patients, events: how many the curve rests on.
     """
 
     time: np.ndarray
     survival: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
     censored: np.ndarray
     at_risk: np.ndarray
     patients: int
@@ -36,18 +40,32 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The log-rank test between two groups, and the hazard ratio that goes with it; NaN where there is no test.
+
+    ratio: hazard of the first group over that of the second, exp((observed - expected events) / variance), with its
+    95 % interval `lower` to `upper` (Peto's estimate; Yusuf et al. 1985). It leans to 1 where the ratio is large.
+    """
+
+    chi_square: float = np.nan
+    p_value: float = np.nan
+    ratio: float = np.nan
+    lower: float = np.nan
+    upper: float = np.nan
+
+
+@dataclass(frozen=True)
 class RiskCurves:
-    """A pair's two curves, the log-rank test between them (NaN: none), and `ticks`, the years of their at_risk."""
+    """A pair's two curves, how they differ, and `ticks`, the years of their at_risk."""
 
     high: Curve
     low: Curve
-    chi_square: float
-    p_value: float
+    difference: "Difference"
     ticks: np.ndarray
 
 
 def risk_groups(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a source and patient: source, patient_id, target_fold, time, event, percentile, high.
+    """One row per source and patient: source, patient_id, target_fold, time, event, percentile, high.
 
     A patient's percentile is its rank among the patients of the same test fold, for each model by itself, averaged over
     the source's models. `high` is a percentile above the median of the test fold. Nothing passes from fold to fold:
@@ -75,22 +93,26 @@ def risk_curves(groups: pd.DataFrame) -> RiskCurves | None:
         return None
     time = groups["time"].to_numpy(dtype=np.float64)
     event = groups["event"].to_numpy(dtype=bool)
-    ticks = _ticks(float(time.max()) / DAYS_A_YEAR)
-    chi_square, p_value = log_rank(time, event, high)
-    return RiskCurves(
-        _curve(time[high], event[high], ticks), _curve(time[~high], event[~high], ticks), chi_square, p_value, ticks
-    )
+    ticks = _ticks(float(time.max()) / DAYS_PER_YEAR)
+    higher, lower = (_curve(time[group], event[group], ticks) for group in (high, ~high))
+    return RiskCurves(higher, lower, log_rank(time, event, high), ticks)
 
 
-def log_rank(time: np.ndarray, event: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-    """Log-rank chi-square and p-value of two groups, those of scikit-survival; NaN when nobody has an event."""
+def log_rank(time: np.ndarray, event: np.ndarray, high: np.ndarray) -> Difference:
+    """How patients of `high` (N,) differ from the others, by scikit-survival's test; NaN when nobody has an event."""
     if not event.any():
-        return np.nan, np.nan
+        return Difference()
     try:
-        chi_square, p_value = compare_survival(Surv.from_arrays(event, time), high)
+        chi_square, p_value, table, covariance = compare_survival(
+            Surv.from_arrays(event, time), high, return_stats=True
+        )
     except np.linalg.LinAlgError:  # all events fall where only one group is at risk: the test has no variance
-        return np.nan, np.nan
-    return float(chi_square), float(p_value)
+        return Difference()
+    variance = covariance[1, 1]
+    log_ratio, reach = table["statistic"].iloc[1] / variance, norm.ppf(0.975) / np.sqrt(variance)
+    with np.errstate(over="ignore"):  # one patient against hundreds: infinite, and shown as unknown
+        ratios = np.exp([log_ratio, log_ratio - reach, log_ratio + reach])
+    return Difference(float(chi_square), float(p_value), *(float(ratio) for ratio in ratios))
 
 
 def target_curves(results: ResultsFolder, target: str, sources: list[str]) -> Iterator[tuple[str, RiskCurves]]:
@@ -106,15 +128,16 @@ def target_curves(results: ResultsFolder, target: str, sources: list[str]) -> It
 
 
 def _curve(time: np.ndarray, event: np.ndarray, ticks: np.ndarray) -> Curve:
-    times, survival = kaplan_meier_estimator(event, time)
+    times, survival, (lower, upper) = kaplan_meier_estimator(event, time, conf_type="log-log")
     falls = np.diff(survival, prepend=1.0) < 0
     censored = np.unique(time[~event])
     if len(censored) > CENSOR_MARKS:
         censored = censored[np.linspace(0, len(censored) - 1, CENSOR_MARKS).round().astype(int)]
-    at_risk = (time[None, :] >= ticks[:, None] * DAYS_A_YEAR).sum(axis=1)
+    at_risk = (time[None, :] >= ticks[:, None] * DAYS_PER_YEAR).sum(axis=1)
     # The last patient's day closes the curve, else it would seem to end at the last event.
-    steps = np.append(times[falls], time.max()), np.append(survival[falls], survival[-1])
-    return Curve(*steps, censored, at_risk, len(time), int(event.sum()))
+    days = np.append(times[falls], time.max())
+    survival, lower, upper = (np.append(values[falls], values[-1]) for values in (survival, lower, upper))
+    return Curve(days, survival, lower, upper, censored, at_risk, len(time), int(event.sum()))
 
 
 def _ticks(years: float) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The first thing a reader sees: what was measured, what transfers, and what choosing a source costs."""
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -16,11 +18,37 @@ UNMEASURED = {
     "not measured": "not part of this run",
 }
 
+MARKS = {
+    Verdict.WORTH_BORROWING: "◆",
+    Verdict.TRANSFERS: "●",
+    Verdict.BETTER_THAN_CHANCE: "○",
+    Verdict.WORSE_THAN_CHANCE: "▼",
+    Verdict.CANNOT_TELL: "?",
+    "failed": "\N{MULTIPLICATION SIGN}",
+    "not measured": "\N{EN DASH}",
+}
+"""Signs in the cells of the matrix. "not shown" has none: it is what a cell is until something is shown."""
+
 
 def meanings(*, judged: bool) -> dict[str, str]:
     """What each state of a pair says, in words; `judged` is whether pairs were compared with their start."""
     alone = {} if judged else {Verdict.BETTER_THAN_CHANCE: "above 0.5; the untrained start has not been measured"}
     return {str(state): words for state, words in (MEANING | alone | UNMEASURED).items()}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """What a target may take from other cancers. source: as chosen on training patients, in most folds.
+
+    found, own: C-index and interval of that choice and of the target's own model, "" where unknown; answer: in words.
+    """
+
+    target: str
+    size: str
+    source: str
+    found: str
+    own: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +78,47 @@ def headline(tables: ResultTables) -> tuple[str, list[Line]]:
     return f"{_helped(tables)}{_sentence(tables, away, counts)}", lines
 
 
+def picks(tables: ResultTables) -> list[Pick]:
+    """A row per target with a choice, registry order."""
+    choice = tables.choice.set_index(["method", "target"]).sort_index()
+    chosen = [code for code in tables.codes if ("honest", code) in choice.index]
+    return [_pick(code, choice, size) for code, size in zip(tables.codes, sizes(tables), strict=True) if code in chosen]
+
+
+def sizes(tables: ResultTables) -> list[str]:
+    """Each cohort's patients and events as a target, "50/15"; "" where nothing was measured."""
+    largest = tables.pairs.groupby("target")[["n_patients", "n_events"]].max().reindex(tables.codes).astype(float)
+    return ["" if np.isnan(patients) else f"{patients:.0f}/{events:.0f}" for patients, events in largest.to_numpy()]
+
+
+def _pick(code: str, choice: pd.DataFrame, size: str) -> Pick:
+    row = cast("pd.Series", choice.loc[("honest", code)])
+    own = cast("pd.Series", choice.loc[("self", code)]) if ("self", code) in choice.index else None
+    source = Counter(row["sources"]).most_common(1)[0][0]
+    return Pick(code, size, source, _estimate(row), "" if own is None else _estimate(own), _answer(row, own))
+
+
+def _estimate(row: pd.Series) -> str:
+    value, lower, upper = (float(row[name]) for name in ("c_index_pooled", "interval_lower", "interval_upper"))
+    if np.isnan(value):
+        return ""
+    return f"{value:.2f}" if np.isnan(lower) else f"{value:.2f} ({lower:.2f} to {upper:.2f})"
+
+
+def _answer(row: pd.Series, own: pd.Series | None) -> str:
+    if np.isnan(row["interval_lower"]):
+        return "too few events to tell"
+    if own is None or np.isnan(row["difference_self"]):
+        return "no own model to compare with"
+    if row["q_home"] < LEVEL:
+        return "take it: better than anything this cohort can train at home"
+    if row["q_self"] < LEVEL:
+        return "better than the own model, not than a Cox model of mean features"
+    if row["difference_self"] > 0:
+        return "not shown to be better than the own model"
+    return "keep the own model"
+
+
 def _helped(tables: ResultTables) -> str:
     """For how many cohorts does some use of other cancers, settled without their test patients, help?"""
     methods = tables.choice[tables.choice["method"].isin(PRE_CHOSEN)]
@@ -60,8 +129,8 @@ def _helped(tables: ResultTables) -> str:
     home = compared[compared["q_home"] < LEVEL]["target"].nunique()
     total = compared["target"].nunique()
     return (
-        f"For {better} of {total} cohorts a use of other cancers that was settled without test patients is better than "
-        f"the cohort's own model, for {home} better than anything the cohort can train at home. "
+        f"For {better} of {total} cohorts borrowing from other cancers is better than the cohort's own model, "
+        f"for {home} better than anything the cohort can train at home. "
     )
 
 

@@ -38,7 +38,8 @@ def figure(path: Path, title: str, caption: str = "") -> str:
     content = base64.b64encode(_few_colours(path)).decode()
     told = f"<b>{html.escape(title)}.</b> {html.escape(caption)}" if caption else html.escape(title)
     return (
-        f'<figure><div class="scroll"><img alt="{html.escape(title)}" src="data:image/png;base64,{content}"></div>'
+        f'<figure><div class="scroll" tabindex="0"><img alt="{html.escape(title)}" '
+        f'src="data:image/png;base64,{content}"></div>'
         f"<figcaption>{told}</figcaption></figure>"
     )
 
@@ -64,7 +65,7 @@ def table(rows: pd.DataFrame, columns: Sequence[str] = (), *, names: Mapping[str
         )
         body.append(f'<tr><th scope="row">{html.escape(shown(first))}</th>{cells}</tr>')
     return (
-        f'<div class="scroll"><table class="numbers"><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table class="numbers"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 

@@ -1,9 +1,11 @@
-"""The transfer matrix as a picture for a paper: rows are sources, columns are targets, large and rare apart."""
+"""The transfer matrix as a picture for a paper, by the rules of the page: rows are sources, columns are targets.
+
+Pooled C-indices with their verdicts; grey where too few events allow no answer; columns named with patients and events.
+"""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
@@ -11,116 +13,132 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from cropkt.cohorts import cohort_info
+from cropkt.report.headline import MARKS, sizes
+from cropkt.report.order import colour_reach
+from cropkt.report.read import ResultTables
 from cropkt.report.style import (
     DIVERGING,
     NEUTRAL,
     ONE_COLUMN,
+    QUIET,
     SMALL,
     SMALLEST,
     TWO_COLUMNS,
+    UNKNOWN,
     new_figure,
     save_figure,
     styled,
 )
+from cropkt.transfer.judgement.names import Verdict
 
 CELL = 0.2
 """Inches, so that 26 cohorts fill two columns."""
 
 
 @styled
-def draw_matrix(matrix: pd.DataFrame, path: Path, *, title: str, subtitle: str = "", label: str = "C-index") -> Path:
-    """Write `matrix` (sources x targets, C-index, NaN where unknown) to `path` (.png) and beside it as .pdf and .svg.
+def draw_matrix(tables: ResultTables, path: Path, *, title: str, subtitle: str = "") -> Path:
+    """Write the pooled C-indices of `tables` to `path` (.png) and beside it as .pdf and .svg; returns `path`.
 
-    The colour scale is centred on 0.5 and symmetric; unknown cells are hatched; self-transfer cells are framed;
-    a line parts the large cohorts from the rare ones.
+    The colour scale is centred on 0.5, symmetric, and ends where a few extreme cells do not wash out the others. Cells
+    that cannot tell are grey, unknown ones hatched, cells within a cohort framed; a line parts large and rare cohorts.
     """
-    sources, targets = list(matrix.index), list(matrix.columns)
-    values = matrix.to_numpy(dtype=float)
-    furthest = float(np.nanmax(np.abs(values - 0.5))) if np.isfinite(values).any() else 0.0
-    # Cohorts with a handful of events reach 0 or 1 by luck; they must not wash out everybody else's colours.
-    reach = min(0.3, max(0.2, np.ceil(furthest * 20) / 20))
-    width = min(TWO_COLUMNS, max(ONE_COLUMN, 1.9 + CELL * len(targets)))
-    figure, (axes,) = new_figure(1.3 + CELL * len(sources), width=width)
+    relied, count = tables.relied_on().to_numpy(), len(tables.codes)
+    reach = colour_reach(relied)
+    width = min(TWO_COLUMNS, max(ONE_COLUMN, 1.9 + CELL * count))
+    figure, (axes,) = new_figure(1.7 + CELL * count, width=width)
     norm = TwoSlopeNorm(0.5, 0.5 - reach, 0.5 + reach)
-    image = axes.imshow(np.ma.masked_invalid(values), cmap=DIVERGING, norm=norm, aspect="equal")
-    _write_values(axes, values, norm)
-    _hatch_unknown(axes, values)
-    _frame_self(axes, sources, targets)
-    _part_large_from_rare(axes, sources, targets)
-    _name_cohorts(axes, sources, targets)
-    _explain(figure, axes, image, f"{label}   (0.5 = chance)", beyond=furthest > reach)
-    _key(figure, subtitle, unknown=not np.isfinite(values).all())
+    image = axes.imshow(np.ma.masked_invalid(relied), cmap=DIVERGING, norm=norm, aspect="equal")
+    _write_cells(axes, tables, norm)
+    _frame_within(axes, count)
+    _part_large_from_rare(axes, tables.codes)
+    _name_cohorts(axes, tables)
+    _explain(figure, axes, image, beyond=bool((np.abs(relied - 0.5) > reach).any()))
+    _key(figure, tables, subtitle)
     figure.suptitle(title, fontweight="bold", x=0.01, ha="left")
     return save_figure(path, figure)
 
 
-def _name_cohorts(axes: Axes, sources: list[str], targets: list[str]) -> None:
-    axes.set_xticks(range(len(targets)), [code.upper() for code in targets], rotation=90)
-    axes.set_yticks(range(len(sources)), [code.upper() for code in sources])
+def cell_number(value: float) -> str:
+    """A C-index in two decimals as a cell has it: ".87", "1.00"; "" for NaN."""
+    return "" if np.isnan(value) else f"{value:.2f}".removeprefix("0")
+
+
+def column_names(tables: ResultTables) -> list[str]:
+    """Each target with its patients and events, "ACC 50/15"; the code alone where nothing was measured."""
+    return [f"{code.upper()} {size}".rstrip() for code, size in zip(tables.codes, sizes(tables), strict=True)]
+
+
+def _name_cohorts(axes: Axes, tables: ResultTables) -> None:
+    axes.set_xticks(range(len(tables.codes)), column_names(tables), rotation=90)
+    axes.set_yticks(range(len(tables.codes)), [code.upper() for code in tables.codes])
     axes.tick_params(length=0)
-    axes.set_xlabel("target cohort")
+    axes.set_xlabel("target cohort, patients/events")
     axes.set_ylabel("source cohort")
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
 
 
-def _explain(figure: Figure, axes: Axes, image: AxesImage, label: str, *, beyond: bool) -> None:
+def _explain(figure: Figure, axes: Axes, image: AxesImage, *, beyond: bool) -> None:
     """The colour bar; `beyond`: are there values it does not reach?"""
     bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, aspect=30, extend="both" if beyond else "neither")
-    bar.set_label(label)
+    bar.set_label("pooled C-index   (0.5 = chance)")
     bar.outline.set_visible(False)
 
 
-def _key(figure: Figure, subtitle: str, *, unknown: bool) -> None:
-    keys = [Patch(facecolor="none", edgecolor="black", linewidth=0.8, label="self-transfer (matched folds)")]
-    if unknown:
+def _key(figure: Figure, tables: ResultTables, subtitle: str) -> None:
+    """The marks that the picture has, and what cells without a colour are."""
+    states = set(tables.pairs["state"])
+    marks = "   ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in states)
+    keys = [Patch(facecolor="none", edgecolor="black", linewidth=0.8, label="within a cohort, matched folds")]
+    if Verdict.CANNOT_TELL in states:
+        keys.append(Patch(facecolor=UNKNOWN, label="too few events to tell"))
+    if tables.pairs["c_index_pooled"].isna().any():
         keys.append(Patch(facecolor="white", edgecolor=NEUTRAL, hatch="////", label="unknown"))
     figure.legend(
-        handles=keys, loc="outside lower left", ncols=2, title=subtitle, title_fontsize=SMALL, alignment="left"
+        handles=keys,
+        loc="outside lower left",
+        ncols=len(keys),
+        title="\n".join(line for line in (subtitle, marks) if line),
+        title_fontsize=SMALL,
+        alignment="left",
     )
 
 
-def _write_values(axes: Axes, values: np.ndarray, norm: TwoSlopeNorm) -> None:
+def _write_cells(axes: Axes, tables: ResultTables, norm: TwoSlopeNorm) -> None:
+    values, states = tables.matrix("c_index_pooled").to_numpy(dtype=float), tables.matrix("state").to_numpy()
     for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            strong = abs(float(norm(value)) - 0.5) > 0.32
-            text = f"{value:.2f}".replace("0.", ".") if value < 1 else "1"
-            axes.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                fontsize=SMALLEST,
-                color="white" if strong else "#222222",
-            )
-
-
-def _hatch_unknown(axes: Axes, values: np.ndarray) -> None:
-    for row, column in np.argwhere(~np.isfinite(values)):
-        axes.add_patch(
-            Rectangle(
-                (column - 0.5, row - 0.5),
-                1,
-                1,
-                facecolor="white",
-                edgecolor=NEUTRAL,
-                hatch="////",
-                linewidth=0,
-            )
+        state = str(states[row, column])
+        grey = state == Verdict.CANNOT_TELL
+        if np.isnan(value):
+            _fill(axes, row, column, facecolor="white", edgecolor=NEUTRAL, hatch="////")
+        elif grey:
+            _fill(axes, row, column, facecolor=UNKNOWN)
+        strong = not grey and not np.isnan(value) and abs(float(norm(value)) - 0.5) > 0.32
+        axes.text(
+            column,
+            row,
+            "\n".join(part for part in (cell_number(value), MARKS.get(state, "")) if part),
+            ha="center",
+            va="center",
+            fontsize=SMALLEST,
+            linespacing=0.95,
+            color="white" if strong else QUIET if grey else "#222222",
         )
 
 
-def _frame_self(axes: Axes, sources: list[str], targets: list[str]) -> None:
-    for code in set(sources) & set(targets):
-        corner = (targets.index(code) - 0.5, sources.index(code) - 0.5)
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor="black", linewidth=0.8))
+def _fill(axes: Axes, row: int, column: int, **look: str) -> None:
+    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, linewidth=0, **look))  # type: ignore[arg-type]
 
 
-def _part_large_from_rare(axes: Axes, sources: list[str], targets: list[str]) -> None:
-    for codes, line in ((sources, axes.axhline), (targets, axes.axvline)):
-        sizes = [cohort_info(code).size for code in codes]
-        for position in range(1, len(codes)):
-            if sizes[position] != sizes[position - 1]:
-                line(position - 0.5, color="black", linewidth=1.0)
+def _frame_within(axes: Axes, count: int) -> None:
+    for place in range(count):
+        axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, facecolor="none", edgecolor="black", linewidth=0.8))
+
+
+def _part_large_from_rare(axes: Axes, codes: tuple[str, ...]) -> None:
+    sizes = [cohort_info(code).size for code in codes]
+    for position in range(1, len(codes)):
+        if sizes[position] != sizes[position - 1]:
+            axes.axhline(position - 0.5, color="black", linewidth=1.0)
+            axes.axvline(position - 0.5, color="black", linewidth=1.0)

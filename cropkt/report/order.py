@@ -1,4 +1,4 @@
-"""Orders in which the matrix can be read, and where a line parts one group of cohorts from the next."""
+"""How the matrix is read: orders of cohorts, where a line parts one group from the next, and how far colours go."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -25,6 +25,13 @@ def matrix_orders(matrix: pd.DataFrame) -> dict[str, dict[str, Any]]:
     rows, columns = cluster_orders(matrix.to_numpy(dtype=float))
     cluster = {"rows": rows, "columns": columns, "groups": []}
     return {"registry": registry, "group": by_group, "cluster": cluster}
+
+
+def colour_reach(values: np.ndarray) -> float:
+    """How far colours go on either side of 0.5; a few cells at 0 or 1 must not wash out the others. NaN is left out."""
+    known = np.abs(values[np.isfinite(values)] - 0.5)
+    widest = float(np.quantile(known, 0.98)) if len(known) else 0.0
+    return round(float(np.clip(np.ceil(widest * 20) / 20, 0.15, 0.4)), 2)
 
 
 def cluster_orders(values: np.ndarray) -> tuple[list[int], list[int]]:

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -13,32 +14,23 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 import cropkt
 from cropkt.files import atomic_path, read_json, write_json
-from cropkt.report.headline import headline, meanings
+from cropkt.report.headline import MARKS, headline, meanings, picks
 from cropkt.report.payload import build_payload
 from cropkt.report.read import ResultTables, read_tables
 from cropkt.report.sections.store import parts_folder, read_sections
 from cropkt.training.cards import read_source_card
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.judgement.names import PROVEN, Verdict
+from cropkt.transfer.judgement.names import PROVEN
 from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, REPEATS
 from cropkt.transfer.store import ResultsFolder
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
-PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors", "plotly")
-MARKS = {
-    Verdict.WORTH_BORROWING: "◆",
-    Verdict.TRANSFERS: "●",
-    Verdict.BETTER_THAN_CHANCE: "○",
-    Verdict.WORSE_THAN_CHANCE: "▼",
-    Verdict.CANNOT_TELL: "?",
-    "failed": "\N{MULTIPLICATION SIGN}",
-    "not measured": "\N{EN DASH}",
-}
-"""Signs in the cells of the matrix. "not shown" has none: it is what a cell is until something is shown."""
+PLOTLY = "plotly-cartesian.min.js"
+"""Plotly.js with the charts of x and y alone: 1.5 MB where the whole has 4.8. docs/report.md says how to renew it."""
+PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors")
 
 
 def write_report(results: ResultsFolder, *, study: str, settings: Mapping[str, str]) -> Path:
@@ -96,6 +88,9 @@ def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str])
         sections=read_sections(results, tables),
         sentence=sentence,
         lines=lines,
+        picks=picks(tables),
+        measured=_provenance(results, study),
+        version=cropkt.__version__,
         marks=MARKS if tables.judged else {state: mark for state, mark in MARKS.items() if state not in PROVEN},
         judged=tables.judged,
         baselines=BASELINES.records(),
@@ -105,12 +100,25 @@ def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str])
         codes=tables.codes,
         css=_asset("report.css"),
         scripts=[_asset(name) for name in SCRIPTS],
-        plotly=get_plotlyjs().replace("</script", "<\\/script"),
+        plotly=_asset(PLOTLY).replace("</script", "<\\/script"),
     )
     path = results.out / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def _provenance(results: ResultsFolder, study: str) -> str:
+    """Which sweep of which study this is, from the folder's run.json and study.json, as far as they say."""
+    written = read_json(results.out / "run.json") or {}
+    sweeps = [run for run in written.get("runs", []) if run["command"][1:2] == ["sweep"]]
+    digest = (read_json(results.out / "study.json") or {}).get("digest")
+    of_study = f"study {study}" + (f" (digest {digest})" if digest else "")
+    if not sweeps:
+        return f"Measured on {of_study}."
+    last = sweeps[-1]
+    commit = f", commit {last['git_commit'][:10]}" if last.get("git_commit") else ""
+    return f"Measured on {of_study} with cropkt {last['versions']['cropkt']}{commit}; begun {last['started'][:10]}."
 
 
 def _settings_of_models(results: ResultsFolder) -> dict[str, str]:
@@ -129,7 +137,12 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found | {"plotly.js": get_plotlyjs_version()}
+    return found | {"plotly.js": _plotly_version()}
+
+
+def _plotly_version() -> str:
+    found = re.search(r"plotly\.js \(cartesian - minified\) v([\d.]+)", _asset(PLOTLY)[:200])
+    return found.group(1) if found else "unknown"
 
 
 def _asset(name: str) -> str:

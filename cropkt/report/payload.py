@@ -9,9 +9,10 @@ import pandas as pd
 
 from cropkt.cohorts import cohort_info
 from cropkt.report.curves import Curve, RiskCurves, target_curves
-from cropkt.report.order import matrix_orders
+from cropkt.report.headline import sizes
+from cropkt.report.order import colour_reach, matrix_orders
 from cropkt.report.read import ResultTables, has_comparison
-from cropkt.report.style import DIVERGING, PALETTE
+from cropkt.report.style import DARK_PALETTE, DIVERGING, PALETTE
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.rows import PAIRS, Status
 from cropkt.transfer.significance import compared
@@ -30,12 +31,12 @@ SUMMARY = ["c_index_pooled", "interval_lower", "interval_upper", "c_index_mean",
 
 def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]:
     """Everything the page draws. Pairs are in row order: source * cohorts + target."""
-    relied_on = tables.matrix("c_index_pooled").where(tables.matrix("state") != "cannot tell").astype(float)
+    relied_on = tables.relied_on()
     return {
         "cohorts": _cohorts(tables),
         "orders": matrix_orders(relied_on),
         "scale": _colour_scale(),
-        "reach": _reach(relied_on.to_numpy()),
+        "reach": colour_reach(relied_on.to_numpy()),
         "judged": tables.judged,
         "compared": [name for name in compared() if has_comparison(tables, name)],
         "pairs": {
@@ -48,7 +49,7 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
         "curves": _curves(tables, folder),
         "labels": {**BASELINES.labels(), "self": "own model"},
         "choices": CHOICES,
-        "palette": PALETTE,
+        "palette": {"light": PALETTE, "dark": DARK_PALETTE},
         "baselines": _baselines(tables),
         "choice": _choice(tables),
     }
@@ -73,8 +74,9 @@ def _cohorts(tables: ResultTables) -> list[dict[str, Any]]:
             "group": cohort_info(code).group,
             "patients": _number(largest.loc[code, "n_patients"]),
             "events": _number(largest.loc[code, "n_events"]),
+            "size": size,
         }
-        for code in tables.codes
+        for code, size in zip(tables.codes, sizes(tables), strict=True)
     ]
 
 
@@ -82,13 +84,6 @@ def _colour_scale() -> list[list[Any]]:
     stops = np.linspace(0, 1, SCALE_STOPS)
     colours = [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[DIVERGING](stops)]
     return [[round(float(stop), 4), colour] for stop, colour in zip(stops, colours, strict=True)]
-
-
-def _reach(values: np.ndarray) -> float:
-    """How far the colours go on either side of 0.5; a few cells at 0 or 1 must not wash out the others."""
-    known = np.abs(values[np.isfinite(values)] - 0.5)
-    widest = float(np.quantile(known, 0.98)) if len(known) else 0.0
-    return round(float(np.clip(np.ceil(widest * 20) / 20, 0.15, 0.4)), 2)
 
 
 def _folds(tables: ResultTables) -> dict[str, Any]:
@@ -118,8 +113,8 @@ def _curves(tables: ResultTables, folder: ResultsFolder) -> dict[int, Any]:
 
 def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
     return {
-        "p": _number(curves.p_value),
-        "chi": _number(curves.chi_square),
+        "p": _number(curves.difference.p_value),
+        "ratio": [_number(getattr(curves.difference, name)) for name in ("ratio", "lower", "upper")],
         "ticks": [_number(tick) for tick in curves.ticks],
         "high": _curve(curves.high),
         "low": _curve(curves.low),
@@ -127,7 +122,7 @@ def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
 
 
 def _curve(curve: Curve) -> list[Any]:
-    """[days of the steps, survival x 1000, days of censoring, numbers at risk, patients, events]."""
+    """[days of steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 1000]."""
     return [
         [round(float(day)) for day in curve.time],
         [_thousandths(value) for value in curve.survival],
@@ -135,6 +130,7 @@ def _curve(curve: Curve) -> list[Any]:
         [int(count) for count in curve.at_risk],
         curve.patients,
         curve.events,
+        *([_thousandths(value) for value in values] for values in (curve.lower, curve.upper)),
     ]
 
 

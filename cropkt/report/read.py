@@ -38,6 +38,10 @@ class ResultTables:
         """Column `value` as a table, rows = sources, columns = targets; NaN where unknown."""
         return self.pairs[value].unstack("target").reindex(index=self.codes, columns=self.codes)
 
+    def relied_on(self) -> pd.DataFrame:
+        """The pooled C-indices as `matrix`, NaN also where too few events allow no answer."""
+        return self.matrix("c_index_pooled").where(self.matrix("state") != Verdict.CANNOT_TELL).astype(float)
+
     def measured(self, target: str) -> list[str]:
         """Source cohorts whose pair with `target` is in the tables and has not failed, in registry order."""
         of_target = self.pairs.xs(target, level="target")

@@ -19,8 +19,18 @@ HIGH, HIGHER, LOW = "#b35806", "#f1a340", "#542788"
 """Orange, light orange, purple: told apart by everybody, and in print."""
 NEUTRAL, QUIET, LIGHT, LIGHTEST = "#8c959f", "#57606a", "#b8bcc2", "#d8dade"
 CHOSEN = "#1b7837"
+UNKNOWN = "#d8dade"
+"""A cell without an answer."""
 PALETTE = {"high": HIGH, "higher": HIGHER, "low": LOW, "neutral": NEUTRAL, "quiet": QUIET, "chosen": CHOSEN}
-"""What the page's scripts draw with."""
+DARK_PALETTE = {
+    "high": "#f28e2b",
+    "higher": "#fdc98a",
+    "low": "#b7a3e3",
+    "neutral": NEUTRAL,
+    "quiet": "#9da7b3",
+    "chosen": "#5dbb74",
+}
+"""What the page's scripts draw with, on white and in the dark."""
 DIVERGING = "PuOr_r"
 """Colour-blind safe and legible in grey: purple is below the middle, orange above."""
 ONE_COLUMN, TWO_COLUMNS = 89 / 25.4, 183 / 25.4

@@ -6,6 +6,7 @@
 from pathlib import Path
 
 from cropkt.factors.catalogue import COHORT_FACTORS, PAIR_FACTORS, Factor
+from cropkt.factors.columns import ANALYSIS_TABLES, AnalysisTable
 from cropkt.files import atomic_path
 from cropkt.rivals.rows import CURVE
 from cropkt.routing.rows import FOLD_GATES, FOLD_PREDICTIONS
@@ -24,7 +25,8 @@ or a pure number. A value that is unknown is null (NaN).
 
 def tables_page() -> str:
     """The text of docs/tables.md."""
-    return "\n".join([_HEAD, *(_section(table) for table in TABLES), _factors()])
+    of_analysis = (_analysis_section(table) for table in ANALYSIS_TABLES.values())
+    return "\n".join([_HEAD, *(_section(table) for table in TABLES), _factors(), *of_analysis])
 
 
 def _section(table: Table) -> str:
@@ -46,6 +48,12 @@ def _factors() -> str:
     lines += ["| column | table | needs | circular | meaning |", "|---|---|---|---|---|"]
     for factor in (*COHORT_FACTORS, *PAIR_FACTORS):
         lines.append(f"| `{factor.name}` | {factor.level} | {factor.needs} | {_said(factor)} | {factor.label} |")
+    return "\n".join([*lines, ""])
+
+
+def _analysis_section(table: AnalysisTable) -> str:
+    lines = [f"## {table.path}", "", f"One row per {table.row}.", "", "| column | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in table.columns.items()]
     return "\n".join([*lines, ""])
 
 

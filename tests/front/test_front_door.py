@@ -299,12 +299,12 @@ def test_one_table_of_all_cohorts_is_divided(tmp_path: Path, capsys: pytest.Capt
 
 def test_what_init_was_told_is_in_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two encoders the one that was named, the number of folds, and which part of an id is the patient."""
-    features = tmp_path / "f"
+    features, random = tmp_path / "f", np.random.default_rng(0)
     for number in range(len(PERSONS)):
         for encoder, width in (("first", WIDTH), ("second", WIDTH + 1)):
-            path = features / "20x_256px_0px_overlap" / f"features_{encoder}" / f"{number:03d}HE.h5"
-            write_h5(path, np.full((3, width), float(number), np.float32), encoder=encoder)
-    rows = [[f"{number:03d}", person.days, person.event] for number, person in enumerate(PERSONS)]
+            path = features / "20x_256px_0px_overlap" / f"features_{encoder}" / f"P{number:02d}HE.h5"
+            write_h5(path, random.normal(size=(3, width)).astype(np.float32), encoder=encoder)
+    rows = [[f"P{number:02d}", person.days, person.event] for number, person in enumerate(PERSONS)]
     table = write_table(tmp_path / "lausanne.csv", ["case_id", "os_days", "os"], rows)
     flags = ["--encoder", "second", "--folds", "3", "--patient-rule", "first 3"]
     assert main(["init", str(features), str(table), "--out", str(tmp_path / "study"), *flags]) == 0, capsys.readouterr()

@@ -159,7 +159,9 @@ BREAK: dict[str, Callable[[SmallStudy], object]] = {
     "id that leaves its folder": lambda study: study.set_cell("acc", 4, "pathology_id", "../escape"),
     "no feature folder": lambda study: set_encoder(study, features="elsewhere/{slide}.h5"),
     "patient without features": lambda study: study.features("ACC", SLIDE).unlink(),
-    "feature file of nobody": lambda study: study.write_slide("ACC", "TCGA-XX-9999-01Z-00-DX1", np.ones((2, DIM))),
+    "feature file without patient": lambda study: study.write_slide(
+        "ACC", "TCGA-XX-9999-01Z-00-DX1", np.ones((2, DIM))
+    ),
     "two files of a slide": two_files,
     "encoder of another width": lambda study: set_encoder(study, dim=1536),
     "unknown encoder": lambda _: None,

@@ -15,6 +15,7 @@ from made_up_results import ARCHITECTURE, ENCODER, write_results
 
 from cropkt.errors import ConfigError, InputError
 from cropkt.experiments.commands.report import main
+from cropkt.files import write_json
 from cropkt.report.page import remake_report, write_report
 from cropkt.report.read import choose_results, read_tables
 from cropkt.report.sections.store import store_section
@@ -176,6 +177,18 @@ def test_a_report_made_again_has_the_settings_of_the_run(results: Path, tmp_path
     (tmp_path / "report.html").unlink()
     assert remade(tmp_path).read_bytes() == first
     assert {"a study", "<20>"} <= set(Page(tmp_path / "report.html").text)
+
+
+def test_the_page_says_which_sweep_it_is_of(results: Path, tmp_path: Path) -> None:
+    copy_tables(results, tmp_path)
+    assert "Measured on study" in " ".join(Page(remade(tmp_path)).text)
+    write_json(tmp_path / "study.json", {"name": "s", "digest": "d1g35t"})
+    sweep = {"command": ["cropkt", "sweep"], "versions": {"cropkt": "9.9"}, "git_commit": "0123456789abcdef"}
+    runs = [{**sweep, "started": "2026-01-02T03:04:05+00:00"}, {"command": ["cropkt", "factors"]}]
+    write_json(tmp_path / "run.json", {"version": 1, "runs": runs})
+    said = " ".join(Page(remade(tmp_path)).text)
+    assert "(digest d1g35t) with cropkt 9.9, commit 0123456789; begun 2026-01-02." in said
+    assert "How to cite" in said
 
 
 def test_sections_of_analyses_are_shown_with_their_architecture(results: Path, tmp_path: Path) -> None:

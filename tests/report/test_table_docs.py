@@ -1,11 +1,14 @@
 """docs/tables.md and the Parquet files say what the rows' declarations say."""
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from cropkt.factors.analysis import Analysis
+from cropkt.factors.columns import ANALYSIS_TABLES, AnalysisTable
 from cropkt.report.table_docs import PATH, TABLES, tables_page
 from cropkt.transfer.columns import Table, columns_of, row_from_json
 from cropkt.transfer.rows import PAIRS, PairRow, Status
@@ -26,6 +29,21 @@ def test_every_column_has_a_meaning_and_a_unit_where_there_is_one(table: Table) 
     assert {"seconds": "s", "time": "days"}.items() >= {
         (column.name, column.unit) for column in table.columns if column.name in ("seconds", "time")
     }
+
+
+@pytest.mark.parametrize("table", ANALYSIS_TABLES.values(), ids=lambda table: table.name)
+def test_a_table_of_an_analysis_has_the_columns_that_are_described(table: AnalysisTable) -> None:
+    whole = pd.DataFrame({name: [0] for name in table.columns})
+    table.check(whole)
+    table.check(pd.DataFrame())
+    for odd in (whole.assign(surprise=1), whole.drop(columns=list(table.columns)[-1])):
+        with pytest.raises(ValueError, match=rf"{table.path}: declare or remove"):
+            table.check(odd)
+
+
+def test_every_table_of_an_analysis_is_described() -> None:
+    tables = [field.name for field in dataclasses.fields(Analysis) if field.type is pd.DataFrame]
+    assert tables == list(ANALYSIS_TABLES)
 
 
 def test_a_file_carries_descriptions_units_and_types_even_where_nothing_is_known(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_help_is_there_at_once(installed: Installed) -> None:
 def test_models_of_a_sweep_travel_to_where_there_is_no_study(installed: Installed) -> None:
     """The risks that they give there are those the sweep has stored, bit for bit."""
     study = write_study(installed.folder / "study", *CODES)
-    installed.run("sweep", "--study", "study", "--out", "out", "--epochs", 2, "--no-tracking", "--quiet")
+    installed.run("sweep", "--study", "study", "--out", "out", "--epochs", 2, "--no-tracking", "--no-baselines")
     installed.run("library", "export", "out", "--study", "study", "--to", "library")
     results = choose_results(installed.folder / "out", None, None)
     stored = {code: pd.read_parquet(results.predictions_path("acc", code)) for code in CODES}

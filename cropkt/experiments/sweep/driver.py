@@ -20,7 +20,7 @@ from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.repeats import measure_repeats, repeats_missing
 from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
-from cropkt.transfer.assemble import matrix, stale_message, update_comparison, write_tables
+from cropkt.transfer.assemble import stale_message, update_comparison, write_tables
 from cropkt.transfer.rows import Status
 from cropkt.transfer.scores import forget_attempts
 from cropkt.transfer.store import check_record, store_failure
@@ -133,13 +133,14 @@ def _measure(
 def _draw(run: Run, settings: dict[str, str]) -> None:
     from cropkt.report.matrix import draw_matrix
     from cropkt.report.page import write_report
+    from cropkt.report.read import read_tables
 
     results, study = run.results, run.study.name
     draw_matrix(
-        matrix(results.pairs()),
+        read_tables(results),
         results.out / "transfer_matrix.png",
         title="Transfer of prognostic knowledge between cancers",
-        subtitle=f"study {study} · {results.encoder} · {results.architecture} · mean over fold pairs",
+        subtitle=f"study {study} · {results.encoder} · {results.architecture} · pooled C-index",
     )
     write_report(results, study=study, settings=settings)
 

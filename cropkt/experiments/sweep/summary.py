@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cropkt.transfer.judgement.names import PROVEN, Verdict
+
 TARGETS = 8
 """Targets named; with the first and the last line that makes ten."""
 
@@ -28,11 +30,8 @@ def summary(pairs: pd.DataFrame, choice: pd.DataFrame) -> list[str]:
 
 
 def _counted(away: pd.DataFrame) -> str:
-    counts = away["verdict"].value_counts()
-    return (
-        f"{counts.get('transfers', 0)} of {len(away)} pairs between cohorts transfer, "
-        f"{counts.get('better than chance', 0)} more are better than chance"
-    )
+    transfer, more = away["verdict"].isin(PROVEN).sum(), (away["verdict"] == Verdict.BETTER_THAN_CHANCE).sum()
+    return f"{transfer} of {len(away)} pairs between cohorts transfer, {more} more are better than chance"
 
 
 def _targets(choice: pd.DataFrame) -> Iterator[tuple[float, str]]:
@@ -48,6 +47,8 @@ def _sentence(row: Mapping[Any, Any], own: float) -> str:
     target, source = row["target"].upper(), Counter(row["sources"]).most_common(1)[0][0].upper()
     lower, upper = _number(row["interval_lower"]), _number(row["interval_upper"])
     found = f"{_number(row['c_index_pooled'])} ({lower} to {upper})"
+    if row["c_index_pooled"] <= 0.5 and not own > 0.5:
+        return f"for {target} nothing predicts: {source} {found}, own model {_number(own)}"
     if not np.isfinite(own):
         return f"for {target} take {source}: {found}, own model unknown"
     if row["difference_self"] > 0:
@@ -56,5 +57,5 @@ def _sentence(row: Mapping[Any, Any], own: float) -> str:
 
 
 def _number(value: float) -> str:
-    """.87; 1.00"""
-    return f"{value:.2f}".removeprefix("0")
+    """.87; 1.00; unknown"""
+    return f"{value:.2f}".removeprefix("0") if np.isfinite(value) else "unknown"

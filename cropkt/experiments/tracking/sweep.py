@@ -131,7 +131,10 @@ class Tracker:
         tags = {"cropkt.kind": "sweep", "cropkt.results": self._card.id}
         found = self._store.runs(experiment_id, tags)
         if found:
-            run = found[0]
+            # A server that answered too late has made the run twice; one of them was given nothing.
+            run, *twice = sorted(found, key=lambda run: (-len(run.data.params), run.info.start_time))
+            for one in twice:
+                self._store.delete([*self._store.runs(experiment_id, {"mlflow.parentRunId": one.info.run_id}), one])
             if run.info.status != "RUNNING":
                 client.update_run(run.info.run_id, status="RUNNING")
         else:

@@ -24,7 +24,8 @@ START = (0.2, 0.2, 0.2)
 class MixedFit:
     """coefficient, standard_error, p_value: (p,), of the columns of X; p-values are Student's t with `degrees` (p,).
 
-    variance: of source, target and pair. source_effect, target_effect: predicted random effects (BLUP), in index order.
+    variance: of source, target and pair. source_effect, target_effect: predicted random effects (BLUP), in index order,
+    and the standard error of each, source_error and target_error, given the variances and coefficients.
     fitted: (n,) fixed part and random effects of source and target.
     """
 
@@ -35,6 +36,8 @@ class MixedFit:
     variance: dict[str, float]
     source_effect: np.ndarray
     target_effect: np.ndarray
+    source_error: np.ndarray
+    target_error: np.ndarray
     fitted: np.ndarray
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +73,7 @@ def fit_mixed(
     named = ["pair", *levels]
     degrees = np.array([max(used[level] - 1 - named.count(level), 1) for level in named])
     split = counts[0]
+    effect_error = cells.effect_errors(variances)
     return MixedFit(
         coefficient,
         standard_error,
@@ -78,6 +82,8 @@ def fit_mixed(
         dict(zip(("source", "target", "pair"), map(float, variances), strict=True)),
         effects[:split],
         effects[split:],
+        effect_error[:split],
+        effect_error[split:],
         design @ coefficient + effects[:split][source] + effects[split:][target],
     )
 
@@ -105,10 +111,8 @@ class _Cells:
 
     def loss(self, variances: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
         """-2 log restricted likelihood (up to a constant), coefficients, their covariance, and random effects."""
-        spread = np.sqrt(np.repeat(variances[:2], self.counts))
+        spread, weighted, inner = self._inner(variances)
         diagonal = self.error_variance + variances[2]
-        weighted = self.member / diagonal[:, None]
-        inner = np.eye(len(spread)) + spread[:, None] * (self.member.T @ weighted) * spread
         half = spread[:, None] * (weighted.T @ self.all)
         factor = np.linalg.cholesky(inner)
         half = np.linalg.solve(factor, half)
@@ -122,12 +126,21 @@ class _Cells:
         effects = spread * np.linalg.solve(factor.T, left)
         return float(determinants + residual), coefficient, covariance, effects
 
-    def beyond_independence(self, variances: np.ndarray, errors: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(p, p) what the errors' true covariance adds to the middle of the sandwich."""
+    def effect_errors(self, variances: np.ndarray) -> np.ndarray:
+        """(sources + targets,) standard errors of the random effects, as the variances and coefficients are."""
+        spread, _, inner = self._inner(variances)
+        return spread * np.sqrt(np.diag(np.linalg.inv(inner)))
+
+    def _inner(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Standard deviations of the effects (E,), cells' memberships by their precision (n, E), the middle (E, E)."""
         spread = np.sqrt(np.repeat(variances[:2], self.counts))
         weighted = self.member / (self.error_variance + variances[2])[:, None]
+        return spread, weighted, np.eye(len(spread)) + spread[:, None] * (self.member.T @ weighted) * spread
+
+    def beyond_independence(self, variances: np.ndarray, errors: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """(p, p) what the errors' true covariance adds to the middle of the sandwich."""
+        spread, weighted, inner = self._inner(variances)
         design = self.all[:, :-1]
-        inner = np.eye(len(spread)) + spread[:, None] * (self.member.T @ weighted) * spread
         back = np.linalg.solve(inner, spread[:, None] * (weighted.T @ design))
         inverse = design / (self.error_variance + variances[2])[:, None] - weighted @ (spread[:, None] * back)
         added = np.zeros((design.shape[1],) * 2)

@@ -30,7 +30,7 @@ ALPHAS = np.logspace(-1, 4, 16)
 
 
 def predict_left_out(pairs: pd.DataFrame, cohorts: pd.DataFrame) -> pd.DataFrame:
-    """One row a measured pair: source, target, its C-index, and the prediction of each method (`predicted:METHOD`)."""
+    """One row per measured pair: source, target, its C-index, and each method's prediction (`predicted:METHOD`)."""
     names = [f"source:{name}" for name in SOURCE] + [f"target:{name}" for name in TARGET] + list(PAIR)
     table = with_cohort_facts(pairs, cohorts, sorted({*SOURCE, *TARGET}))
     table = table[np.isfinite(table[OUTCOME])].reset_index(drop=True)
@@ -43,7 +43,7 @@ def predict_left_out(pairs: pd.DataFrame, cohorts: pd.DataFrame) -> pd.DataFrame
 
 
 def score_predictions(predicted: pd.DataFrame) -> pd.DataFrame:
-    """One row a target and method: rank correlation within the target, C-index of the source chosen, regrets.
+    """One row per target and method: rank correlation within the target, C-index of the source chosen, regrets.
 
     regret: the best source's C-index less the chosen one's; regret_random: less the mean over sources, what a random
     choice loses on average. The best one is picked by the same patients, so every regret is somewhat too large.
@@ -72,8 +72,8 @@ def score_predictions(predicted: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise_predictions(predicted: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, over all targets: R2 against the mean of the other targets, mean rank correlation, regrets, and
-    the p-value of "no less regret than random" (Wilcoxon's signed ranks over targets)."""
+    """One row per method, over all targets: R2 against the mean of the other targets, mean rank correlation, regrets,
+    and the p-value of "no less regret than random" (Wilcoxon's signed ranks over targets)."""
     rows = []
     for method in METHODS:
         of_method = scores[scores["method"] == method]
@@ -89,6 +89,7 @@ def summarise_predictions(predicted: pd.DataFrame, scores: pd.DataFrame) -> pd.D
                 "rank_correlation": of_method["rank_correlation"].mean(),
                 "regret": of_method["regret"].mean(),
                 "regret_random": of_method["regret_random"].mean(),
+                "regret_error": of_method["regret"].sem(),
                 "saved": saved.mean(),
                 "p_value": wilcoxon(saved, alternative="greater").pvalue if (saved != 0).any() else np.nan,
                 "targets": len(of_method),

@@ -3,9 +3,26 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const COHORTS = DATA.cohorts;
 const COUNT = COHORTS.length;
-const { high: HIGH_COLOUR, low: LOW_COLOUR, quiet: QUIET, chosen: CHOSEN_COLOUR, higher: SOME_COLOUR } = DATA.palette;
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', sans-serif";
 const CONFIG = { displaylogo: false, modeBarButtons: [["toImage"]] };
+// Colours as the page has them now: report.css decides between light, dark and paper.
+function theme() {
+  const css = getComputedStyle(document.documentElement);
+  const page = (name) => css.getPropertyValue("--" + name).trim();
+  const names = ["scheme", "ink", "quiet", "paper", "grid", "axis", "band", "error", "unknown"];
+  const colours = Object.fromEntries(names.map((name) => [name, page(name)]));
+  return { ...DATA.palette[colours.scheme], ...colours };
+}
+
+function plotLayout(colours, extra) {
+  const clear = "rgba(0,0,0,0)";
+  return {
+    paper_bgcolor: clear, plot_bgcolor: clear, dragmode: false, font: { family: FONT, size: 12, color: colours.ink },
+    hoverlabel: { align: "left", bgcolor: colours.paper, bordercolor: colours.quiet, font: { family: FONT, size: 12, color: colours.ink } },
+    modebar: { color: colours.quiet, activecolor: colours.ink, bgcolor: clear }, ...extra,
+  };
+}
+
 function byId(id) {
   return document.getElementById(id);
 }
@@ -105,12 +122,13 @@ function makeTable(head, rows, caption) {
   return table;
 }
 
-function axisLayout(extra) {
-  return { gridcolor: "#eaeef2", zeroline: false, linecolor: "#8c959f", ticks: "outside", tickcolor: "#8c959f", automargin: true, ...extra };
+function axisLayout(colours, extra) {
+  return { gridcolor: colours.grid, zeroline: false, linecolor: colours.axis, ticks: "outside", tickcolor: colours.axis, automargin: true, ...extra };
 }
 
 // Estimates with intervals on one axis, a row each, first row on top. Rows may have `open`, called on a click.
 function drawForest(plot, rows) {
+  const colours = theme();
   const position = rows.map((_, row) => row);
   const reach = (value, edge) => (edge === null || edge === undefined ? 0 : Math.abs(edge - value));
   // 0.5 stays in view, with room beside it.
@@ -120,27 +138,26 @@ function drawForest(plot, rows) {
   const trace = {
     type: "scatter", mode: "markers", x: rows.map((row) => row.value), y: position,
     error_x: {
-      type: "data", symmetric: false, thickness: 1.5, width: 3, color: "#6e7781",
+      type: "data", symmetric: false, thickness: 1.5, width: 3, color: colours.error,
       array: rows.map((row) => reach(row.value, row.high)), arrayminus: rows.map((row) => reach(row.value, row.low)),
     },
     marker: {
-      size: 10, color: rows.map((row) => row.colour), symbol: rows.map((row) => row.symbol || "circle"),
-      line: { width: 1.5, color: rows.map((row) => row.line || row.colour) },
+      size: 10, color: rows.map((row) => colours[row.colour]), symbol: rows.map((row) => row.symbol || "circle"),
+      line: { width: 1.5, color: rows.map((row) => colours[row.line || row.colour]) },
     },
     customdata: rows.map((row) => plain(row.hover)), hovertemplate: "%{customdata}<extra></extra>",
   };
-  const layout = {
-    height: 70 + 23 * rows.length, margin: { l: 10, r: 20, t: 10, b: 45 }, showlegend: false, dragmode: false,
-    font: { family: FONT, size: 12, color: "#1f2328" }, hoverlabel: { align: "left" },
-    xaxis: axisLayout({ title: { text: "pooled C-index" }, range: [least - room, most + room], fixedrange: true }),
-    yaxis: axisLayout({
+  const layout = plotLayout(colours, {
+    height: 70 + 23 * rows.length, margin: { l: 10, r: 20, t: 10, b: 45 }, showlegend: false,
+    xaxis: axisLayout(colours, { title: { text: "pooled C-index" }, range: [least - room, most + room], fixedrange: true }),
+    yaxis: axisLayout(colours, {
       range: [rows.length - 0.5, -0.5], tickvals: position, ticktext: rows.map((row) => plain(row.label)), fixedrange: true,
       ticks: "", showgrid: false,
     }),
-    shapes: [{ type: "line", x0: 0.5, x1: 0.5, yref: "paper", y0: 0, y1: 1, line: { color: QUIET, dash: "dot", width: 1.5 } }],
-  };
+    shapes: [{ type: "line", x0: 0.5, x1: 0.5, yref: "paper", y0: 0, y1: 1, line: { color: colours.quiet, dash: "dot", width: 1.5 } }],
+  });
   for (const [row, { band }] of rows.entries()) {
-    if (band) layout.shapes.push({ type: "rect", xref: "paper", x0: 0, x1: 1, y0: row - 0.5, y1: row + 0.5, fillcolor: "#f3f5f7", line: { width: 0 }, layer: "below" });
+    if (band) layout.shapes.push({ type: "rect", xref: "paper", x0: 0, x1: 1, y0: row - 0.5, y1: row + 0.5, fillcolor: colours.band, line: { width: 0 }, layer: "below" });
   }
   const first = !plot.classList.contains("js-plotly-plot");
   const drawn = Plotly.react(plot, [trace], layout, { ...CONFIG, responsive: true });

@@ -3,11 +3,12 @@
 const shown = { order: "registry", measure: "c_index_pooled", numbers: true };
 const PAPER_WIDTH = 670; // A4 less its margins, at 96 dots an inch
 const cursor = { row: 0, column: 0 };
-const MARGIN = { l: 96, t: 104, b: 66 };
+const MARGIN = { l: 96, t: 150, b: 66 };
+const LEAST_CELL = 24; // pixels that a number needs; a narrow screen moves the matrix along
 
 function matrixSize(available) {
   const right = DATA.orders[shown.order].groups.length ? (available > PAPER_WIDTH ? 130 : 100) : 20;
-  const cell = Math.min(60, (available - MARGIN.l - right) / COUNT);
+  const cell = Math.max(available < PAPER_WIDTH ? LEAST_CELL : 0, Math.min(60, (available - MARGIN.l - right) / COUNT));
   const height = Math.min(60, Math.max(cell * 0.8, available > PAPER_WIDTH ? 25 : 20));
   return { right, cell, rowHeight: height, width: MARGIN.l + right + cell * COUNT, height: MARGIN.t + MARGIN.b + height * COUNT };
 }
@@ -16,7 +17,7 @@ function cellText(source, target, room) {
   const mark = DATA.marks[pairValue("state", source, target)] || "";
   const value = pairValue(shown.measure, source, target);
   if (!shown.numbers || value === null) return mark;
-  const number = value >= 0.9995 ? "1" : value.toFixed(2).replace(/^0/, "");
+  const number = value.toFixed(2).replace(/^0/, "");
   return mark ? number + (room ? "<br>" : "") + mark : number;
 }
 
@@ -36,7 +37,7 @@ function matrixTraces(size) {
     {
       ...common, z: grid(() => 0), zmin: 0, zmax: 1, colorscale: clear, showscale: false,
       text: grid((source, target) => (values[rows.indexOf(source)][columns.indexOf(target)] === null ? cellText(source, target, true) : "")),
-      texttemplate: "%{text}", textfont: { ...font, color: QUIET },
+      texttemplate: "%{text}", textfont: { ...font, color: theme().quiet },
       customdata: grid((source, target) => pairLines(source, target).map(plain).join("<br>")),
       hovertemplate: "%{customdata}<extra></extra>",
     },
@@ -45,25 +46,25 @@ function matrixTraces(size) {
 
 function matrixLayout(size) {
   const { rows, columns, groups } = DATA.orders[shown.order];
+  const colours = theme();
   const box = (column, row) => ({ type: "rect", x0: column - 0.5, x1: column + 0.5, y0: row - 0.5, y1: row + 0.5, line: { color: "#000", width: 1.6 } });
   const shapes = rows.map((source, row) => box(columns.indexOf(source), row));
   const annotations = [];
   let start = 0;
   for (const [name, count] of groups) {
     const centre = start + (count - 1) / 2;
-    annotations.push({ xref: "paper", x: 1, xanchor: "left", xshift: 8, y: centre, text: plain(name), showarrow: false, font: { size: 11, color: QUIET } });
+    annotations.push({ xref: "paper", x: 1, xanchor: "left", xshift: 8, y: centre, text: plain(name), showarrow: false, font: { size: 11, color: colours.quiet } });
     start += count;
     if (start === COUNT) break;
-    const line = { type: "line", line: { color: "#1f2328", width: 1.6 } };
+    const line = { type: "line", line: { color: colours.ink, width: 1.6 } };
     shapes.push({ ...line, xref: "paper", x0: 0, x1: 1, y0: start - 0.5, y1: start - 0.5 });
     shapes.push({ ...line, yref: "paper", y0: 0, y1: 1, x0: start - 0.5, x1: start - 0.5 });
   }
   const axis = { tickvals: rows.map((_, position) => position), showgrid: false, zeroline: false, fixedrange: true, ticks: "", tickfont: { size: 11 } };
   const tickFormat = DATA.reach > 0.2 ? 0.1 : 0.05;
-  return {
-    width: size.width, height: size.height, margin: { ...MARGIN, r: size.right }, dragmode: false, plot_bgcolor: "#e4e6e9",
-    font: { family: FONT, color: "#1f2328" }, hoverlabel: { align: "left", bgcolor: "#fff", bordercolor: "#57606a", font: { family: FONT, size: 12, color: "#1f2328" } },
-    xaxis: { ...axis, side: "top", tickangle: -90, ticktext: columns.map((target) => plain(codeOf(target))), range: [-0.5, COUNT - 0.5], title: { text: "target: tested on", font: { size: 12 }, standoff: 12 } },
+  return plotLayout(colours, {
+    width: size.width, height: size.height, margin: { ...MARGIN, r: size.right }, plot_bgcolor: colours.unknown,
+    xaxis: { ...axis, side: "top", tickangle: -90, ticktext: columns.map((target) => plain(`${codeOf(target)} ${COHORTS[target].size}`.trim())), range: [-0.5, COUNT - 0.5], title: { text: "target: tested on", font: { size: 12 }, standoff: 12 } },
     yaxis: { ...axis, ticktext: rows.map((source) => plain(codeOf(source))), range: [COUNT - 0.5, -0.5], title: { text: "source: trained on", font: { size: 12 }, standoff: 8 } },
     coloraxis: {
       cmin: 0.5 - DATA.reach, cmax: 0.5 + DATA.reach, colorscale: DATA.scale,
@@ -73,7 +74,7 @@ function matrixLayout(size) {
       },
     },
     shapes, annotations,
-  };
+  });
 }
 
 function drawMatrix(available = byId("matrix").clientWidth) {
@@ -103,6 +104,7 @@ function moveCursor(row, column) {
   const size = matrixSize(byId("matrix").clientWidth);
   byId("cursor").style.left = `${MARGIN.l + cursor.column * size.cell}px`;
   byId("cursor").style.top = `${MARGIN.t + cursor.row * size.rowHeight}px`;
+  byId("cursor").scrollIntoView({ block: "nearest", inline: "nearest" });
   readOut(...atCursor());
   if (!byId("cursor").hidden) Plotly.Fx.hover(byId("matrix-plot"), { xval: cursor.column, yval: cursor.row });
 }

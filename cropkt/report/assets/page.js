@@ -29,8 +29,26 @@ function fit(width) {
   }
 }
 
-window.addEventListener("beforeprint", () => fit(PAPER_WIDTH));
-window.addEventListener("afterprint", () => fit());
+// Everything again, in the colours of the moment.
+function recolour() {
+  showTarget(shownTarget);
+  if (byId("pair").open) openPair(open.source, open.target);
+}
+
+window.addEventListener("beforeprint", () => {
+  document.documentElement.dataset.paper = "";
+  recolour();
+  fit(PAPER_WIDTH);
+});
+window.addEventListener("afterprint", () => {
+  delete document.documentElement.dataset.paper;
+  recolour();
+  fit();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  recolour();
+  drawMatrix();
+});
 window.addEventListener("resize", () => drawMatrix());
 window.addEventListener("hashchange", followAddress);
 document.querySelectorAll("[data-table]").forEach((link) => link.addEventListener("click", (event) => {

@@ -10,7 +10,7 @@ function choiceRows(target) {
     if (!row || row.c_index_pooled === null) return [];
     const sources = [...new Set(row.sources)].map((code) => code.toUpperCase()).join(", ");
     const label = sources ? `${DATA.choices[method]}: ${sources}` : DATA.choices[method];
-    const look = method === "oracle" ? { colour: "#fff", line: CHOSEN_COLOUR, symbol: "triangle-up" } : { colour: CHOSEN_COLOUR, symbol: "triangle-up" };
+    const look = method === "oracle" ? { colour: "paper", line: "chosen", symbol: "triangle-up" } : { colour: "chosen", symbol: "triangle-up" };
     return [estimate(label, row, { ...look, kind: "choosing or combining sources" })];
   });
 }
@@ -20,7 +20,7 @@ function sourceRows(target) {
   rows.sort((one, other) => pairValue("c_index_pooled", other, target) - pairValue("c_index_pooled", one, target));
   return rows.map((source) => {
     const state = pairValue("state", source, target);
-    const row = pairEstimate(source, target, `${DATA.marks[state] || ""} ${codeOf(source)}`, { colour: DATA.transferring.includes(state) ? HIGH_COLOUR : SOME_COLOUR, line: HIGH_COLOUR });
+    const row = pairEstimate(source, target, `${DATA.marks[state] || ""} ${codeOf(source)}`, { colour: DATA.transferring.includes(state) ? "high" : "higher", line: "high" });
     return { ...row, kind: state, hover: pairLines(source, target).slice(0, 2).join(": "), open: () => openPair(source, target) };
   });
 }
@@ -44,7 +44,7 @@ function showTarget(target) {
   byId("choose-target").elements.target.value = COHORTS[target].code;
   const choice = choiceRows(target);
   const sources = sourceRows(target);
-  const own = pairValue("c_index_pooled", target, target) === null ? [] : [pairEstimate(target, target, "own model", { colour: LOW_COLOUR, symbol: "square", kind: "trained on this cohort", open: () => openPair(target, target) })];
+  const own = pairValue("c_index_pooled", target, target) === null ? [] : [pairEstimate(target, target, "own model", { colour: "low", symbol: "square", kind: "trained on this cohort", open: () => openPair(target, target) })];
   const baselines = baselineEstimates(target).map((row) => ({ ...row, kind: "baseline" }));
   const rows = [...choice.map((row) => ({ ...row, band: true })), ...own, ...baselines, ...sources.map((row) => ({ ...row, band: true }))];
   byId("target-summary").textContent = targetSummary(target, sources);

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from matplotlib.transforms import Bbox
-from scipy.stats import probplot
+from scipy.stats import norm, probplot, t
 
 from cropkt.factors.analysis import Analysis
 from cropkt.factors.statistics.effects import OUTCOME
@@ -32,6 +32,8 @@ from cropkt.report.style import (
 
 FOUND, NOT_FOUND = HIGH, NEUTRAL
 LEVEL = 0.05
+WIDTH = float(norm.ppf(0.975))
+"""Half of a 95 % interval, in standard errors."""
 LEVELS = {"pair": "of a pair", "source": "of the source", "target": "of the target"}
 GROUPS: tuple[dict[str, Any], ...] = (
     {"s": 4, "color": NOT_FOUND, "label": "other pairs", "alpha": 0.8},
@@ -148,24 +150,29 @@ def draw_diagnostics(analysis: Analysis, pairs: pd.DataFrame) -> Figure:
 
 @styled
 def draw_prediction(analysis: Analysis) -> Figure:
-    """Left: predicted and measured C-index of targets left out. Right: regret of each way to choose a source."""
+    """Left: predicted and measured C-index of targets left out. Right: regret of each way to choose a source. Lines are
+    95 % intervals: of each pair over patients, of the regret over targets."""
     figure, (scatter, bars) = new_figure(2.8, columns=(1, 1))
     predicted = analysis.predicted
-    scatter.scatter(predicted["predicted:factors"], predicted[OUTCOME], s=4, color=FOUND, alpha=0.6)
+    place, value, reach = predicted["predicted:factors"], predicted[OUTCOME], WIDTH * predicted["standard_error"]
+    scatter.vlines(place, (value - reach).clip(0, 1), (value + reach).clip(0, 1), color=LIGHT, linewidth=0.3, zorder=0)
+    scatter.scatter(place, value, s=4, color=FOUND, alpha=0.6)
     scatter.axline((0.5, 0.5), slope=1, color="black", linewidth=0.8)
     scatter.set_xlabel("predicted C-index, target left out")
     scatter.set_ylabel("measured")
     table = analysis.prediction
-    drawn = bars.barh(range(len(table)), table["regret"], color=FOUND)
-    bars.bar_label(drawn, fmt="%.3f", padding=3, fontsize=SMALL)
+    reach = t.ppf(0.975, (table["targets"] - 1).clip(lower=1)) * table["regret_error"].fillna(0)
+    bars.errorbar(table["regret"], range(len(table)), xerr=reach, fmt="o", color=FOUND, linewidth=1.2)
+    for number, regret in enumerate(table["regret"]):
+        bars.text(regret, number - 0.12, f"{regret:.3f}", ha="center", va="bottom", fontsize=SMALL)
     random = table["regret_random"].mean()
     bars.axvline(random, color="black", linestyle="--", linewidth=1)
     above = bars.get_xaxis_transform()
     bars.text(random, 1.01, f"random source {random:.3f}", ha="center", va="bottom", fontsize=SMALL, transform=above)
     bars.set_yticks(range(len(METHODS)), table["method"])
-    bars.set_xlim(0, 1.2 * max(random, table["regret"].max()))
-    bars.invert_yaxis()
-    bars.set_xlabel("C-index lost to the best source, mean over targets")
+    bars.set_xlim(0, 1.1 * max(random, (table["regret"] + reach).max()))
+    bars.set_ylim(len(METHODS) - 0.5, -0.6)
+    bars.set_xlabel("C-index lost to the best source, mean over targets (95 % interval)")
     return figure
 
 
@@ -176,9 +183,12 @@ def draw_cohorts(analysis: Analysis) -> Figure:
     figure, (axes,) = new_figure(5)
     axes.axhline(0, color="black", linewidth=0.6, zorder=0)
     axes.axvline(0, color="black", linewidth=0.6, zorder=0)
-    axes.scatter(sides["source_effect"], sides["target_effect"], s=8, color=FOUND)
-    axes.set_xlabel("as a source: C-index above the average source")
-    axes.set_ylabel("as a target: C-index above the average target")
+    across, up = sides["source_effect"], sides["target_effect"]
+    right, above = WIDTH * sides["source_error"], WIDTH * sides["target_error"]
+    axes.errorbar(across, up, xerr=right, yerr=above, fmt="none", ecolor=LIGHT, elinewidth=0.5, zorder=1)
+    axes.scatter(across, up, s=8, color=FOUND, zorder=2)
+    axes.set_xlabel("as a source: C-index above the average source (95 % interval)")
+    axes.set_ylabel("as a target: C-index above the average target (95 % interval)")
     axes.margins(0.08)
     _name_points(figure, axes, sides["source_effect"], sides["target_effect"], sides["cohort"].str.upper())
     return figure

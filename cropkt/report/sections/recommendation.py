@@ -38,8 +38,9 @@ def sentences(found: Recommendation) -> list[str]:
     told = [f"{found.target}: {found.patients} patients, {found.events} with an event. {found.advice}"]
     if np.isfinite(found.probability):
         told.append(
-            f"Borrowing helps here with probability {found.probability:.2f}, as its own outcomes see it. That is right "
-            "on average over cohorts; it finds a cohort that runs another way, and does not warn of a small loss."
+            f"Borrowing helps here with probability {found.probability:.2f}, as its own outcomes see it. It was "
+            "right on average over real cohorts; it finds a cohort that runs another way, but does not warn of a small loss, "
+            "nor of slides that tell nothing."
         )
     else:
         told.append("There are no outcomes, so whether borrowing helps here cannot be asked of this cohort.")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from cropkt.report.html import figure, paragraphs, table
-from cropkt.report.style import HIGH, LOW, NEUTRAL, SMALLEST, new_figure, styled
+from cropkt.report.style import HIGH, LIGHT, LOW, NEUTRAL, SMALLEST, new_figure, styled
 from cropkt.routing.store import NAMES
 
 ROUTER, OTHER, BOUND = HIGH, LOW, NEUTRAL
@@ -22,7 +22,7 @@ EXPERTS_SHOWN = 26
 
 def gate_summary(gates: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """One target's experts by mean probability: expert, probability (mean over patients), lowest and highest fold mean,
-    gate, chosen (share of patients whose top k it is in), c_index_pooled of the pair, n_patients.
+    gate, chosen (share of patients whose top k it is in), c_index_pooled of the pair with its interval, n_patients.
 
     `gates` are the rows of one target's test patients, `pairs` those of pairs.parquet on it.
     """
@@ -38,8 +38,8 @@ def gate_summary(gates: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
             "n_patients": by_expert["patient_id"].nunique(),
         }
     )
-    c_index = pairs.set_index("source")["c_index_pooled"].astype(float)
-    summary["c_index_pooled"] = c_index.reindex(summary.index)
+    of_pair = pairs.set_index("source")[["c_index_pooled", "interval_lower", "interval_upper"]].astype(float)
+    summary = summary.join(of_pair)
     return summary.sort_values("probability", ascending=False).reset_index()
 
 
@@ -110,18 +110,21 @@ def _draw_transfer(axes: Axes, target: str, summary: pd.DataFrame) -> None:
     known = summary[summary["c_index_pooled"].notna()]
     for row in known.to_dict("records"):
         colour = ROUTER if row["expert"] == target else OTHER
-        axes.plot(row["c_index_pooled"], row["probability"], "o", color=colour, markersize=2.5)
+        where = row["c_index_pooled"], row["probability"]
+        axes.plot([row["interval_lower"], row["interval_upper"]], [where[1]] * 2, color=LIGHT, linewidth=0.5, zorder=1)
+        axes.plot([where[0]] * 2, [row["lowest"], row["highest"]], color=LIGHT, linewidth=0.5, zorder=1)
+        axes.plot(*where, "o", color=colour, markersize=2.5, zorder=2)
         axes.annotate(
             str(row["expert"]),
-            (row["c_index_pooled"], row["probability"]),
+            where,
             xytext=(3, 2),
             textcoords="offset points",
             fontsize=SMALLEST,
         )
     axes.axhline(1 / len(summary), color=BOUND, linestyle="--", linewidth=1)
     axes.axvline(0.5, color="black", linewidth=0.8)
-    axes.set_xlabel("C-index of the expert's\nmodel by itself")
-    axes.set_ylabel("router's probability")
+    axes.set_xlabel("C-index of the expert's\nmodel by itself, 95 % interval")
+    axes.set_ylabel("router's probability, range over folds")
     axes.set_title(
         f"does it trust who transfers?\nrank correlation {gates_against_transfer(summary, target):.2f}",
     )

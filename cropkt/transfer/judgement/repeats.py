@@ -78,7 +78,8 @@ def on_patients_of(
 
 
 def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comparison]) -> list[RepeatedRow]:
-    """A row for each model that the target trains at home, over `cases`: the first cross-validation and its repeats.
+    """A row for each model that the target trains at home and that has a C-index, over `cases`: the first
+    cross-validation and its repeats.
 
     comparisons: those of its sources, for the smallest difference.
     """
@@ -89,6 +90,8 @@ def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comp
             continue
         scores = [case.score(case.risk[name]).pooled for case in cases if name in case.risk]
         known = [score for score in scores if np.isfinite(score.c_index)]
+        if not known:  # no event, or no comparable pair
+            continue
         found = repeated_c_index(known)
         numbers = range(len(known))
         values, influences = [score.c_index for score in known], [score.influence for score in known]

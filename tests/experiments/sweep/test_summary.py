@@ -51,6 +51,24 @@ def test_a_worse_choice_a_missing_own_model_and_too_few_events() -> None:
     ]
 
 
+def test_a_source_no_better_than_a_guess_is_never_to_be_taken() -> None:
+    alone = target("chol", ["acc"], 0.37, 0.19, 0.60, float("nan"), float("nan"))
+    both = target("uvm", ["acc"], 0.45, 0.30, 0.60, 0.41, 0.6)
+    own = target("meso", ["acc"], 0.45, 0.30, 0.60, 0.62, 0.2)
+    assert set(said(alone, both, own)[1:]) == {
+        "for CHOL nothing predicts: ACC .37 (.19 to .60), own model unknown",
+        "for UVM nothing predicts: ACC .45 (.30 to .60), own model .41",
+        "for MESO keep its own model: .62; ACC .45 (.30 to .60)",
+    }
+
+
+def test_pairs_worth_borrowing_transfer_too() -> None:
+    pairs = pd.concat([PAIRS, pd.DataFrame([{"mode": "transfer", "verdict": "worth borrowing"}])])
+    assert summary(pairs, pd.DataFrame(ACC))[0] == (
+        "2 of 4 pairs between cohorts transfer, 1 more are better than chance"
+    )
+
+
 def test_there_are_ten_lines_at_most_the_clearest_first() -> None:
     many = [target(f"c{n:02d}", ["acc"], 0.7, 0.6, 0.8, 0.6, n / 100) for n in reversed(range(26))]
     found = said(*many)

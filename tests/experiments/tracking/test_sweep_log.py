@@ -37,6 +37,7 @@ from cropkt.training.sources import store_null_model, train_cohort
 from cropkt.transfer.pair import PairResult
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.rows import PAIRS, PREDICTIONS, PairRow
+from cropkt.transfer.significance import Comparison
 from cropkt.transfer.store import ResultsFolder, store_failure, store_pair
 
 SEARCH = 'params.target = "acc"'
@@ -67,7 +68,7 @@ def results(tmp_path: Path) -> ResultsFolder:
     for number, (source, target) in enumerate(pairs):
         measured(folder, source, target, 0.5 + number / 100)
     store_failure(folder, "kipan", "uvm", "its worker died")
-    comparison = vars(Comparison("uvm", "acc", "random", difference=0.03, p_value=0.2))
+    comparison = vars(Comparison("uvm", "acc", "random", difference=0.03, p_value=0.2, repeats=1, smallest=0.1))
     nothing: dict[str, Any] = {"repeats": "", "choice": [], "gains": [], "own": []}
     write_json(folder.comparison_path("acc"), {"fingerprint": "today's", "pairs": [comparison], **nothing})
     return folder
@@ -336,7 +337,7 @@ def answer(environment, start):
     with asked.open("a") as stream:
         print(environment["PATH_INFO"], file=stream)
     if number == slow:
-        time.sleep(2)
+        time.sleep(6)
     return app(environment, start)
 
 asked.touch()
@@ -351,8 +352,8 @@ def slow_server(
     request: pytest.FixtureRequest, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """MLflow's own application over the store, a process on 127.0.0.1 which answers one request (its number is the
-    fixture's parameter) only after the client, who waits for one second, has left."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    fixture's parameter) only after the client, who waits for four seconds, has left."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     served = {"_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_ARTIFACT_ROOT": str(tmp_path / "artifacts")}
     command = [sys.executable, "-c", SERVER, str(tmp_path / "asked"), str(request.param)]
@@ -400,6 +401,19 @@ def test_a_slow_answer_at_the_end_is_asked_for_again(
     found = runs(store)
     assert len(found) == 7
     assert sum(WHOLE in run.data.tags for run in found) == 6
+
+
+def test_a_sweep_whose_run_was_made_twice_is_one_again(results: ResultsFolder, store: str) -> None:
+    tracker = log(results, store, seed="3")
+    client = MlflowClient(store)
+    experiment_id = client.get_experiment_by_name("study").experiment_id
+    (first,) = runs(store, "tags.`cropkt.kind` = 'sweep'")
+    tags = {name: first.data.tags[name] for name in ("cropkt.kind", "cropkt.results")}
+    client.create_run(experiment_id, tags=tags, start_time=first.info.start_time - 1000)
+    client.create_run(experiment_id, tags=tags)
+    assert log(results, store, seed="3").problem == tracker.problem == ""
+    assert [run.info.run_id for run in runs(store, "tags.`cropkt.kind` = 'sweep'")] == [first.info.run_id]
+    assert len(runs(store)) == 7
 
 
 def test_tracking_that_is_not_wanted_writes_nothing(results: ResultsFolder) -> None:

@@ -32,6 +32,7 @@ def gates(by_fold: list[list[float]]) -> pd.DataFrame:
 
 GATES = gates([[0.1, 0.6, 0.2, 0.1], [0.1, 0.4, 0.4, 0.1]])
 PAIRS = pd.DataFrame({"target": "acc", "source": EXPERTS, "c_index_pooled": [0.6, 0.8, 0.7, 0.5]})
+PAIRS = PAIRS.assign(interval_lower=PAIRS["c_index_pooled"] - 0.2, interval_upper=PAIRS["c_index_pooled"] + 0.1)
 
 
 def methods() -> pd.DataFrame:
@@ -49,6 +50,7 @@ def test_experts_are_summed_up_over_patients_and_folds() -> None:
     )
     assert found.loc["acc", "chosen"] == 0
     assert found.loc["uvm", "n_patients"] == 4
+    assert found.loc["uvm", ["interval_lower", "interval_upper"]].tolist() == pytest.approx([0.6, 0.9])
     assert found["c_index_pooled"].to_dict() == dict(zip(EXPERTS, [0.6, 0.8, 0.7, 0.5], strict=True))
 
 
