@@ -39,8 +39,8 @@ def sentences(found: Recommendation) -> list[str]:
     if np.isfinite(found.probability):
         told.append(
             f"Borrowing helps here with probability {found.probability:.2f}, as its own outcomes see it. It was "
-            "right on average over real cohorts; it finds a cohort that runs another way, but does not warn of a small loss, "
-            "nor of slides that tell nothing."
+            "right on average over real cohorts; it finds a cohort that runs another way, but warns neither of a "
+            "small loss nor of slides that tell nothing."
         )
     else:
         told.append("There are no outcomes, so whether borrowing helps here cannot be asked of this cohort.")
