@@ -95,13 +95,13 @@ def _rows(world: str, curve: "pd.DataFrame", measure: str) -> list[dict[str, str
         most = len(by_target(focus, measure))
         where = f"{world}, {size}, {most} targets"
         for method, pair in found.items():
-            means = method_means(pair, measure).set_index("method")
-            if method not in means.index:
+            means = {str(row["method"]): row for row in method_means(pair, measure).to_dict("records")}
+            if method not in means:
                 continue
-            shown = _number(means.loc[method, "mean"])
+            shown = _number(means[method]["mean"])
             if method != FOCUS:
                 shown += f"; {_gain(differences(pair, (), measure=measure).iloc[0])}"
-            if (count := int(means.loc[method, "targets"])) < most:
+            if (count := int(means[method]["targets"])) < most:
                 shown += f", {count} targets"
             rows.append({"world": where, "method": method, "shown": shown})
         if not everywhere:
