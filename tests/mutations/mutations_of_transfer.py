@@ -3,6 +3,7 @@
 from mutation import Mutation
 
 CURRENT = ("tests/transfer/test_current.py",)
+REPEATS = ("tests/transfer/judgement/test_repeats.py",)
 
 VERDICTS = (
     "tests/transfer/judgement/test_verdicts.py",
@@ -241,5 +242,37 @@ MUTATIONS = (
         "if not found:",
         ("tests/transfer/test_store.py",),
         "a record that was copied would be that of another pair",
+    ),
+    Mutation(
+        "repeats-by-position",
+        "cropkt/transfer/judgement/repeats.py",
+        "np.nan) for name, values in said.risk.items()}",
+        "np.nan) for name, values in said.risk.items()} | {first.own: said.risk[first.own]}",
+        REPEATS,
+        "a repeat's risks would be those of other patients",
+    ),
+    Mutation(
+        "repeats-of-what-was-not-repeated",
+        "cropkt/transfer/significance.py",
+        "within_folds and rival in of.predictions.risk",
+        "rival in of.predictions.risk",
+        REPEATS,
+        "the comparison with the untrained start would count one cross-validation several times",
+    ),
+    Mutation(
+        "choices-of-the-first-folds",
+        "cropkt/transfer/source_choice.py",
+        "source_choices(of, sources, their_folds)",
+        "source_choices(of, sources, folds)",
+        REPEATS,
+        "in a repeat the honest choice would see test patients",
+    ),
+    Mutation(
+        "passing-faults-are-whole",
+        "cropkt/transfer/store.py",
+        " and not self.pair.passing_slides",
+        "",
+        ("tests/experiments/sweep/test_damage.py",),
+        "what lacks a slide because the disk failed once would stay so",
     ),
 )

@@ -19,7 +19,7 @@ from cropkt.transfer.judgement.repeats import (
     stored_repeats,
 )
 from cropkt.transfer.significance import TargetPredictions, compare
-from cropkt.transfer.source_choice import choose_sources
+from cropkt.transfer.source_choice import choose_sources, source_choices
 from cropkt.transfer.store import ResultsFolder
 
 PATIENTS, FOLDS = 60, 3
@@ -127,6 +127,26 @@ def test_choices_are_made_anew_in_each_repeat(first: TargetPredictions) -> None:
     )
     own = [of.score(of.risk["acc"]).pooled.c_index for of in (first, case)]
     assert found["honest"].difference_self == pytest.approx(np.mean(both) - np.mean(own))
+
+
+def test_a_choice_in_a_repeat_sees_the_training_patients_of_that_repeat_alone(first: TargetPredictions) -> None:
+    """Sources of equal skill, so that other training patients make another choice."""
+    random = np.random.default_rng(8)
+    twins = {
+        name: -first.time / 100 + random.normal(scale=2, size=(5, PATIENTS))
+        for name in ("brca", "lung", "ov", "uvm", "kipan")
+    }
+    first = replace(first, risk={**first.risk, **twins})
+    ((case, their_folds),) = repeated_predictions(first, [repeat_of(again(first, 2, np.arange(60)))])
+    own_folds, sources = folds(first), list(twins)
+
+    def honest(of: TargetPredictions, of_folds: Sequence[Fold]) -> float:
+        return of.score(source_choices(of, sources, of_folds)[0]["honest"]).pooled.c_index
+
+    assert honest(case, their_folds) != honest(case, own_folds), "else this shows nothing"
+    rows = choose_sources(first, sources, own_folds, [(case, their_folds)])
+    found = {row.method: row.c_index_pooled for row in rows}["honest"]
+    assert found == pytest.approx(np.mean([honest(first, own_folds), honest(case, their_folds)]))
 
 
 def test_rows_say_what_the_c_index_varies_with(first: TargetPredictions) -> None:
