@@ -114,8 +114,8 @@ MUTATIONS = (
     Mutation(
         "lenders-of-every-source",
         "cropkt/experiments/borrowing/trial.py",
-        "shelf.others(job.lenders(code)),",
-        "shelf.others(list(job.run.sources)),",
+        "job.run, shelf.means(code), job.lenders(code)",
+        "job.run, shelf.means(code), list(job.run.sources)",
         CURVE,
         "leak: the prior would hold the outcomes of the target's test patients",
     ),
