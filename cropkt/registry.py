@@ -1,9 +1,9 @@
 """Tables of named records. A record is one file; help, checks, the report and the tests read its table.
 
-Three ways into a table: a file NAME.py in the table's package, with the record in a constant (LOSS, BASELINE, ...); an
-entry point of an installed package, in the group `cropkt.architectures`, `cropkt.baselines`, ..., which every worker
-process finds by itself; and `register`, for this process alone. Listing names and labels imports no record, so that
-`--help` needs no torch.
+Three ways into a table: a file NAME.py in the table's package, or in a folder of it, with the record in a constant
+(LOSS, BASELINE, ...); an entry point of an installed package, in the group `cropkt.architectures`, `cropkt.baselines`,
+..., which every worker process finds by itself; and `register`, for this process alone. Listing names and labels
+imports no record, so that `--help` needs no torch.
 """
 
 import ast
@@ -13,7 +13,6 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any, Generic, Protocol, TypeVar
 
 from cropkt.errors import ConfigError, refuse_unknown
@@ -89,11 +88,15 @@ class Table(Generic[Record]):
         return Path(spec.origin).read_text(encoding="utf-8"), point.attr
 
     @cached_property
-    def _files(self) -> dict[str, Path]:
+    def _folder(self) -> Path:
         spec = find_spec(self.package)
         assert spec is not None
-        folders = list(spec.submodule_search_locations or ())
-        return {module.name: Path(folders[0]) / f"{module.name}.py" for module in iter_modules(folders)}
+        return Path((spec.submodule_search_locations or [""])[0])
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        # A folder only keeps records of a kind together: names are flat.
+        return {path.stem: path for path in sorted(self._folder.rglob("*.py")) if path.stem != "__init__"}
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
@@ -110,7 +113,8 @@ class Table(Generic[Record]):
 
     def _own(self, name: str) -> Callable[[], Record]:
         def load() -> Record:
-            module = import_module(f"{self.package}.{name}")
+            inside = self._files[name].relative_to(self._folder).with_suffix("")
+            module = import_module(".".join([self.package, *inside.parts]))
             record: Record = getattr(module, self.kind.upper())
             return _named(record, name, str(module.__file__))
 

@@ -7,6 +7,7 @@ Their intervals draw the lenders' own outcomes anew, as far as their summaries t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm
@@ -19,6 +20,11 @@ REDRAWN = 50
 """How often the lenders' summaries are drawn anew."""
 FEWEST_LENDERS = 8
 """With fewer cohorts that lend, borrowing has not been shown to help (docs/borrowing.md)."""
+
+
+def recommendation_path(out: Path, encoder: str, target: str) -> Path:
+    """Where the recommendation for a target is kept under the results folder `out`."""
+    return out / "borrowing" / encoder / "recommendations" / f"{target}.json"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a rival is given: a target's training and test patients, and what the other cohorts have."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 from cropkt.borrowing.axes import AXES, Moments
 from cropkt.borrowing.fit import TargetFit, fit_target
 from cropkt.borrowing.lenders import CohortPatients, Lenders, gather_lenders
+from cropkt.models.mil import MILModel
+from cropkt.rivals.pan_cancer import PanCancerNetworks
 from cropkt.survival.concordance import Concordance, concordance
 from cropkt.survival.cox import RidgeCox, gaussian_mode, partial_likelihood
 from cropkt.training.sources import SourcePlan
@@ -16,6 +18,9 @@ from cropkt.transfer.pair import ResidentTarget
 
 SPREADS = (0.25, 0.5, 1.0, 2.0)
 """Standard deviations of log-risk under which the pan-cancer model is tried; the evidence chooses."""
+
+SCATTER = 0.1
+"""Standard deviation of sources' true C-indices on a target."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ def gather_others(
 
 @dataclass(frozen=True)
 class Case:
-    """One draw of a target. train, test: indices of its patients, disjoint. held, plan: its bags, and how networks are
-    made; None where no rival needs them."""
+    """One draw of a target. train, test: indices of its patients, disjoint. None, or empty, where no rival needs it are
+    held, plan: its bags, and how networks are made; pan_cancer, sources: networks that were trained on the other
+    cohorts, on all of them together, and on each alone, by cohort."""
 
     target: CohortPatients
     train: np.ndarray
@@ -66,6 +72,8 @@ class Case:
     seed: int
     held: ResidentTarget | None = None
     plan: SourcePlan | None = None
+    pan_cancer: PanCancerNetworks | None = None
+    sources: Mapping[str, MILModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if np.intersect1d(self.train, self.test).size:
@@ -101,3 +109,11 @@ class Case:
     def on_training(self, risk: np.ndarray) -> Concordance:
         """Concordance of `risk` with the training patients' outcomes."""
         return concordance(self.training.time, self.training.event, risk)
+
+    def shrunken_c_index(self, risk: np.ndarray) -> float:
+        """C-index of `risk` on the training patients, shrunken to 0.5 as a measurement with its standard error is where
+        true ones scatter by SCATTER: on few patients it is mostly noise. 0.5 where it is undefined."""
+        found = self.on_training(risk)
+        if not (np.isfinite(found.c_index) and np.isfinite(found.standard_error)):
+            return 0.5
+        return 0.5 + (found.c_index - 0.5) * SCATTER**2 / (SCATTER**2 + found.standard_error**2)

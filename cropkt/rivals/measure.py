@@ -1,16 +1,18 @@
 """A draw measured: every rival is fitted on the same training patients and asked about the same test patients once."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cropkt.borrowing.folds import Split
 from cropkt.borrowing.lenders import CohortPatients
 from cropkt.borrowing.worth import expected_concordance
+from cropkt.models.mil import MILModel
 from cropkt.rivals import RIVALS
 from cropkt.rivals.case import Case, Others
+from cropkt.rivals.pan_cancer import PanCancerNetworks
 from cropkt.rivals.rows import CurveRow
 from cropkt.seeds import named_seed
 from cropkt.survival.concordance import score_folds
@@ -20,8 +22,8 @@ from cropkt.transfer.pair import ResidentTarget
 
 @dataclass(frozen=True)
 class Subject:
-    """A target held ready for all its draws. log_risk: (B,) the truth of a simulated study. held: its bags, where some
-    rival needs them; both in the order of `patients`."""
+    """A target held ready for all its draws. log_risk: (B,) the truth of a simulated study. The rest as in Case; all of
+    the target's patients in the order of `patients`."""
 
     patients: CohortPatients
     others: Others
@@ -30,6 +32,8 @@ class Subject:
     plan: SourcePlan
     held: ResidentTarget | None = None
     log_risk: np.ndarray | None = None
+    pan_cancer: PanCancerNetworks | None = None
+    sources: Mapping[str, MILModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.held is not None and not np.array_equal(self.held.time, self.patients.time):
@@ -50,7 +54,8 @@ def measure_draw(
     cases = []
     for fold, (train, test) in enumerate(splits):
         of_fold = named_seed(seed, cohort, number, fold)
-        cases.append(Case(subject.patients, train, test, subject.others, of_fold, subject.held, subject.plan))
+        networks = (subject.held, subject.plan, subject.pan_cancer, subject.sources)
+        cases.append(Case(subject.patients, train, test, subject.others, of_fold, *networks))
     rows = [_measure(name, cases, subject, size, number) for name in methods] if cases else []
     return [row for row in rows if np.isfinite(row.c_index)]
 

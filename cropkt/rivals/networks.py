@@ -1,6 +1,7 @@
 """Networks that rivals train on a draw of the target: from the common start, all parts in step over the same bags."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 
@@ -17,15 +18,24 @@ INNER_PARTS = 3
 
 
 def train_from_null(case: Case, learning: Sequence[np.ndarray], settings: TrainingConfig) -> list[MILModel]:
-    """One network for each of `learning` (indices of patients that may train it)."""
+    """One network for each of `learning` (indices of patients that may train it), from the common start."""
+    assert case.plan is not None
+    start = build_null_model(case.plan.architecture, case.plan.seed)
+    return train_from(case, [start] * len(learning), learning, settings)
+
+
+def train_from(
+    case: Case, starts: Sequence[MILModel], learning: Sequence[np.ndarray], settings: TrainingConfig
+) -> list[MILModel]:
+    """One network for each of `learning`, from a copy of its start."""
     held, plan = case.held, case.plan
     assert held is not None
     assert plan is not None
     bags = held.bags
-    folds = []
-    for number, train in enumerate(learning):
-        start = build_null_model(plan.architecture, plan.seed).to(bags.features.device)
-        folds.append(FoldTraining(number, start, train))
+    folds = [
+        FoldTraining(number, deepcopy(start).to(bags.features.device), train)
+        for number, (start, train) in enumerate(zip(starts, learning, strict=True))
+    ]
     targets = survival_targets(held.cohort, bags)
     stream = f"{case.target.cohort}, a draw"
     train_folds(folds, bags, targets, settings, seed=case.seed, stream=stream, precision=plan.precision)

@@ -10,22 +10,28 @@ import torch
 from made_up_cohorts import made_up_cohort, made_up_lenders
 from small_studies import write_study
 
-from cropkt.borrowing.lenders import CohortPatients
+from cropkt.borrowing.lenders import CohortPatients, gather_lenders
 from cropkt.borrowing.means import measure_means, with_outcomes
-from cropkt.data.bags import read_bags
+from cropkt.data.bags import Bags, read_bags
 from cropkt.data.study import open_study
-from cropkt.models.mil import Architecture
-from cropkt.rivals import RIVALS, networks
+from cropkt.models.checkpoint import build_null_model
+from cropkt.models.mil import Architecture, MILModel, TrainedWith
+from cropkt.models.predict import predict
+from cropkt.rivals import PAN_CANCER, RIVALS, SOURCES, networks
 from cropkt.rivals.case import Case, Others, gather_others
 from cropkt.rivals.methods import own_abmil_tuned
+from cropkt.rivals.pan_cancer import PanCancerNetworks
 from cropkt.survival.concordance import concordance
 from cropkt.survival.cox import ridge_cox
+from cropkt.survival.losses import LOSSES
 from cropkt.training.config import TrainingConfig
+from cropkt.training.pan_cancer import LOSS
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.pair import hold_target
 
 LINEAR = [name for name in RIVALS if RIVALS[name].needs == "means"]
-NETWORKS = [name for name in RIVALS if RIVALS[name].needs == "bags"]
+NETWORKS = [name for name in RIVALS if RIVALS[name].needs == "bags"] + ["pan_abmil_tuned"]
+BORROWED_NETWORKS = [name for name in RIVALS if RIVALS[name].needs in {PAN_CANCER, SOURCES}]
 TRAIN, TEST = np.arange(40), np.arange(40, 100)
 
 
@@ -107,16 +113,51 @@ def test_a_network_learns_on_training_patients_alone(
         seen.extend(value.clone() for fold in folds for value in fold.model.state_dict().values())
 
     monkeypatch.setattr(networks, "train_folds", watched)
-    clean = Case(patients, train, test, others, 3, hold_target(cohort, bags), plan)
+    trained = trained_elsewhere(bags, plan)
+    clean = Case(patients, train, test, others, 3, hold_target(cohort, bags), plan, *trained)
     noisy = hold_target(replace(cohort, labels=labels), replace(bags, features=features))
     risk = RIVALS[name].fit(clean)
-    RIVALS[name].fit(Case(replace(patients, event=event), train, test, others, 3, noisy, plan))
+    RIVALS[name].fit(Case(replace(patients, event=event), train, test, others, 3, noisy, plan, *trained))
     assert risk is not None
     assert risk.shape == (10,)
     half = len(seen) // 2
     assert half > 0
     for before, after in zip(seen[:half], seen[half:], strict=True):
         torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+def trained_elsewhere(bags: Bags, plan: SourcePlan) -> tuple[PanCancerNetworks, dict[str, MILModel]]:
+    """Pan-cancer networks and source models of random weights: who trains them is tested where they are trained."""
+    shape = replace(plan.architecture, intervals=LOSSES[LOSS].intervals)
+    networks = [build_null_model(shape, seed).eval() for seed in range(2)]
+    sources = {f"source {seed}": build_null_model(plan.architecture, seed).eval() for seed in range(6)}
+    for model in networks:
+        model.trained_with = TrainedWith(LOSS, plan.precision)
+    for model in sources.values():
+        model.trained_with = plan.trained_with
+    said = predict(networks, bags)
+    random = np.random.default_rng(0)
+    lenders = [made_up_lenders(6, width=said.representation.shape[-1], seed=int(random.integers(9))) for _ in networks]
+    risk, vectors = said.risk.astype(float), said.representation.astype(float)
+    return PanCancerNetworks(tuple(networks), risk, vectors, tuple(map(gather_lenders, lenders))), sources
+
+
+@pytest.mark.parametrize("name", BORROWED_NETWORKS)
+def test_networks_trained_elsewhere_see_no_outcome_of_a_test_patient(others: Others, name: str, tmp_path: Path) -> None:
+    cohort = open_study(write_study(tmp_path / "study", "acc", patients=30).folder).cohorts["acc"]
+    means, bags = measure_means(cohort), read_bags(cohort)
+    plan = SourcePlan(tmp_path, Architecture(features=bags.features.shape[1]), TrainingConfig(epochs=2), 0)
+    trained = trained_elsewhere(bags, plan)
+    train, test, risks = np.arange(20), np.arange(20, 30), []
+    for shift in (0, 1):
+        labels = cohort.labels.copy()
+        labels.loc[list(bags.patients[20:]), "event"] ^= shift
+        held = hold_target(replace(cohort, labels=labels), bags)
+        patients = with_outcomes(held.cohort, means)
+        risks.append(RIVALS[name].fit(Case(patients, train, test, others, 3, held, plan, *trained)))
+    assert risks[0] is not None
+    assert np.ptp(risks[0]) > 0
+    np.testing.assert_array_equal(*risks)
 
 
 def test_a_choice_inside_is_scored_on_patients_that_were_not_learnt_from(

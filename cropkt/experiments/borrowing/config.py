@@ -33,10 +33,14 @@ class DrawsConfig:
         (), "what is compared", read=words, metavar="A,B", choices=RIVALS.labels(), unset="all"
     )
     least_events: int = setting(0, "leave out targets with fewer events than this")
+    left_out: int = setting(
+        1, "targets that pan-cancer networks leave out together: more are fewer networks, trained on fewer cohorts"
+    )
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise ConfigError(f"--draws is {self.draws}; it must be 1 or more")
+        for flag, value in (("--draws", self.draws), ("--left-out", self.left_out)):
+            if value < 1:
+                raise ConfigError(f"{flag} is {value}; it must be 1 or more")
         for name in self.methods:
             refuse_unknown("--methods", name, list(RIVALS))
 

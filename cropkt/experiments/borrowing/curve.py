@@ -9,16 +9,18 @@ import pandas as pd
 from cropkt.errors import ConfigError
 from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
 from cropkt.experiments.borrowing.means import measure_missing_means
+from cropkt.experiments.borrowing.networks import train_missing_networks
 from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run, claim_results, prepare
+from cropkt.experiments.sources.driver import train_missing_sources
 from cropkt.experiments.tune import run_trials
 from cropkt.experiments.workspace import workspace
 from cropkt.report.learning_curves import draw_curves, told
 from cropkt.report.style import save_figure
-from cropkt.rivals import ALL
+from cropkt.rivals import ALL, PAN_CANCER, SOURCES
 from cropkt.rivals.rows import CURVE
 
 
@@ -26,12 +28,13 @@ def learning_curves(config: CurveConfig) -> int:
     """Measure what is missing, write OUT/curve.parquet and OUT/curve.png, and print what they say; the exit code."""
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
-        job = CurveJob(run, config.curve.chosen)
+        job = CurveJob(run, config.curve.chosen, config.curve.left_out)
         draws = draws_of(run, config.curve)
         with workspace(run.results) as scratch:
             claim_results(run)
             measure_missing_means(run, list(run.cohorts), cluster, scratch / "means")
-            failed = _measure(job, draws, cluster, scratch / "draws", resume=config.resume)
+            failed = _train_missing(job, draws, cluster, scratch)
+            failed |= _measure(job, draws, cluster, scratch / "draws", resume=config.resume)
             table = curve_table(job, draws)
             CURVE.write(run.results.out / CURVE.path, table)
     for name, reason in failed.items():
@@ -53,6 +56,19 @@ def draws_of(run: Run, wanted: DrawsConfig) -> list[Draw]:
             numbers = range(1 if size == ALL else wanted.draws)
             found += [Draw(target, size, number) for number in numbers]
     return found
+
+
+def _train_missing(job: CurveJob, draws: list[Draw], cluster: Cluster, scratch: Path) -> dict[str, str]:
+    """The networks that a method needs; those that could not be trained, with the reason."""
+    run = job.run
+    failed: dict[str, str] = {}
+    if SOURCES in job.needs:
+        failures = train_missing_sources(run, cluster, scratch / "sources")
+        failed |= {f"source {code}": reason for code, reason in failures.items()}
+    if PAN_CANCER in job.needs:
+        groups = list(dict.fromkeys(job.networks(draw.target).left_out for draw in draws))
+        failed |= train_missing_networks(run, groups, cluster, scratch / "pan_cancer")
+    return failed
 
 
 def _measure(job: CurveJob, draws: list[Draw], cluster: Cluster, scratch: Path, *, resume: bool) -> dict[str, str]:

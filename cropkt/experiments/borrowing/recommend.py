@@ -11,7 +11,7 @@ from cropkt.borrowing.folds import Split, borrowed_risks
 from cropkt.borrowing.helps import probability_of_gain
 from cropkt.borrowing.lenders import CohortPatients, Lenders
 from cropkt.borrowing.means import fold_splits
-from cropkt.borrowing.recommendation import Expectation, advice, expect, lender_weights
+from cropkt.borrowing.recommendation import Expectation, advice, expect, lender_weights, recommendation_path
 from cropkt.data.bags import read_slides
 from cropkt.errors import ConfigError, InputError
 from cropkt.experiments.borrowing.config import RecommendConfig
@@ -22,7 +22,7 @@ from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.workspace import workspace
 from cropkt.files import write_json
 from cropkt.report.page import remake_report
-from cropkt.report.sections.recommendation import Recommendation, section_body, text
+from cropkt.report.sections.recommendation import Recommendation, section_body, sentences, text
 from cropkt.report.sections.store import store_section
 from cropkt.rivals.comparison import Crossing, crossing
 from cropkt.rivals.rows import CURVE
@@ -129,8 +129,8 @@ def _needed(run: Run) -> Crossing | None:
 def _leave(run: Run, found: Recommendation) -> None:
     """JSON, the report's section where there is a report, and text."""
     results = run.results
-    path = results.out / "borrowing" / results.encoder / "recommendations" / f"{found.target}.json"
-    write_json(path, {**asdict(found), "against": found.against})
+    path = recommendation_path(results.out, results.encoder, found.target)
+    write_json(path, {**asdict(found), "against": found.against, "sentences": sentences(found)})
     print(text(found))
     print(f"all of it: {path}")
     try:

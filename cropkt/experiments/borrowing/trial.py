@@ -1,6 +1,7 @@
 """What runs inside Ray Tune for learning curves: one draw of a target. The worker holds the target and the others."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pandas as pd
 
 from cropkt.borrowing.means import fold_splits
 from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
+from cropkt.experiments.borrowing.networks import StoredNetworks, left_out_together, source_models_of
 from cropkt.experiments.run import Run
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.files import digest, read_json, write_json
-from cropkt.rivals import ALL, RIVALS
+from cropkt.rivals import ALL, PAN_CANCER, RIVALS, SOURCES
 from cropkt.rivals.draws import splits_of
 from cropkt.rivals.measure import Subject, measure_draw
 from cropkt.rivals.rows import CurveRow
@@ -36,14 +38,24 @@ class Draw:
 
 @dataclass(frozen=True)
 class CurveJob:
-    """The run, and the methods that are compared."""
+    """The run, the methods that are compared, and how many targets pan-cancer networks leave out together."""
 
     run: Run
     methods: tuple[str, ...]
+    left_out: int = 1
+
+    @property
+    def needs(self) -> set[str]:
+        """What the methods are given (rivals.NEEDS)."""
+        return {RIVALS[name].needs for name in self.methods}
 
     def lenders(self, target: str) -> list[str]:
         """The cohorts that lend to a target."""
         return lender_codes(self.run.cohorts, target, self.run.sources)
+
+    def networks(self, target: str) -> StoredNetworks:
+        """Its pan-cancer networks, trained or not."""
+        return StoredNetworks(self.run, left_out_together(self.run.targets, self.left_out)[target])
 
     def path(self, draw: Draw) -> Path:
         """Where what a draw has measured is kept."""
@@ -53,41 +65,45 @@ class CurveJob:
             results.out / "borrowing" / results.encoder / "curve" / results.architecture / draw.target / f"{name}.json"
         )
 
-    def fingerprint(self, draw: Draw) -> str:
-        """Changes whenever anything changes that decides what a method measures on the draw."""
+    def fingerprint(self, draw: Draw, method: str) -> str:
+        """Changes whenever anything changes that decides what the method measures on the draw."""
         run, plan = self.run, self.run.plan
         cohorts = [run.cohorts[code].fingerprint for code in (draw.target, *self.lenders(draw.target))]
-        return digest(CURVE_VERSION, cohorts, asdict(plan.architecture), asdict(plan.training), plan.seed, asdict(draw))
+        networks = {
+            PAN_CANCER: lambda: [self.networks(draw.target).fingerprint],
+            SOURCES: lambda: [plan.fingerprint(run.cohorts[code], run.folds[0]) for code in self.lenders(draw.target)],
+        }
+        made = networks.get(RIVALS[method].needs, list)()
+        architecture, training = asdict(plan.architecture), asdict(plan.training)
+        return digest(CURVE_VERSION, cohorts, architecture, training, plan.seed, asdict(draw), made)
 
     def stored(self, draw: Draw) -> dict[str, CurveRow]:
         """By method, the rows that are there and still valid. A method without a row could not be compared."""
-        return self._read(draw)[1]
+        return {name: row for name, row in self._read(draw).items() if row is not None}
 
     def missing(self, draw: Draw) -> tuple[str, ...]:
         """The methods that are not measured on the draw."""
-        done = self._read(draw)[0]
+        done = self._read(draw)
         return tuple(name for name in self.methods if name not in done)
 
-    def _read(self, draw: Draw) -> tuple[set[str], dict[str, CurveRow]]:
-        """The methods that were asked of the draw, and their rows; nothing where the file is damaged or not today's."""
-        content = read_json(self.path(draw)) or {}
-        if content.get("fingerprint") != self.fingerprint(draw):
-            return set(), {}
-        try:
-            rows = {name: row_from_json(CurveRow, row) for name, row in content["rows"].items()}
-            return {*map(str, content["asked"])}, rows
-        except (AttributeError, KeyError, TypeError, ValueError):
-            return set(), {}
+    def store(self, draw: Draw, methods: Sequence[str], rows: Sequence[CurveRow]) -> None:
+        """Add what has been measured of `methods` to what is stored."""
+        found = {row.method: vars(row) for row in rows}
+        entries = {name: {"fingerprint": self.fingerprint(draw, name), "row": found.get(name)} for name in methods}
+        write_json(self.path(draw), (read_json(self.path(draw)) or {}) | entries)
 
-    def store(self, draw: Draw, rows: list[CurveRow]) -> None:
-        """Add `rows` of all `missing` methods to what is stored."""
-        known = self.stored(draw)
-        content = {
-            "fingerprint": self.fingerprint(draw),
-            "asked": sorted({*known, *self.methods}),
-            "rows": {name: vars(row) for name, row in (known | {row.method: row for row in rows}).items()},
-        }
-        write_json(self.path(draw), content)
+    def _read(self, draw: Draw) -> dict[str, CurveRow | None]:
+        """Row by method, None where it could not be compared; nothing that is damaged or not today's."""
+        content = read_json(self.path(draw)) or {}
+        found: dict[str, CurveRow | None] = {}
+        for name in self.methods:
+            try:
+                if content[name]["fingerprint"] == self.fingerprint(draw, name):
+                    row = content[name]["row"]
+                    found[name] = None if row is None else row_from_json(CurveRow, row)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue
+        return found
 
 
 class CurveTrial(Trial):
@@ -118,7 +134,7 @@ class CurveTrial(Trial):
         splits = splits_of(draw.patients, subject.folds, count, seed=seed, cohort=draw.target, number=draw.number)
         missing = job.missing(draw)
         rows = measure_draw(subject, splits, missing, size=draw.patients, number=draw.number, seed=seed)
-        job.store(draw, rows)
+        job.store(draw, missing, rows)
 
     def _held(self, code: str) -> Subject:
         if self._subject is None or self._subject.patients.cohort != code:
@@ -129,16 +145,18 @@ class CurveTrial(Trial):
 
 def hold_subject(job: CurveJob, shelf: CohortShelf, code: str) -> Subject:
     """A target with all that its draws need."""
-    run, means = job.run, shelf.means(code)
-    needs_bags = any(RIVALS[name].needs == "bags" for name in job.methods)
+    run, means, lenders = job.run, shelf.means(code), job.lenders(code)
+    held = read_target(run, code) if job.needs != {"means"} else None
     return Subject(
         shelf.patients(code),
-        shelf.others(job.lenders(code)),
+        shelf.others(lenders),
         tuple(fold_splits(run.cohorts[code], means.patients)),
         run.results.encoder,
         run.plan,
-        read_target(run, code) if needs_bags else None,
+        held,
         true_log_risk(run.study.folder, code, means.patients),
+        job.networks(code).load(held.bags) if held and PAN_CANCER in job.needs else None,
+        source_models_of(run, lenders) if SOURCES in job.needs else {},
     )
 
 

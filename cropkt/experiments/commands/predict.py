@@ -24,6 +24,9 @@ were followed. They assume that patients who left were as likely to die of the d
 
   cropkt predict --model runs/demo/routing/simulated/abmil/acc --features new_slides/ --out risks.csv
 
+Where cropkt recommend has been run for the router's target, its answer is told in a sentence, and its JSON is written
+beside the table (risks.recommendation.json).
+
 With the models of a library instead of a router: cropkt predict --library FOLDER --help
 """
 
@@ -77,9 +80,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 numbers = [risk, *curve, *gates]
                 writer.writerow([patient, *(f"{number:.6g}" for number in numbers)])
         print(f"{len(bags)} patients: {chosen.out}")
+        _tell_recommendation(chosen.model, routers[0].encoder, routers[0].target, chosen.out)
         return DONE
 
     return run_command(command)
+
+
+def _tell_recommendation(model: Path, encoder: str, target: str, table: Path) -> None:
+    """Say in a sentence what `cropkt recommend` has found for the router's target, and put its JSON beside `table`."""
+    from cropkt.borrowing.recommendation import recommendation_path
+    from cropkt.files import read_json, write_json
+
+    results = next((folder.parent for folder in model.resolve().parents if folder.name == "routing"), None)
+    found = read_json(recommendation_path(results, encoder, target)) if results else None
+    if found is None:
+        print(f"whether {target} should borrow from other cohorts: cropkt recommend --target {target} says")
+        return
+    beside = table.with_suffix(".recommendation.json")
+    write_json(beside, found)
+    print(f"{' '.join(found['sentences'][:2])} All of it: {beside}")
 
 
 def _years(calibration: "Recalibration | None", most: int) -> list[int]:

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from small_studies import SmallStudy
 
+from cropkt.borrowing.lenders import CohortPatients
+from cropkt.data.bags import read_bags
 from cropkt.errors import ConfigError
 from cropkt.experiments.borrowing import curve
 from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
@@ -21,6 +23,9 @@ from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import ClusterConfig, StudyConfig
 from cropkt.experiments.run import Run, prepare
+from cropkt.models.checkpoint import build_null_model
+from cropkt.models.mil import TrainedWith
+from cropkt.training.pan_cancer import LOSS
 
 CODES = ("acc", "meso", "uvm", "chol")
 CLUSTER = Cluster(ClusterConfig("cpu", "float32"))
@@ -64,6 +69,35 @@ def test_nobody_lends_to_a_target_who_shares_a_patient_with_it(job: CurveJob) ->
     assert set(lender_codes(cohorts, "meso", CODES)) == set(CODES) - {"meso"}
     one = changed(job, "uvm", labels=labels.iloc[:1]).run.cohorts
     assert "uvm" not in lender_codes(one, "acc", CODES), "one patient has no moments"
+
+
+def test_no_target_trains_the_networks_that_leave_it_out(job: CurveJob) -> None:
+    assert job.networks("acc").lenders == [code for code in job.run.sources if code != "acc"]
+    both = replace(job, left_out=2).networks("acc")
+    assert len(both.left_out) == 2
+    assert both == replace(job, left_out=2).networks(both.left_out[1])
+    assert set(both.lenders) == set(CODES) - set(both.left_out)
+
+
+def test_trained_networks_are_found_again_until_a_lender_changes(job: CurveJob) -> None:
+    stored, random = job.networks("acc"), np.random.default_rng(0)
+    with pytest.raises(KeyError, match="no pan-cancer networks"):
+        stored.load(read_bags(job.run.cohorts["acc"]))
+    shape = replace(job.run.plan.architecture, intervals=1)
+    networks = [build_null_model(shape, seed).eval() for seed in range(2)]
+    for network in networks:
+        network.trained_with = TrainedWith(LOSS, "float32")
+    width, event = shape.embedding, np.resize([1, 0], 12)
+    unseen = [
+        [CohortPatients(code, random.normal(size=(12, width)), np.arange(12.0), event) for code in stored.lenders]
+        for _ in networks
+    ]
+    stored.store(networks, unseen)
+    assert stored.done
+    found = stored.load(read_bags(job.run.cohorts["acc"]))
+    assert found.vectors.shape == (2, 24, width)
+    assert len(found.lenders) == 2
+    assert not changed(job, "uvm", fingerprint="new").networks("acc").done
 
 
 def test_what_a_draw_may_use_of_others_holds_nothing_of_its_target(job: CurveJob) -> None:

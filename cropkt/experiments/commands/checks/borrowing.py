@@ -1,19 +1,21 @@
 """Check what borrowing is worth: one table over all methods, simulated worlds and real sets; and its probability."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.config import Parser
+from cropkt.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EPILOG = """
 Reads the curve.parquet that cropkt curve has left. Folders of one NAME are put together: their targets are one world.
-SARC, whose reversal is planted in simulated studies, is a line of its own.
+SARC, whose reversal is planted in simulated studies, is a column of its own. A cell is a method's mean C-index (the
+true one where a study is simulated), and what borrowing gains over it with the 95 % interval over targets.
 
   cropkt check-borrowing fractions=runs/seed401 fractions=runs/seed402 fractions=runs/seed403 rna=runs/tme
 """
@@ -25,24 +27,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(__doc__ or "", prog="cropkt check-borrowing", epilog=EPILOG)
     parser.add_argument("folders", nargs="+", metavar="NAME=OUT", help="a world's name and a results folder")
 
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there (Markdown)")
+
     def command() -> int:
-        return _check(parser.parse_args(arguments).folders)
+        chosen = parser.parse_args(arguments)
+        return _check(chosen.folders, chosen.out)
 
     return run_command(command)
 
 
-def _check(folders: Sequence[str]) -> int:
+def _check(folders: Sequence[str], out: Path | None) -> int:
     import pandas as pd
 
     from cropkt.report.learning_curves import measures
 
     worlds: dict[str, list[pd.DataFrame]] = {}
     for named in folders:
-        name, _, out = named.partition("=")
-        path = Path(out) / "curve.parquet"
+        name, _, folder = named.partition("=")
+        path = Path(folder) / "curve.parquet"
         if not path.is_file():
             raise ConfigError(f"{named}: no {path}; run cropkt curve first")
-        worlds.setdefault(name, []).append(pd.read_parquet(path).assign(study=out))
+        worlds.setdefault(name, []).append(pd.read_parquet(path).assign(study=folder))
     rows = []
     for name, parts in worlds.items():
         curve = pd.concat(parts, ignore_index=True)
@@ -52,31 +57,70 @@ def _check(folders: Sequence[str]) -> int:
         if simulated:
             rows += _rows(f"{name}: {REVERSED}", curve[curve["target"] == REVERSED], measure)
         _print_calibration(name, curve, measure)
-    table = pd.DataFrame(rows).pivot_table(index="method", columns="world", values="shown", aggfunc="first", sort=False)
-    print(f"\n| method | {' | '.join(table.columns)} |\n|{'---|' * (len(table.columns) + 1)}")
-    for method, cells in table.fillna("").iterrows():
-        print(f"| {method} | {' | '.join(cells)} |")
+    table = _markdown(rows)
+    print(f"\n{table}")
+    if out is not None:
+        with atomic_path(out) as temporary:
+            temporary.write_text(table + "\n", encoding="utf-8")
     return DONE
 
 
-def _rows(world: str, curve: "pd.DataFrame", measure: str) -> list[dict[str, str]]:
-    """A row for each size and method: the mean, and what borrowing gains over it with its interval."""
-    from cropkt.report.learning_curves import own_methods
-    from cropkt.rivals import RIVALS
-    from cropkt.rivals.comparison import differences, method_means
+def _markdown(rows: Sequence[dict[str, str]]) -> str:
+    """A column for each world and size, a row for each method; empty where it was not measured."""
+    import pandas as pd
 
+    table = pd.DataFrame(rows).pivot_table(index="method", columns="world", values="shown", aggfunc="first", sort=False)
+    lines = [f"| method | {' | '.join(table.columns)} |", f"|{'---|' * (len(table.columns) + 1)}"]
+    lines += [f"| {method} | {' | '.join(cells)} |" for method, cells in table.fillna("").iterrows()]
+    return "\n".join(lines)
+
+
+def _rows(world: str, curve: "pd.DataFrame", measure: str) -> list[dict[str, str]]:
+    """A row for each size and method: its mean, and what borrowing gains over it with the interval over targets.
+
+    Methods need not be measured on the same draws: each is compared with `borrowed` where both are.
+    """
+    from cropkt.report.learning_curves import FOCUS, own_methods
+    from cropkt.rivals import RIVALS
+    from cropkt.rivals.comparison import BEST_OWN, by_target, differences, method_means, sizes_in_order
+
+    rows: list[dict[str, str]] = []
     if curve.empty:
-        return []
-    means = method_means(curve, measure)
-    gain = differences(curve, own_methods(), measure=measure).set_index(["patients", "against"]).to_dict("index")
-    rows = []
-    for row in means.sort_values("mean", ascending=False).itertuples():
-        shown, method = f"{row.mean:.3f}", str(row.method)
-        if found := gain.get((row.patients, method)):
-            shown += f"; {found['mean']:+.3f} ({found['lower']:+.3f} to {found['upper']:+.3f})"
-        where = f"{world}, {row.patients}, {row.targets} targets"
-        rows.append({"world": where, "method": RIVALS[method].label, "shown": shown})
+        return rows
+    for size in sizes_in_order(curve["patients"]):
+        of_size = curve[curve["patients"] == size]
+        focus = of_size[of_size["method"] == FOCUS]
+        everywhere = [m for m in own_methods() if (of_size["method"] == m).sum() == len(focus)]
+        found = {m: of_size[of_size["method"].isin([FOCUS, m])] for m in RIVALS if (of_size["method"] == m).any()}
+        most = len(by_target(focus, measure))
+        where = f"{world}, {size}, {most} targets"
+        for method, pair in found.items():
+            means = {str(row["method"]): row for row in method_means(pair, measure).to_dict("records")}
+            if method not in means:
+                continue
+            shown = _number(means[method]["mean"])
+            if method != FOCUS:
+                shown += f"; {_gain(differences(pair, (), measure=measure).iloc[0])}"
+            if (count := int(means[method]["targets"])) < most:
+                shown += f", {count} targets"
+            rows.append({"world": where, "method": method, "shown": shown})
+        if not everywhere:
+            continue
+        best = differences(of_size[of_size["method"].isin([FOCUS, *everywhere])], everywhere, measure=measure)
+        for row in best[best["against"] == BEST_OWN].to_dict("records"):
+            rows.append({"world": where, "method": "best own method, by hindsight", "shown": _gain(row)})
     return rows
+
+
+def _gain(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+    """What borrowing gains, with its interval; no interval of one target."""
+    mean = _number(row["mean"], "+")
+    return f"{mean} ({_number(row['lower'])} to {_number(row['upper'])})" if row["targets"] > 1 else mean
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Three decimals, without the 0 before the point."""
+    return f"{value:{sign}.3f}".replace("0.", ".", 1)
 
 
 def _print_calibration(world: str, curve: "pd.DataFrame", measure: str) -> None:
@@ -87,6 +131,8 @@ def _print_calibration(world: str, curve: "pd.DataFrame", measure: str) -> None:
 
     keys = ["study", "patients", "target", "draw", "train_events"]
     wide = curve.pivot_table(index=keys, columns="method", values=measure)
+    if not {"borrowed", "own_ridge"} <= set(wide):
+        return
     known = curve[curve["method"] == "borrowed"].set_index(keys)["probability"].reindex(wide.index)
     gain = (wide["borrowed"] - wide["own_ridge"]).to_numpy()
     usable = np.isfinite(gain) & np.isfinite(known.to_numpy())
@@ -94,6 +140,8 @@ def _print_calibration(world: str, curve: "pd.DataFrame", measure: str) -> None:
     events = wide.index.get_level_values("train_events").to_numpy()[usable]
     helps = np.array([probability_of_gain(n, p) for n, p in zip(events, agreement, strict=True)])
     helped = gain > 0
+    if not len(gain):
+        return
     print(f"\n{world}: {len(gain)} draws, borrowed beat own ridge in {helped.mean():.2f}")
     for name, probability in (("agreement with the others", agreement), ("probability of a gain", helps)):
         brier, constant = np.mean((probability - helped) ** 2), helped.mean() * (1 - helped.mean())

@@ -1,0 +1,1 @@
+"""Rivals whose networks were trained on other cohorts."""

@@ -1,0 +1,14 @@
+"""Task vectors of the five best sources, merged by TIES: one merged network."""
+
+import numpy as np
+
+from cropkt.rivals import SOURCES, Rival
+from cropkt.rivals.case import Case
+from cropkt.rivals.task_vectors import merged_risk, ties_of
+
+
+def _fit(case: Case) -> np.ndarray | None:
+    return merged_risk(case, ties_of)
+
+
+RIVAL = Rival("task_vectors_ties", label="five best sources merged by TIES", fit=_fit, needs=SOURCES)

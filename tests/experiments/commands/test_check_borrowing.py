@@ -1,0 +1,60 @@
+"""One table over worlds, and the recommendation that cropkt predict tells."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cropkt.experiments.commands import predict
+from cropkt.experiments.commands.checks import borrowing
+from cropkt.rivals.rows import CURVE, CurveRow
+
+TARGETS = ("acc", "uvm", "meso")
+
+
+def write_curve(out: Path, worth: dict[str, float], targets: tuple[str, ...] = TARGETS) -> None:
+    """Every method has its C-index on every target, but for what a target's number adds to all of them."""
+    rows = [
+        vars(CurveRow(target, "e", "abmil", method, "all", 0, 10.0, 40, 10, value + 0.01 * place))
+        for place, target in enumerate(targets)
+        for method, value in worth.items()
+    ]
+    CURVE.write(out / "curve.parquet", CURVE.frame(rows))
+
+
+def test_methods_need_not_be_measured_on_the_same_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_curve(tmp_path / "one", {"borrowed": 0.7, "own_ridge": 0.65, "pan_abmil": 0.6})
+    write_curve(tmp_path / "two", {"borrowed": 0.7, "own_ridge": 0.69})
+    table = tmp_path / "table.md"
+    worlds = [f"rna={tmp_path / 'one'}", f"rna={tmp_path / 'two'}"]
+    assert borrowing.main([*worlds, "--out", str(table)]) == 0
+    lines = {line.split(" | ")[0].strip("| "): line for line in table.read_text().splitlines()}
+    assert "rna, all, 6 targets" in lines["method"]
+    assert lines["borrowed"] == "| borrowed | .710 |"
+    assert lines["own_ridge"].startswith("| own_ridge | .680; +.030 (.")
+    assert lines["pan_abmil"] == "| pan_abmil | .610; +.100 (.100 to .100), 3 targets |"
+    assert lines["best own method, by hindsight"].startswith("| best own method, by hindsight | +.030 (")
+    assert table.read_text() in capsys.readouterr().out
+
+
+def test_predict_tells_what_recommend_has_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "routing" / "uni" / "abmil" / "acc"
+    model.mkdir(parents=True)
+    predict._tell_recommendation(model, "uni", "acc", tmp_path / "risks.csv")
+    assert "cropkt recommend --target acc" in capsys.readouterr().out
+    stored = tmp_path / "borrowing" / "uni" / "recommendations" / "acc.json"
+    stored.parent.mkdir(parents=True)
+    stored.write_text(json.dumps({"target": "acc", "sentences": ["Borrow.", "It helps.", "More."]}))
+    predict._tell_recommendation(model, "uni", "acc", tmp_path / "risks.csv")
+    assert "Borrow. It helps. All of it: " in capsys.readouterr().out
+    assert json.loads((tmp_path / "risks.recommendation.json").read_text())["target"] == "acc"
+
+
+def test_gains_of_a_method_are_those_of_its_own_draws() -> None:
+    """Borrowed on a target where the method was not measured counts for nothing."""
+    measured = [("acc", "borrowed", 0.8), ("acc", "pan_cox", 0.7), ("uvm", "borrowed", 0.1)]
+    rows = [vars(CurveRow(t, "e", "abmil", m, "all", 0, 9.0, 40, 9, value)) for t, m, value in measured]
+    found = borrowing._rows("world", pd.DataFrame(rows).assign(study="s"), "c_index")
+    shown = {row["method"]: row["shown"] for row in found}
+    assert shown["pan_cox"] == ".700; +.100, 1 targets"
