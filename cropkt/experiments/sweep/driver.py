@@ -175,7 +175,7 @@ def _conclude(run: Run) -> int:
         print(line)
     print(f"results: {run.results.out}")
     if failed.empty:
-        return DONE
+        return SOME_FAILED if repeats_missing(run) else DONE
     print(f"{len(failed)} pairs failed; the same command tries them again:")
     for reason, group in failed.groupby("reason"):
         names = [f"{row.source} on {row.target}" for row in group.itertuples()]
