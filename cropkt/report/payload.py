@@ -122,7 +122,7 @@ def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
 
 
 def _curve(curve: Curve) -> list[Any]:
-    """[days of steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 1000]."""
+    """[days of steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 100]."""
     return [
         [round(float(day)) for day in curve.time],
         [_thousandths(value) for value in curve.survival],
@@ -130,7 +130,7 @@ def _curve(curve: Curve) -> list[Any]:
         [int(count) for count in curve.at_risk],
         curve.patients,
         curve.events,
-        *([_thousandths(value) for value in values] for values in (curve.lower, curve.upper)),
+        *([round(100 * float(value)) for value in values] for values in (curve.lower, curve.upper)),
     ]
 
 
