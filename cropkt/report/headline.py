@@ -198,9 +198,9 @@ def _smallest_difference(tables: ResultTables) -> list[Line]:
         return []
     note = (
         "true difference in C-index between a source and the own model that a target shows at 5 % with a probability "
-        f"of 0.8: median over {len(smallest)} targets ({smallest.min():.3f} to {smallest.max():.3f})"
+        f"of 0.8: median over {len(smallest)} targets ({_shown(smallest.min())} to {_shown(smallest.max())})"
     )
-    return [Line("smallest difference to the own model", f"{smallest.median():.3f}", note)]
+    return [Line("smallest difference to the own model", _shown(smallest.median()), note)]
 
 
 def _choices(tables: ResultTables) -> list[Line]:
@@ -224,3 +224,8 @@ def _also_pooled(pairs: pd.DataFrame, what: str) -> str:
     pooled = pairs["c_index_pooled"].astype(float)
     spread = f", standard deviation {pooled.std():.3f}" if np.isfinite(pooled.std()) else ""
     return f"mean over {counted} {what}; of the pooled C-index {_mean(pooled)}{spread}"
+
+
+def _shown(difference: float) -> str:
+    """Two C-indices cannot differ by more than 1: such a target shows none."""
+    return f"{difference:.3f}" if difference < 1 else "none"

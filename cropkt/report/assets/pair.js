@@ -76,7 +76,7 @@ function curveTraces([days, survival, censored, , patients, events, lower, upper
     return value;
   };
   const steps = [0, ...days.map(years)];
-  const edge = (values) => ({ type: "scatter", mode: "none", showlegend: false, hoverinfo: "skip", x: steps, y: [1, ...values.map((value) => value / 100)], line: { shape: "hv" } });
+  const edge = (values) => ({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: steps, y: [1, ...values.map((value) => value / 100)], line: { shape: "hv", width: 0 } });
   return [
     edge(lower),
     { ...edge(upper), fill: "tonexty", fillcolor: faint(colour) },
