@@ -37,7 +37,12 @@ TRAIN, TEST = np.arange(40), np.arange(40, 100)
 
 @pytest.fixture(scope="module")
 def others() -> Others:
-    lenders = made_up_lenders(6)
+    return others_of(12)
+
+
+def others_of(width: int) -> Others:
+    """Six lenders whose features are `width` wide."""
+    lenders = made_up_lenders(6, width=width)
     ridges = {one.cohort: ridge_cox(one.features, one.time, one.event, seed=0) for one in lenders}
     return gather_others(lenders, ridges, axes=4)
 
@@ -143,9 +148,10 @@ def trained_elsewhere(bags: Bags, plan: SourcePlan) -> tuple[PanCancerNetworks, 
 
 
 @pytest.mark.parametrize("name", BORROWED_NETWORKS)
-def test_networks_trained_elsewhere_see_no_outcome_of_a_test_patient(others: Others, name: str, tmp_path: Path) -> None:
+def test_networks_trained_elsewhere_see_no_outcome_of_a_test_patient(name: str, tmp_path: Path) -> None:
     cohort = open_study(write_study(tmp_path / "study", "acc", patients=30).folder).cohorts["acc"]
     means, bags = measure_means(cohort), read_bags(cohort)
+    others = others_of(bags.features.shape[1])
     plan = SourcePlan(tmp_path, Architecture(features=bags.features.shape[1]), TrainingConfig(epochs=2), 0)
     trained = trained_elsewhere(bags, plan)
     train, test, risks = np.arange(20), np.arange(20, 30), []
