@@ -198,8 +198,8 @@ def test_slides_that_kill_whoever_reads_them_are_begun_twice_and_stop_no_other_t
             deaths += 1
         time.sleep(0.005)
     ended = script.end()
+    assert deaths == 2, ended
     assert ended.code == SOME_FAILED, ended
-    assert deaths == 2
     reasons = pd.read_parquet(out / "pairs.parquet").set_index("target")["reason"]
     assert "2 worker processes died over part 0" in reasons["acc"]
     assert reasons["uvm"] == ""

@@ -39,6 +39,7 @@ class Follow:
         self._line = line
         self._tracker = tracker
         self._named: set[str] = set()
+        self._deadly: set[str] = set()
         self._written = time.monotonic()
         self._job = ray.put(run)
         # On the driver's machine: what Ray gives to one that has just gone is waited for as long as the driver lives.
@@ -49,6 +50,7 @@ class Follow:
         source, target = pair
         if died:
             store_failure(self._run.results, source, target, died)
+            self._deadly.add(target)
         left_out = result.get("left_out")
         if left_out and target not in self._named:
             self._named.add(target)
@@ -56,7 +58,8 @@ class Follow:
         self._line.advance(f"target {target}")
         self._open[target] -= 1
         if self._open[target] == 0:
-            remove_scores(self._run.results, target)
+            if target not in self._deadly:  # else it is tried once more, and must know how many have died over it
+                remove_scores(self._run.results, target)
             self._comparing[_compare.options(scheduling_strategy=self._here).remote(self._job, target)] = target
         self._collect(0)
 
