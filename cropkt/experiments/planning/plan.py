@@ -81,6 +81,7 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
             (RAY_START_SECONDS + RAY_SECONDS_A_PAIR * (pairs + baselines)) / 60
             + (sweep_read / speed.bytes_read + scored / speed.patches_scored / shared) / 60,
         ),
+        *_repeats(run, speed, shared),
     )
     there = len(run.sources) * len(run.folds) - models
     plan = run.plan
@@ -89,6 +90,24 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
     return RunPlan(
         models, there, pairs, baselines, workers, *amounts, largest, mapped, stages, plan.device, plan.precision
     )
+
+
+def _repeats(run: Run, speed: Speed, shared: int) -> list[Stage]:
+    """What `--repeats` adds: models of each cohort's own patients, trained and measured once more per repeat."""
+    repeats = [run.repeated(number) for number in range(1, run.config.repeats)]
+    missing = [
+        (repeat, code, folds)
+        for repeat in repeats
+        for code in repeat.sources
+        if (folds := missing_folds(repeat.plan, repeat.cohorts[code], repeat.folds))
+    ]
+    if not missing:
+        return []
+    trained = sum(_training_patches(repeat, code, folds) for repeat, code, folds in missing)
+    scored = sum(_patches(run, code) * len(folds) for _, code, folds in missing)
+    read = 2 * sum(_bytes(run, code) for _, code, _ in missing)
+    seconds = read / speed.bytes_read + (trained / speed.patches_trained + scored / speed.patches_scored) / shared
+    return [Stage("repeats", f"{sum(len(folds) for *_, folds in missing)} models", seconds / 60)]
 
 
 def _speed(run: Run) -> Speed:

@@ -77,6 +77,16 @@ def test_minutes_follow_from_the_speeds(run: Run, monkeypatch: pytest.MonkeyPatc
     assert measure.minutes * 60 == pytest.approx(10 + 0.03 * (2 + len(BASELINES)) + scored / 10)
 
 
+def test_repeats_are_planned(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = float("inf")
+    repeated = replace(run, config=replace(run.config, repeats=3))
+    *_, repeats = planned(repeated, monkeypatch, Speed(never, 10.0, never)).stages
+    assert (repeats.name, repeats.work) == ("repeats", "6 models"), "acc's own, of three folds, twice more"
+    # Each patient is in the training set of two folds of three.
+    trained = 2 * 2 * int(run.cohorts["acc"].slides["patches"].sum()) * run.config.training.epochs
+    assert repeats.minutes == pytest.approx(trained / 10 / 60)
+
+
 def test_models_that_are_there_are_not_planned(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     store_null_model(run.plan)
     train_cohort(run.plan, run.cohorts["acc"], [0, 1, 2])
