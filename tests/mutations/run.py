@@ -29,7 +29,7 @@ from typing import NoReturn
 from mutation import ROOT, Mutation
 from wiring import MUTATIONS
 
-COPIED = ("cropkt", "scripts", "tests", "tune_spaces", "pyproject.toml", "cluster.yaml", "Makefile")
+COPIED = ("cropkt", "docs", "scripts", "tests", "tune_spaces", "pyproject.toml", "cluster.yaml", "Makefile")
 LONGEST, LONGEST_WAIT = 300, 900
 """Seconds of processor time after which tests are stopped, and seconds after which one test is: a mutation that makes a
 program turn in circles or wait is noticed, and a busy machine is not taken for one."""

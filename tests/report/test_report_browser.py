@@ -176,18 +176,24 @@ def test_click_opens_the_pair_with_the_curves_of_its_predictions(page: Any, fold
     until(lambda: page.execute_script("return document.getElementById('pair').open"))
     assert text(page, "#pair-title") == "CESC → BLCA"
     drawn = page.execute_script(
-        "return document.getElementById('curves-plot').data.filter(trace => trace.mode === 'lines')"
+        "return document.getElementById('curves-plot').data.filter(trace => trace.name)"
         ".map(trace => [trace.name, [...trace.x], [...trace.y], trace.line.shape])"
+    )
+    upper = page.execute_script(
+        "return document.getElementById('curves-plot').data.filter(trace => trace.fill === 'tonexty')"
+        ".map(trace => [trace.mode, [...trace.y]])"
     )
     groups = risk_groups(pd.read_parquet(folder.predictions_path("cesc", "blca")))
     event, time_ = groups["event"].to_numpy(bool), groups["time"].to_numpy(float)
-    for (name, x, y, shape), high in zip(drawn, (True, False), strict=True):
+    for (name, x, y, shape), (mode, band), high in zip(drawn, upper, (True, False), strict=True):
         part = groups["high"].to_numpy() == high
-        times, survival = kaplan_meier_estimator(event[part], time_[part])
+        times, survival, (_, above) = kaplan_meier_estimator(event[part], time_[part], conf_type="log-log")
         last = np.searchsorted(np.asarray(x) * 365.25, times + 0.01, side="right") - 1
         assert name.startswith("high risk" if high else "low risk")
         assert shape == "hv"
         np.testing.assert_allclose(np.asarray(y)[last], survival, atol=5e-4)
+        assert mode == "lines", "what is filled between lines that are not drawn is not drawn either"
+        np.testing.assert_allclose(np.asarray(band)[last], above, atol=6e-3)
     _, p_value = compare_survival(Surv.from_arrays(event, time_), groups["high"].to_numpy())
     expected = "< 0.001" if p_value < 0.001 else f"= {p_value:.2g}" if p_value < 0.095 else f"= {p_value:.2f}"
     assert f"Log-rank p {expected}" in text(page, "#curves-note")
