@@ -10,8 +10,8 @@ fingerprint is today's.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from cropkt.cohorts import in_registry_order
 from cropkt.errors import InputError
-from cropkt.files import atomic_path, content_digest, read_json, stored_files, write_json
+from cropkt.files import atomic_path, content_digest, stored_files, write_json
 from cropkt.models.checkpoint import ModelFolder
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.columns import Table, read_table, row_from_json
@@ -211,8 +211,8 @@ def check_record(results: ResultsFolder, source: str, target: str) -> tuple[Pair
     if not path.is_file():
         return None, "not measured"
     try:
-        record = _parse(read_json(path))
-    except ValueError:
+        record = _parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ValueError: not UTF-8, no JSON, or no record
         return None, "its record is damaged"
     found = (record.pair.source, record.pair.target, record.pair.encoder, record.pair.architecture)
     if found != (source, target, results.encoder, results.architecture):
@@ -235,9 +235,11 @@ def is_file_as_written(path: Path, known: object) -> bool:
         return False
 
 
-def _parse(value: Mapping[str, Any] | None) -> PairRecord:
-    """Raises ValueError when `value` is no record."""
-    if value is None or set(value) != {"fingerprint", "pair", "folds", "files"}:
+@lru_cache(maxsize=10_000)
+def _parse(text: str) -> PairRecord:
+    """Raises ValueError when `text` is no record. Runs ask for a record several times: equal texts are parsed once."""
+    value = json.loads(text)
+    if not isinstance(value, dict) or set(value) != {"fingerprint", "pair", "folds", "files"}:
         raise ValueError("no record")
     fingerprint, folds, files = value["fingerprint"], value["folds"], value["files"]
     if not (isinstance(fingerprint, str | None) and isinstance(folds, list) and isinstance(files, dict)):
