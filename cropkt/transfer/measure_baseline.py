@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from cropkt.data.study import Cohort
 from cropkt.files import digest
+from cropkt.survival.confounders import group_risk
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
@@ -53,3 +55,17 @@ def measure_by_fold(name: str, target: TargetCohort, plan: SourcePlan, learn: Le
     tested = target.tested_in[None, :] == np.arange(len(risk))[:, None]
     scored = Scored(name, plan.architecture.name, tuple(range(len(risk))), risk, tested & np.isfinite(risk))
     return pair_result(scored, target)
+
+
+def measure_by_group(name: str, target: TargetCohort, plan: SourcePlan, groups: pd.DataFrame | None) -> PairResult:
+    """The result of knowing a patient's group and nothing else: the share of events among its training patients.
+
+    groups: one column, by patient id; None where there is nothing to tell apart, and no risk.
+    """
+
+    def learn(fold: int, train: np.ndarray) -> np.ndarray:  # noqa: ARG001
+        if groups is None or not len(train):
+            return np.full(len(target.bags), np.nan)
+        return group_risk(groups.iloc[:, 0].loc[list(target.bags.patients)], target.event, train)
+
+    return measure_by_fold(name, target, plan, learn)

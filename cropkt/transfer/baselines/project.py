@@ -1,13 +1,11 @@
 """The TCGA project of a patient and nothing else."""
 
-import numpy as np
 import pandas as pd
 
 from cropkt.data.study import Cohort
-from cropkt.survival.confounders import group_risk
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.baselines import Baseline, Role
-from cropkt.transfer.measure_baseline import measure_by_fold
+from cropkt.transfer.measure_baseline import measure_by_group
 from cropkt.transfer.pair import PairResult, TargetCohort
 
 
@@ -17,14 +15,7 @@ def _projects(cohort: Cohort) -> pd.DataFrame | None:
 
 
 def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    found = _projects(target.cohort)
-
-    def learn(fold: int, train: np.ndarray) -> np.ndarray:  # noqa: ARG001
-        if found is None or not len(train):
-            return np.full(len(target.bags), np.nan)
-        return group_risk(found.loc[list(target.bags.patients), "project"], target.event, train)
-
-    return measure_by_fold("project", target, plan, learn)
+    return measure_by_group("project", target, plan, _projects(target.cohort))
 
 
 BASELINE = Baseline(
