@@ -66,7 +66,7 @@ def sweep_here(study: Path, out: Path, *flags: str) -> Said:
         patch.setattr("cropkt.experiments.tune.run_trials", _measure)
         patch.setattr("cropkt.experiments.sweep.follow.ray", _RAY)
         patch.setattr("cropkt.experiments.sweep.follow._compare", _COMPARE)
-        patch.setattr("cropkt.experiments.sweep.driver._draw", lambda *_: None)
+        patch.setattr("cropkt.report.page.draw_report", lambda *_, **__: None)
         code = main(["sweep", "--study", str(study), "--out", str(out), *settings, *flags])
     return Said(code, said.getvalue(), warned.getvalue())
 

@@ -5,7 +5,7 @@ import gzip
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -16,11 +16,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import cropkt
-from cropkt.files import atomic_path, read_json, write_json
+from cropkt.files import atomic_path, content_digest, digest, read_json, stored_files, write_json
 from cropkt.report.headline import MARKS, headline, meanings, picks
+from cropkt.report.matrix import draw_matrix
 from cropkt.report.payload import build_payload
 from cropkt.report.read import ResultTables, read_tables
 from cropkt.report.sections.store import parts_folder, read_sections
+from cropkt.report.style import FORMATS
 from cropkt.training.cards import read_source_card
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.judgement.names import PROVEN
@@ -28,9 +30,30 @@ from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, REPEATS
 from cropkt.transfer.store import ResultsFolder
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
+MATRIX = "transfer_matrix.png"
 PLOTLY = "plotly-cartesian.min.js"
 """Plotly.js with the charts of x and y alone: 1.5 MB where the whole has 4.8. docs/report.md says how to renew it."""
 PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors")
+
+
+def draw_report(results: ResultsFolder, *, study: str, settings: Mapping[str, str]) -> None:
+    """Draw the matrix's pictures and write report.html, unless both are there and show what is stored today.
+
+    Raises InputError as `write_report`.
+    """
+    shown = _shown(results, study, settings)
+    kept = read_json(_run_path(results)) or {}
+    if kept.get("shown") == shown and kept.get("drawn") == _digests(_pictures(results)):
+        return
+    draw_matrix(
+        read_tables(results),
+        results.out / MATRIX,
+        title="Transfer of prognostic knowledge between cancers",
+        subtitle=f"study {study} · {results.encoder} · {results.architecture} · pooled C-index",
+    )
+    write_report(results, study=study, settings=settings)
+    drawn = _digests(_pictures(results))
+    write_json(_run_path(results), {"study": study, "settings": dict(settings), "shown": shown, "drawn": drawn})
 
 
 def write_report(results: ResultsFolder, *, study: str, settings: Mapping[str, str]) -> Path:
@@ -56,6 +79,22 @@ def remake_report(results: ResultsFolder) -> Path:
     if not (isinstance(study, str) and isinstance(settings, dict)):
         study, settings = results.out.resolve().name, _settings_of_models(results)
     return _write_page(results, study, settings)
+
+
+def _shown(results: ResultsFolder, study: str, settings: Mapping[str, str]) -> str:
+    """Changes with anything that the pictures and the page show or are drawn by."""
+    tables = [results.out / table.path for table in (PAIRS, FOLDS, CHOICE, REPEATS)]
+    sections = stored_files(parts_folder(results), "*.html")
+    code = stored_files(Path(__file__).parent, "**/*.*")
+    return digest(study, dict(settings), _versions(), _digests([*tables, *sections, *code]))
+
+
+def _pictures(results: ResultsFolder) -> list[Path]:
+    return [results.out / "report.html", *((results.out / MATRIX).with_suffix(f".{kind}") for kind in FORMATS)]
+
+
+def _digests(paths: Sequence[Path]) -> list[str]:
+    return [content_digest(path) if path.is_file() else "" for path in paths]
 
 
 def _run_path(results: ResultsFolder) -> Path:

@@ -67,6 +67,9 @@ _NO_DATES = {
     "svg": {"Creator": None, "Date": None},
 }
 
+FORMATS = tuple(_NO_DATES)
+"""What `save_figure` writes of a figure."""
+
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 

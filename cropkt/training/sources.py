@@ -3,7 +3,9 @@
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,14 +75,18 @@ class SourcePlan:
         """Whether the patches of `cohort` fit in `memory`."""
         return self.memory is None or resident_bytes(cohort, torch_dtype(self.precision)) <= self.memory
 
+    @cached_property
+    def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A sweep asks for ten thousand fingerprints."""
+        return asdict(self.architecture), asdict(self.training)
+
     def fingerprint(self, cohort: Cohort, fold: int) -> str:
         """Changes whenever anything changes that decides the weights of source model (cohort, fold)."""
         return digest(
             TRAINING_VERSION,
             cohort.fingerprint,
             fold,
-            asdict(self.architecture),
-            asdict(self.training),
+            *self._settings,
             self.seed,
             self.precision,
         )

@@ -16,9 +16,10 @@ from made_up_results import ARCHITECTURE, ENCODER, write_results
 from cropkt.errors import ConfigError, InputError
 from cropkt.experiments.commands.report import main
 from cropkt.files import write_json
-from cropkt.report.page import remake_report, write_report
-from cropkt.report.read import choose_results, read_tables
+from cropkt.report.page import draw_report, remake_report, write_report
+from cropkt.report.read import ResultTables, choose_results, read_tables
 from cropkt.report.sections.store import store_section
+from cropkt.report.style import FORMATS
 from cropkt.transfer.judgement.names import PROVEN
 from cropkt.transfer.judgement.verdicts import judge
 from cropkt.transfer.significance import compared
@@ -168,6 +169,40 @@ def test_same_folder_same_bytes(results: Path) -> None:
     first = remade(results).read_bytes()
     assert remade(results).read_bytes() == first
     assert not list(results.glob(".report*"))
+
+
+def test_pictures_are_drawn_again_only_where_something_has_changed(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def matrix(_: ResultTables, path: Path, **__: str) -> None:  # the drawn one takes a second
+        for kind in FORMATS:
+            path.with_suffix(f".{kind}").write_text(kind)
+
+    monkeypatch.setattr("cropkt.report.page.draw_matrix", matrix)
+    copy_tables(results, tmp_path)
+    folder = ResultsFolder(tmp_path, ENCODER, ARCHITECTURE)
+    pictures = [tmp_path / name for name in ("report.html", *(f"transfer_matrix.{kind}" for kind in FORMATS))]
+
+    def drawn(**settings: str) -> bool:
+        before = [path.stat().st_mtime_ns if path.exists() else 0 for path in pictures]
+        draw_report(folder, study="a study", settings={"seed": "0"} | settings)
+        changed = {path.stat().st_mtime_ns != time for path, time in zip(pictures, before, strict=True)}
+        assert len(changed) == 1, "all or none"
+        return changed.pop()
+
+    assert drawn()
+    assert not drawn()
+    assert drawn(seed="1")
+    (tmp_path / "transfer_matrix.svg").unlink()
+    assert drawn(seed="1")
+    (tmp_path / "report.html").write_bytes(b"")
+    assert drawn(seed="1")
+    pairs = pd.read_parquet(tmp_path / "pairs.parquet")
+    pairs.assign(seconds=pairs["seconds"] + 1).to_parquet(tmp_path / "pairs.parquet", index=False)
+    assert drawn(seed="1")
+    store_section(folder, "routing", "Of routing", "<p>new</p>")
+    assert drawn(seed="1")
+    assert not drawn(seed="1")
 
 
 def test_a_report_made_again_has_the_settings_of_the_run(results: Path, tmp_path: Path) -> None:

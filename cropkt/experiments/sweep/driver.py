@@ -60,6 +60,7 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
     from cropkt.experiments.sources.driver import train_missing_sources
     from cropkt.experiments.tracking.card import cohorts_shown
     from cropkt.experiments.tracking.sweep import tracking
+    from cropkt.report.page import draw_report
 
     untrained = train_missing_sources(run, cluster, scratch)
     settings = run.settings()
@@ -74,7 +75,7 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
         for failure in measure_repeats(run, cluster, scratch):
             print(f"warning: {failure}; the same command tries it again")
         _write_tables(run)
-        _draw(run, settings)
+        draw_report(run.results, study=run.study.name, settings=settings)
         if tracker is not None:
             tracker.log_sweep()
             tracker.log_sources()
@@ -128,21 +129,6 @@ def _measure(
         follow = Follow(run, pairs, line, tracker)
         run_trials(PairTrial, SweepJob(run, tuple(pairs)), pairs, workers, scratch, on_end=follow)
         follow.finish()
-
-
-def _draw(run: Run, settings: dict[str, str]) -> None:
-    from cropkt.report.matrix import draw_matrix
-    from cropkt.report.page import write_report
-    from cropkt.report.read import read_tables
-
-    results, study = run.results, run.study.name
-    draw_matrix(
-        read_tables(results),
-        results.out / "transfer_matrix.png",
-        title="Transfer of prognostic knowledge between cancers",
-        subtitle=f"study {study} · {results.encoder} · {results.architecture} · pooled C-index",
-    )
-    write_report(results, study=study, settings=settings)
 
 
 def _choice(run: Run) -> pd.DataFrame:

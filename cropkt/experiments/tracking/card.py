@@ -3,7 +3,7 @@
 import getpass
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,30 @@ def keep_card(
     if card != read_tracking_card(results):
         write_json(card_path(results), asdict(card))
     return card
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The last time that all was logged to an SQLite file: `content` of the results, `file` as it was left."""
+
+    content: str
+    file: str
+    experiment_id: str
+
+
+def read_logged(results: ResultsFolder) -> Logged | None:
+    """The mark of the last time, where there is one that can be read."""
+    known = read_json(_logged_path(results)) or {}
+    return Logged(**known) if set(known) == {field.name for field in fields(Logged)} else None
+
+
+def keep_logged(results: ResultsFolder, logged: Logged) -> None:
+    """Leave the mark."""
+    write_json(_logged_path(results), asdict(logged))
+
+
+def _logged_path(results: ResultsFolder) -> Path:
+    return tracking_folder(results) / f"{results.architecture}.logged.json"
 
 
 def cohorts_shown(study: Study) -> dict[str, dict[str, Any]]:

@@ -18,16 +18,16 @@ from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.tracking.analysis import log_stored
-from cropkt.experiments.tracking.card import Card, keep_card, read_tracking_card
+from cropkt.experiments.tracking.card import Card, Logged, keep_card, keep_logged, read_logged, read_tracking_card
 from cropkt.experiments.tracking.models import SourceModels, cohort_dataset
 from cropkt.experiments.tracking.store import Entry, Store, is_number, page, reason, tracking_uri
 from cropkt.experiments.workspace import workspace
-from cropkt.files import digest
+from cropkt.files import content_digest, digest
 from cropkt.models.checkpoint import card_path
 from cropkt.training.cards import SourceCard, read_source_card
 from cropkt.transfer.assemble import read_comparison
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, PairRow, Status
+from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, STALE, PairRow, Status
 from cropkt.transfer.store import PairRecord, ResultsFolder
 
 IDENTITY = tuple(field.name for field in fields(PairRow) if field.default is MISSING)
@@ -51,6 +51,7 @@ class Tracker:
         self._waiting: list[Future[None]] = []
         self._problems: dict[str, str] = {}
         self._experiment_id = ""
+        self._done: set[str] = set()
 
     @property
     def problem(self) -> str:
@@ -65,11 +66,11 @@ class Tracker:
         """Log all pairs, tables and pictures, without waiting for it."""
         for waiting in self._waiting:
             waiting.cancel()  # all pairs are logged now
-        self._thread.submit(self._try_all, "sweep", self._log_sweep)
+        self._submit("sweep", self._log_sweep)
 
     def log_sources(self) -> None:
         """Log the source models, without waiting for it."""
-        self._thread.submit(self._try_all, "sources", self._log_sources)
+        self._submit("sources", self._log_sources)
 
     def log_analyses(self) -> None:
         """Log what is stored of analyses (routing, factors), without waiting for it."""
@@ -93,10 +94,33 @@ class Tracker:
                 f"later with: cropkt log --out {out} --tracking-uri {uri}"
             )
             return
+        if self._done >= {"sweep", "sources"}:
+            keep_logged(self._results, self._state())
         command, address = page(uri, self._experiment_id)
         if command:
             print(f"MLflow: {command}")
         print(f"MLflow: {address}")
+
+    def _submit(self, kind: str, work: Callable[[], None]) -> None:
+        """Do `work` after all that waits; not where an SQLite file has everything and nobody has touched it since."""
+        known = read_logged(self._results)
+        self._experiment_id = self._experiment_id or (known.experiment_id if known else "")
+        if known is None or not known.file or known != self._state():
+            self._thread.submit(self._try_all, kind, work)
+
+    def _state(self) -> Logged:
+        """What there is to log now, and the SQLite file as it is ("" without one: a server is always asked)."""
+        out, models, database = self._results.out, self._results.models, self._store.database
+        there = database.stat() if database is not None and database.is_file() else None
+        cards = [card_path(path) for cohort in models.cohorts() for path in models.of(cohort)]
+        files = [path for name in (*FILES, STALE.path) if (path := out / name).is_file()]
+        records = [self._results.record_path(*pair) for pair in self._results.stored()]
+        contents = [[str(path.relative_to(out)), content_digest(path)] for path in (*files, *records, *cards)]
+        return Logged(
+            digest(asdict(self._card), contents),
+            f"{there.st_size} {there.st_mtime_ns} {there.st_ino}" if there else "",
+            self._experiment_id,
+        )
 
     def _try_target(self, target: str) -> None:
         """What fails now is tried again with the next target, and at the end."""
@@ -113,6 +137,7 @@ class Tracker:
                 self._problems[kind] = reason(error)
             else:
                 self._problems.pop(kind, None)
+                self._done.add(kind)
                 return
 
     def _log_sweep(self) -> None:

@@ -152,6 +152,46 @@ def test_nothing_is_logged_twice_and_what_changed_replaces_what_was(results: Res
     assert found.info.status == "FINISHED"
 
 
+def asked(results: ResultsFolder, uri: str) -> bool:
+    """Log everything; whether the store was asked anything."""
+    with tracking(results, "study", TrackingConfig(uri=uri)) as tracker:
+        assert tracker is not None
+        tracker.log_sweep()
+        tracker.log_sources()
+    return "client" in vars(tracker._store)
+
+
+def test_a_file_that_has_everything_is_not_asked_again_until_something_changes(
+    results: ResultsFolder, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked(results, store)
+    said = capsys.readouterr().out
+    before = {run.info.run_id for run in runs(store)}
+    assert not asked(results, store)
+    assert capsys.readouterr().out == said, "where to look is said again"
+    measured(results, "kipan", "uvm", 0.7, "tomorrow's")
+    assert asked(results, store), "a record is new, though no table is"
+    assert len({run.info.run_id for run in runs(store)} - before) == 1
+    assert not asked(results, store)
+    MlflowClient(store).delete_run(runs(store, "params.source = 'kipan' and params.target = 'uvm'")[0].info.run_id)
+    assert asked(results, store), "somebody has been at the file"
+    assert len(runs(store)) == len(before)
+    Path(store.removeprefix("sqlite:///")).unlink()
+    assert asked(results, store), "the file is gone"
+    assert len(runs(store)) == len(before)
+
+
+def test_commits_wait_for_the_disk_unless_the_file_lies_with_the_results(tmp_path: Path) -> None:
+    waits = {}
+    for place in ("out", "elsewhere"):
+        (tmp_path / place).mkdir()
+        store = Store(f"sqlite:///{tmp_path}/{place}/mlflow.db", tmp_path / "out")
+        store.experiment("study")
+        with store.client._tracking_client.store.engine.connect() as connection:
+            waits[place] = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    assert waits == {"out": 0, "elsewhere": 2}
+
+
 def test_a_target_is_logged_as_soon_as_it_is_complete(results: ResultsFolder, store: str) -> None:
     with tracking(results, "study", TrackingConfig(uri=store)) as tracker:
         assert tracker is not None
