@@ -70,7 +70,7 @@ class StudyConfig:
         flag="study",
         read=Path,
         metavar="DIR",
-        unset="the simulated demo study, made on first use",
+        unset="the one that --out holds results of, else the simulated demo study, made on first use",
     )
     encoder: str | None = setting(None, "which of the study's encoders", read=str, unset="its first")
     architecture: str = setting("abmil", "model of the bags", choices=ARCHITECTURE_NAMES)

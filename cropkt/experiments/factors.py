@@ -36,7 +36,7 @@ from cropkt.report.sections.factor_pictures import draw_all, draw_prototypes
 from cropkt.report.sections.factors import Explained, findings, section_body, write_explanation
 from cropkt.report.sections.store import store_section
 from cropkt.report.style import save_figure
-from cropkt.transfer.current import check_owner
+from cropkt.transfer.current import check_owner, study_folder
 from cropkt.transfer.store import ResultsFolder
 
 STEPS = 8
@@ -50,7 +50,7 @@ def analyse_factors(config: FactorsConfig) -> int:
     fit each other.
     """
     wanted = config.study
-    folder = wanted.folder or DEMO_STUDY
+    folder = wanted.folder or (wanted.out and study_folder(wanted.out)) or DEMO_STUDY
     if wanted.folder is None and not (folder / "study.yaml").exists():
         raise ConfigError(f"{folder}: the demo study has not been made yet; run scripts/sweep_transfer.py first")
     study = open_study(folder, encoder=wanted.encoder)

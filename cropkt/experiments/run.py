@@ -19,7 +19,7 @@ from cropkt.seeds import named_seed
 from cropkt.survival.losses import LOSSES
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
 from cropkt.transfer.baselines import BASELINES
-from cropkt.transfer.current import claim, what_changed
+from cropkt.transfer.current import claim, study_folder, what_changed
 from cropkt.transfer.judgement.repeats import Repeat, repeat_folder, stored_repeats
 from cropkt.transfer.measure_baseline import baseline_fingerprint
 from cropkt.transfer.pair import pair_fingerprint
@@ -180,7 +180,7 @@ def claim_results(run: Run) -> None:
 
 
 def _opened(wanted: StudyConfig) -> Study:
-    folder = wanted.folder
+    folder = wanted.folder or (wanted.out and study_folder(wanted.out))
     if folder is None:
         folder = DEMO_STUDY
         if not (folder / "study.yaml").exists():

@@ -7,6 +7,7 @@ each cohort: their rows stay while those are today's.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,13 @@ FAILED = "failed"
 @dataclass(frozen=True)
 class StudyCard:
     """The study that a results folder belongs to. cohorts: by code, a digest of label table and split files, which
-    changes with any of their bytes. digest: of all of them."""
+    changes with any of their bytes. digest: of all of them. folder: where the study is, seen from the results folder.
+    """
 
     name: str
     digest: str
     cohorts: Mapping[str, str]
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class Current:
     stale: list[StaleRow]
 
 
-def study_card(study: Study) -> StudyCard:
-    """What identifies `study`, whichever encoder it was opened with."""
+def study_card(study: Study, out: Path) -> StudyCard:
+    """What identifies `study`, whichever encoder it was opened with, for the results folder `out`."""
     settings = study.settings
     cohorts = {}
     for code in study.cohorts:
@@ -60,7 +63,8 @@ def study_card(study: Study) -> StudyCard:
         for path in paths:
             found.update(Path(path).read_bytes())
         cohorts[code] = found.hexdigest()
-    return StudyCard(study.name, digest(study.name, cohorts), cohorts)
+    folder = Path(os.path.relpath(study.folder.resolve(), out.resolve())).as_posix()
+    return StudyCard(study.name, digest(study.name, cohorts), cohorts, folder)
 
 
 def claim(out: Path, study: Study) -> StudyCard:
@@ -70,7 +74,7 @@ def claim(out: Path, study: Study) -> StudyCard:
     results of a study of another name.
     """
     check_owner(out, study.name)
-    card = study_card(study)
+    card = study_card(study, out)
     if card != read_study_card(out):
         write_json(study_card_path(out), vars(card))
     return card
@@ -111,10 +115,26 @@ def study_card_path(out: Path) -> Path:
 def read_study_card(out: Path) -> StudyCard | None:
     """The card of the study that `out` belongs to, or None before the first run, or when it is damaged."""
     known = read_json(study_card_path(out)) or {}
-    name, whole, cohorts = known.get("name"), known.get("digest"), known.get("cohorts")
-    if isinstance(name, str) and isinstance(whole, str) and isinstance(cohorts, dict):
-        return StudyCard(name, whole, cohorts)
+    name, whole, cohorts, folder = (known.get(key) for key in ("name", "digest", "cohorts", "folder"))
+    if isinstance(name, str) and isinstance(whole, str) and isinstance(cohorts, dict) and isinstance(folder, str):
+        return StudyCard(name, whole, cohorts, folder)
     return None
+
+
+def study_folder(out: Path) -> Path | None:
+    """Where the study is that `out` holds results of; None before the first run, or where its card is damaged.
+
+    Raises ConfigError when the study is not where it was.
+    """
+    card = read_study_card(out)
+    if card is None:
+        return None
+    folder = (out / card.folder).resolve()
+    if not (folder / "study.yaml").is_file():
+        raise ConfigError(
+            f"--out {out}: study {card.name}, of which it holds results, is no longer at {folder}; name it with --study"
+        )
+    return folder
 
 
 def current_records(

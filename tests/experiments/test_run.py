@@ -11,9 +11,10 @@ from small_studies import SmallStudy
 from cropkt.errors import ConfigError, StudyError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import ClusterConfig, PairsConfig, RunConfig, StudyConfig, command_line, parse
-from cropkt.experiments.run import Run, prepare
+from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.training.config import TrainingConfig
 from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.current import study_folder
 
 Write = Callable[..., SmallStudy]
 
@@ -52,6 +53,22 @@ def test_paths_hold_in_workers_that_run_in_other_folders(
     assert run.results.out == tmp_path / "out"
     named_after_the_study = prepared(RunConfig(StudyConfig(Path("study")))).results.out
     assert named_after_the_study == tmp_path / "runs" / "small"
+
+
+def test_a_results_folder_knows_its_study_also_after_a_move_of_both(
+    small_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, place = small_study("acc").folder, tmp_path / "place"
+    place.mkdir()
+    study.rename(place / "study")
+    claim_results(prepared(RunConfig(StudyConfig(place / "study", out=place / "out"))))
+    place.rename(tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+    assert prepared(RunConfig(StudyConfig(out=Path("other/out")))).study.folder == tmp_path / "other" / "study"
+    (tmp_path / "other" / "study").rename(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="name it with --study"):
+        prepared(RunConfig(StudyConfig(out=Path("other/out"))))
+    assert study_folder(tmp_path / "nothing") is None
 
 
 def test_a_run_is_whole_after_the_way_to_a_worker(small_study: Write) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
-from cropkt.experiments.config import DEMO_STUDY, Parser, codes
+from cropkt.experiments.config import Parser, codes
 
 EPILOG = """
 Reads every slide of the study once, for the mean features that say which slides the models have seen. The folder has
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument("out", type=Path, metavar="OUT", help="results folder of a finished sweep")
         parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder to write; a new one")
         parser.add_argument(
-            "--study", type=Path, default=DEMO_STUDY, metavar="DIR", help="the run's study (default: the demo study)"
+            "--study", type=Path, metavar="DIR", help="the run's study (default: where it was when OUT was written)"
         )
         parser.add_argument("--sources", type=codes, default=(), metavar="A,B", help="sources to pack (default: all)")
         parser.add_argument("--encoder", help="needed where OUT holds the results of several")
@@ -37,9 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from cropkt.data.study import open_study
         from cropkt.portable.export import ExportSettings, export_library
         from cropkt.report.read import choose_results
+        from cropkt.transfer.current import study_folder
 
         results = choose_results(chosen.out, chosen.encoder, chosen.architecture)
-        study = open_study(chosen.study, encoder=results.encoder)
+        folder = chosen.study or study_folder(chosen.out)
+        if folder is None:
+            raise ConfigError(f"{chosen.out}: does not say which study it is of; name it with --study DIR")
+        study = open_study(folder, encoder=results.encoder)
         settings = ExportSettings(chosen.sources, chosen.license, _text(chosen.license_file))
         library = export_library(results, study, chosen.to, settings)
         size = sum(path.stat().st_size for path in chosen.to.iterdir()) / 1e6
