@@ -1,4 +1,4 @@
-"""A cohort five times larger than --memory is trained and swept; processes are measured from outside."""
+"""A cohort five times larger than --memory is trained, swept and explained; processes are measured from outside."""
 
 import ctypes
 import multiprocessing
@@ -18,6 +18,7 @@ from small_studies import DIM, small_plan, write_study
 from cropkt.data.slide_files.digests import YOUNG
 from cropkt.data.study import Cohort, open_study
 from cropkt.experiments.command import SOME_FAILED
+from cropkt.factors.facts.sample import sample_cohort
 from cropkt.models.mil import Architecture
 from cropkt.training.sources import SourcePlan, load_source_models, store_null_model, train_cohort
 from cropkt.transfer.scores import ScoreJob, read_scores, score_target
@@ -28,7 +29,7 @@ nearly full in both cohorts."""
 PATIENTS = 12
 """Of the cohort that just fits: 59 MB in float32."""
 MEMORY = 60_000_000
-SPARE = {"open": 0.1, "train": 0.1, "sweep": 0.6}
+SPARE = {"open": 0.1, "train": 0.1, "sweep": 0.6, "explain": 0.1}
 """What five times the cohort may take more, of MEMORY. A sweep reads tiles, three of a sixth each, where a cohort fits
 too, so that a tenth beyond the budget is .6 more."""
 M_MMAP_THRESHOLD = -3
@@ -75,12 +76,22 @@ def swept(folder: Path, plan: SourcePlan) -> None:
     np.save(folder / "risk.npy", found.risk)
 
 
-STAGES: dict[str, Callable[[Path, SourcePlan], Any]] = {"open": opened, "train": trained, "sweep": swept}
-"""In the order of a run. Opening reads the slides for their digests, once, so that the other two do not."""
+def explained(folder: Path, plan: SourcePlan) -> None:
+    """What the factors read of a cohort: its patients' means, and a sample of patches."""
+    sample_cohort(opened(folder, plan), patches=500, seed=0)
+
+
+STAGES: dict[str, Callable[[Path, SourcePlan], Any]] = {
+    "open": opened,
+    "train": trained,
+    "sweep": swept,
+    "explain": explained,
+}
+"""In the order of a run. Opening reads the slides for their digests, once, so that the others do not."""
 
 
 def measure(folder: Path, patients: int, memory: int | None) -> Measured:
-    """Open, train and sweep a cohort of `patients` patients, each in a process that is looked at before it ends."""
+    """All stages on a cohort of `patients` patients, each in a process that is looked at before it ends."""
     study = write_study(folder / "study", "acc", patients=patients)
     study.set(encoders={"uni2-h": study.settings()["encoders"]["uni2-h"] | {"dim": WIDTH}})
     slides = [slide for _, slide, *_ in study.rows("acc")[1:]]
