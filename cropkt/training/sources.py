@@ -37,7 +37,7 @@ from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining, train_folds
 from cropkt.training.targets import survival_targets
 
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 """Raised when the code changes what a model of the same settings learns, so that old models are trained again."""
 
 

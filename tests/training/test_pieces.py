@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,13 @@ import torch
 from cropkt.data.bags import Bags
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import Architecture
+from cropkt.models.names import ARCHITECTURE_NAMES
+from cropkt.models.pooling import bags_of
 from cropkt.seeds import generator
 from cropkt.survival.losses import SurvivalTargets
 from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining, train_folds
-from cropkt.training.pieces import pieces, sample_patches
+from cropkt.training.pieces import ROWS, filled_up, logits_of, pieces, sample_patches
 
 CONFIG = TrainingConfig(epochs=3, bags_per_update=4, learning_rate=1e-2)
 LENGTHS = np.array([3, 9, 1, 4, 4, 2, 7, 5])
@@ -59,6 +63,41 @@ def test_pieces_keep_the_order_and_a_long_bag_is_alone() -> None:
     assert [piece.tolist() for piece in pieces(batch, LENGTHS, 8)] == [[0], [1], [2, 3, 5], [6]]
     assert [piece.tolist() for piece in pieces(batch, LENGTHS, 1)] == [[bag] for bag in batch]
     assert [piece.tolist() for piece in pieces(batch, LENGTHS, 99)] == [batch.tolist()]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURE_NAMES)
+def test_a_bag_of_zeros_that_fills_up_reaches_neither_logits_nor_gradients(architecture: str) -> None:
+    bags, _ = cohort()
+    shape = Architecture(name=architecture, features=6, embedding=16, attention=8, intervals=16, dropout=0.0)
+    found = []
+    for features, offsets in ((bags.features, bags.offsets), filled_up(bags.features, bags.offsets)):
+        model = build_null_model(shape, seed=1).train()
+        logits = model(features, offsets).logits[: len(bags)]
+        logits.square().mean().backward()
+        gradients = [weights.grad.flatten() for weights in model.parameters() if weights.grad is not None]
+        found.append((len(features), logits.detach(), torch.cat(gradients)))
+    (patches, logits, gradients), (filled, same_logits, same_gradients) = found
+    assert (patches, filled) == (LENGTHS.sum(), ROWS)
+    torch.testing.assert_close(same_logits, logits, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(same_gradients, gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "asked"), [(torch.bfloat16, [ROWS, 9]), (torch.float32, [19, 9])])
+def test_short_bags_are_filled_up_in_bfloat16_alone(dtype: torch.dtype, asked: list[int]) -> None:
+    bags, _ = cohort()
+    bags = replace(bags, features=bags.features.to(dtype))
+    seen: list[int] = []
+
+    def model(features: torch.Tensor, offsets: torch.Tensor) -> SimpleNamespace:
+        seen.append(len(features))
+        sums = [features[start:end].float().sum() for start, end in pairwise(offsets.tolist())]
+        return SimpleNamespace(logits=torch.stack(sums)[:, None])
+
+    parts = [np.array([0, 3, 4, 5, 2, 7]), np.array([1])]  # of 19 patches in six bags, and a bag of nine by itself
+    logits = logits_of(model, (bags.take(part) for part in parts), recompute=False)  # type: ignore[arg-type]
+    assert seen == asked
+    sums = [bag.float().sum() for bag in bags_of(bags.features, bags.offsets)]
+    torch.testing.assert_close(logits[:, 0], torch.stack(sums)[np.concatenate(parts)], rtol=1e-2, atol=1)
 
 
 @pytest.mark.parametrize("loss", ["discrete_nll", "cox_nll"])
