@@ -1,5 +1,7 @@
 """The source architecture with random weights, several of them. Not chance: features carry signal of their own."""
 
+from functools import lru_cache
+
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import MILModel
 from cropkt.seeds import named_seed
@@ -15,11 +17,16 @@ def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
 
 
 def _models(target: str, plan: SourcePlan) -> SourceModels:  # noqa: ARG001
-    models = tuple(_untrained(plan, number) for number in range(RANDOM_MODELS))
-    return SourceModels("random", tuple(range(RANDOM_MODELS)), models, ((),) * RANDOM_MODELS, "")
+    return SourceModels("random", tuple(range(RANDOM_MODELS)), _untrained(plan), ((),) * RANDOM_MODELS, "")
 
 
-def _untrained(plan: SourcePlan, number: int) -> MILModel:
+@lru_cache(maxsize=1)
+def _untrained(plan: SourcePlan) -> tuple[MILModel, ...]:
+    """Made once in a process, for each part of each target: drawing weights takes as long as scoring a few slides."""
+    return tuple(_start(plan, number) for number in range(RANDOM_MODELS))
+
+
+def _start(plan: SourcePlan, number: int) -> MILModel:
     model = build_null_model(plan.architecture, named_seed(plan.seed, "random baseline", number))
     model.trained_with = plan.trained_with
     return model.to(plan.device).eval()
