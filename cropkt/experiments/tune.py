@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cropkt.experiments.cluster import Workers
+from cropkt.experiments.cluster import Workers, spare_the_collector
 
 RETRIES = 1
 """How often a trial whose worker died is tried again at once."""
@@ -27,6 +27,7 @@ class Trial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], job: Any) -> None:
         """Ray's constructor: nothing is read yet."""
+        spare_the_collector()
         self.job = job
         self.point = config["point"]
         self.start()

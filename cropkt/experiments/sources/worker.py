@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cropkt.data.study import Cohort
+from cropkt.experiments.cluster import spare_the_collector
 from cropkt.files import read_json, write_json
 from cropkt.training.sources import SourcePlan, missing_folds, train_cohort
 
@@ -47,6 +48,7 @@ def train_rounds(config: dict[str, Any]) -> None:
     from ray.train import Checkpoint
     from ray.train.collective import barrier
 
+    spare_the_collector()
     plan: SourcePlan = config["plan"]
     schedule: list[list[CohortJob]] = config["schedule"]
     rank = ray.train.get_context().get_world_rank()
