@@ -1,7 +1,6 @@
 """The two tables of facts, one row a cohort and one row a pair, from a study and the results of a sweep on it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,16 +67,21 @@ def cohort_table(study: Study, samples: Mapping[str, FeatureSample], pairs: pd.D
     rows = []
     for code, sample in samples.items():
         cohort = study.cohorts[code]
-        facts: dict[str, Any] = {
-            "cohort": code,
-            "organ": cohort.info.organ,
-            "group": cohort.info.group,
-            "size": cohort.info.size,
-        }
-        facts |= survival_facts(cohort) | sampling_facts(cohort) | feature_facts(sample)
-        facts["c_index_self"] = own["c_index_pooled"].get(code)
-        facts["c_index_self_standard_error"] = own["standard_error"].get(code)
-        rows.append(facts | {"log_patients": float(np.log(facts["patients"]))})
+        survival = survival_facts(cohort)
+        rows.append(
+            {
+                "cohort": code,
+                "organ": cohort.info.organ,
+                "group": cohort.info.group,
+                "size": cohort.info.size,
+                **vars(survival),
+                **vars(sampling_facts(cohort)),
+                **vars(feature_facts(sample)),
+                "c_index_self": own["c_index_pooled"].get(code),
+                "c_index_self_standard_error": own["standard_error"].get(code),
+                "log_patients": float(np.log(survival.patients)),
+            }
+        )
     numbers = ["c_index_self", "c_index_self_standard_error"]
     table = pd.DataFrame(rows)
     return table.astype(dict.fromkeys(numbers, float))
