@@ -10,6 +10,8 @@ VERDICTS = (
     "tests/transfer/test_significance.py",
     "tests/transfer/test_comparisons.py",
 )
+PASSING = ("tests/experiments/sweep/test_damage.py::test_what_a_passing_fault_touched_is_made_again",)
+
 MUTATIONS = (
     Mutation(
         "unmatched-folds-score",
@@ -274,5 +276,21 @@ MUTATIONS = (
         "",
         ("tests/experiments/sweep/test_damage.py",),
         "what lacks a slide because the disk failed once would stay so",
+    ),
+    Mutation(
+        "scores-that-lack-a-slide-are-kept",
+        "cropkt/transfer/scores.py",
+        "whole = not any(slide.passing for slide in _read_facts(path).skipped)",
+        "whole = bool(_read_facts(path))",
+        PASSING,
+        "a pair would be measured again on scores without the slide",
+    ),
+    Mutation(
+        "pairs-forget-what-their-models-lack",
+        "cropkt/transfer/pair.py",
+        "len(passing_slides(target.cohort, target.bags)) + scored.passing_slides",
+        "len(passing_slides(target.cohort, target.bags))",
+        PASSING,
+        "pairs of models that lack a slide would count as whole",
     ),
 )
