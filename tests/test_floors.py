@@ -26,7 +26,7 @@ FLOORS = {
     "survival": 0,
     "data": 0,
 }
-GROUND = {"cohorts", "errors", "files", "registry", "seeds"}
+GROUND = {"cohorts", "errors", "files", "registry", "seeds", "version"}
 """Modules below all floors. They import each other and nothing else of ours."""
 CLUSTER = {"ray", "mlflow", "optuna"}
 FILES = sorted((ROOT / "cropkt").rglob("*.py"))
