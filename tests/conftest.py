@@ -77,6 +77,13 @@ def real_data() -> Path:
 
 
 @pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures as PNG alone and coarse. Their other kinds and their size are tested where style and matrix are."""
+    monkeypatch.setattr("cropkt.report.style._NO_DATES", {"png": {"Software": None}})
+    monkeypatch.setattr("cropkt.report.style.DPI", 72)
+
+
+@pytest.fixture
 def small_study(tmp_path: Path) -> Callable[..., SmallStudy]:
     """small_study("acc", "kipan") writes a valid study of these cohorts into the test's folder."""
 

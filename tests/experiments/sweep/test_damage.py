@@ -180,7 +180,7 @@ def failing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bags, "read_features_into", fails)
 
 
-def test_what_a_passing_fault_of_the_disk_touched_is_made_again_and_nothing_else(
+def test_what_a_passing_fault_touched_is_made_again(
     study: SmallStudy, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
