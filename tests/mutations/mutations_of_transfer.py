@@ -158,6 +158,14 @@ MUTATIONS = (
         "a sweep without baselines would show transfer",
     ),
     Mutation(
+        "unknown-comparisons-are-passed-over",
+        "cropkt/transfer/judgement/verdicts.py",
+        "max(axis=1, skipna=False)",
+        "max(axis=1, skipna=True)",
+        VERDICTS,
+        "a pair without its untrained start would transfer",
+    ),
+    Mutation(
         "own-model-is-a-candidate",
         "cropkt/transfer/assemble.py",
         'if mode_of(source, target) == "transfer"]',
