@@ -83,7 +83,7 @@ class ChoiceShown(Summary):
     sources: list[str]
 
 
-def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]:
+def build_payload(tables: ResultTables, results: ResultsFolder) -> dict[str, Any]:
     """Everything the page draws. Pairs are in row order: source * cohorts + target."""
     relied_on = tables.relied_on()
     return {
@@ -100,7 +100,7 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
             "status": [_status(*said) for said in zip(tables.pairs["status"], tables.pairs["reason"], strict=True)],
         },
         "folds": _folds(tables),
-        "curves": _curves(tables, folder),
+        "curves": _curves(tables, results),
         "labels": {**BASELINES.labels(), "self": "own model"},
         "choices": CHOICES,
         "palette": {"light": PALETTE, "dark": DARK_PALETTE},
@@ -155,11 +155,11 @@ def _folds(tables: ResultTables) -> FoldsShown:
     return FoldsShown(columns, cells)
 
 
-def _curves(tables: ResultTables, folder: ResultsFolder) -> dict[int, CurvesShown]:
+def _curves(tables: ResultTables, results: ResultsFolder) -> dict[int, CurvesShown]:
     codes = list(tables.codes)
     curves = {}
     for number, target in enumerate(codes):
-        for source, found in target_curves(folder, target, tables.measured(target)):
+        for source, found in target_curves(results, target, tables.measured(target)):
             curves[codes.index(source) * len(codes) + number] = _curve_pair(found)
     return curves
 
