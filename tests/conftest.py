@@ -22,8 +22,8 @@ CHECKED = (
     "cropkt.survival.concordance",
     "cropkt.survival.cox",
     *(f"cropkt.survival.losses.{loss}" for loss in ("cox_nll", "discrete_nll", "incidence_nll")),
-    "cropkt.survival.likelihood",
-    "cropkt.survival.risk",
+    "cropkt.survival.discrete.likelihood",
+    "cropkt.survival.discrete.risk",
 )
 """Modules whose annotations, shapes included, are checked at every call while tests run."""
 if find_spec("beartype"):

@@ -15,7 +15,7 @@ MUTATIONS = (
     ),
     Mutation(
         "risk-turned-round",
-        "cropkt/survival/risk.py",
+        "cropkt/survival/discrete/risk.py",
         "return -survival.sum(dim=-1)",
         "return survival.sum(dim=-1)",
         (
