@@ -7,6 +7,8 @@ are instant. docs/architecture.md shows the house behind it.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cropkt.version import VERSION
+
 if TYPE_CHECKING:
     from cropkt.data.bags import read_bags
     from cropkt.data.study import open_study
@@ -33,7 +35,7 @@ __all__ = [
     "store_null_model",
     "train_cohort",
 ]
-__version__ = "0.2.0"
+__version__ = VERSION
 
 _PLACES = {
     "Architecture": "cropkt.models.mil:Architecture",

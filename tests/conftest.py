@@ -22,8 +22,8 @@ CHECKED = (
     "cropkt.survival.concordance",
     "cropkt.survival.cox",
     *(f"cropkt.survival.losses.{loss}" for loss in ("cox_nll", "discrete_nll", "incidence_nll")),
-    "cropkt.survival.likelihood",
-    "cropkt.survival.risk",
+    "cropkt.survival.discrete.likelihood",
+    "cropkt.survival.discrete.risk",
 )
 """Modules whose annotations, shapes included, are checked at every call while tests run."""
 if find_spec("beartype"):
@@ -74,6 +74,13 @@ def parity(request: pytest.FixtureRequest) -> Path:
 def real_data() -> Path:
     """The folder with real labels and features of 26 TCGA cohorts."""
     return _needed(_folder("CROPKT_REAL_DATA", "data"), "CROPKT_REAL_DATA", "labels/counts.csv")
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures as PNG alone and coarse. Their other kinds and their size are tested where style and matrix are."""
+    monkeypatch.setattr("cropkt.report.style._NO_DATES", {"png": {"Software": None}})
+    monkeypatch.setattr("cropkt.report.style.DPI", 72)
 
 
 @pytest.fixture

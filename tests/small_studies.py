@@ -1,10 +1,13 @@
 """A small valid study on disk, for tests to open, to break first, or to train small models on."""
 
 import csv
+import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,9 +73,17 @@ def slide_values(slide: str, patches: int) -> np.ndarray:
 
 def write_study(folder: Path, *codes: str, patients: int = 12) -> SmallStudy:
     """Write a valid study of these cohorts into `folder`, which must not be there yet."""
-    study = SmallStudy(folder)
+    shutil.copytree(Path(_written(codes or ("acc",), patients).name) / "study", folder)
+    return SmallStudy(folder)
+
+
+@cache
+def _written(codes: tuple[str, ...], patients: int) -> "TemporaryDirectory[str]":
+    """The study, for copies: they take a tenth of the time that writing its slides takes."""
+    kept = TemporaryDirectory(prefix="small-study-")
+    study = SmallStudy(Path(kept.name) / "study")
     study.labels("x").parent.mkdir(parents=True)
-    for code in codes or ("acc",):
+    for code in codes:
         projects = cohort_info(code).projects or (code.upper(),)
         rows = [HEADER]
         for number in range(patients):
@@ -91,7 +102,7 @@ def write_study(folder: Path, *codes: str, patients: int = 12) -> SmallStudy:
         "encoders": {"uni2-h": {"dim": DIM, "features": "features/TCGA-{project}/{slide}.h5"}},
     }
     (study.folder / "study.yaml").write_text(yaml.safe_dump(settings))
-    return study
+    return kept
 
 
 def small_architecture() -> "Architecture":

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 CORE = """
 import importlib, pkgutil, sys
@@ -50,6 +52,7 @@ print(len(imported), "modules,", pair.n_patients, "patients")
 """
 
 
+@pytest.mark.system
 def test_the_core_runs_without_ray_mlflow_and_optuna(tmp_path: Path) -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     result = subprocess.run(

@@ -53,6 +53,7 @@ def in_another_process(installed: Path, *arguments: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.system
 def test_one_of_each_is_added_from_outside_the_package(tmp_path: Path) -> None:
     install(tmp_path, ENTRY_POINTS)
     script = ROOT / "tests" / "toy_extension" / "use_them.py"

@@ -17,6 +17,7 @@ from cropkt.simulation.study import simulate_study
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.system
 def test_the_python_example_runs_as_printed(tmp_path: Path) -> None:
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert example is not None

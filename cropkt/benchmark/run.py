@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-import cropkt
 from cropkt.benchmark.extrapolation import Extrapolation, extrapolate
 from cropkt.benchmark.growth import Growth, measure_growth
 from cropkt.benchmark.settings import BenchmarkSettings, FullStudy
 from cropkt.benchmark.speed import Machine, Speed, measure_speed, write_slides
 from cropkt.models.precision import resolve_precision
+from cropkt.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None]) -> Be
     precision = resolve_precision("auto", settings.device)
     cuda = settings.device == "cuda"
     return Benchmark(
-        version=cropkt.__version__,
+        version=VERSION,
         torch=torch.__version__,
         processor=_processor(),
         device=torch.cuda.get_device_name() if cuda else "cpu",

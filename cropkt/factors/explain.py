@@ -50,7 +50,7 @@ class Explanation:
 def explain_cohort(
     code: str,
     study: Study,
-    folder: ResultsFolder,
+    results: ResultsFolder,
     samples: Mapping[str, FeatureSample],
     tables: tuple[pd.DataFrame, pd.DataFrame],
     analysis: Analysis,
@@ -61,7 +61,7 @@ def explain_cohort(
     facts = fact_table(code, cohorts, analysis)
     odd = deviation_table(code, pairs, analysis)
     relations = relation_table(code, pairs)
-    prototypes, patches = prototype_tables(code, study, folder, samples, config)
+    prototypes, patches = prototype_tables(code, study, results, samples, config)
     sentences = _sentences(code, analysis, odd, prototypes)
     return Explanation(code, sentences, facts, odd, relations, prototypes, patches)
 
@@ -118,7 +118,7 @@ def relation_table(code: str, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def prototype_tables(
-    code: str, study: Study, folder: ResultsFolder, samples: Mapping[str, FeatureSample], config: FactConfig
+    code: str, study: Study, results: ResultsFolder, samples: Mapping[str, FeatureSample], config: FactConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row a prototype, and the patches in which attention of the own and the others' models differs the most.
 
@@ -126,7 +126,7 @@ def prototype_tables(
     """
     empty = pd.DataFrame(), pd.DataFrame()
     cohort = study.cohorts[code]
-    risks = _risks(folder, code, list(samples))
+    risks = _risks(results, code, list(samples))
     if risks is None:
         return empty
     clusters = KMeans(PROTOTYPES, n_init=3, random_state=named_seed(config.seed, "factors", "prototypes") % 2**32)
@@ -135,7 +135,7 @@ def prototype_tables(
     patient_of = dict(zip(cohort.slides["slide"].astype(str), cohort.slides["patient_id"], strict=True))
     bag_patients = [patient_of[origin[start][0]] for start in offsets[:-1].tolist()]
     kind = clusters.predict(features.numpy())
-    attention = _attention(code, list(samples), cohort.folds, folder, features, offsets, bag_patients)
+    attention = _attention(code, list(samples), cohort.folds, results, features, offsets, bag_patients)
     if attention is None:
         return empty
     bag = np.repeat(np.arange(len(bag_patients)), offsets.diff().numpy())
@@ -196,7 +196,7 @@ def _attention(
     code: str,
     codes: list[str],
     folds: Sequence[Fold],
-    folder: ResultsFolder,
+    results: ResultsFolder,
     features: torch.Tensor,
     offsets: torch.Tensor,
     patients: Sequence[str],
@@ -206,7 +206,7 @@ def _attention(
     lengths = offsets.diff()
     for number, fold in enumerate(folds):
         chosen = [b for b, patient in enumerate(patients) if patient in set(fold.test)]
-        models = load_fold(folder, codes, number)
+        models = load_fold(results, codes, number)
         if code not in models or len(models) < 2:
             return None
         if not chosen:
@@ -220,13 +220,13 @@ def _attention(
     return own, others
 
 
-def _risks(folder: ResultsFolder, code: str, sources: list[str]) -> pd.DataFrame | None:
+def _risks(results: ResultsFolder, code: str, sources: list[str]) -> pd.DataFrame | None:
     """By patient: mean percentile of risk by the cohort's own models, and by the others'; None without predictions."""
     columns = ["patient_id", "source_fold", "target_fold", "risk"]
-    pairs = folder.pairs()
+    pairs = results.pairs()
     measured = set(pairs.loc[pairs["target"] == code, "source"])
     percentiles = {}
-    for source, table in folder.prediction_tables(code, [s for s in sources if s in measured], columns).items():
+    for source, table in results.prediction_tables(code, [s for s in sources if s in measured], columns).items():
         within_fold = table.groupby(["source_fold", "target_fold"])["risk"]
         percentile = within_fold.transform(lambda risk: risk_percentile(risk.to_numpy(dtype=np.float64)))
         percentiles[source] = percentile.groupby(table["patient_id"]).mean()

@@ -243,13 +243,13 @@ def told(check: StudyCheck) -> list[str]:
     return [*lines, "", "nothing looks wrong" if not by_kind and not bad else "look at the above, then go on"]
 
 
-def _cohort_line(cohort: CohortCheck) -> str:
-    median = "-" if cohort.median_follow_up is None else f"{cohort.median_follow_up / DAYS_A_YEAR:.1f}"
-    longest = f"{cohort.longest_follow_up / DAYS_A_YEAR:.1f}"
-    counts = f"{cohort.code:10s}{cohort.patients:9,d}{cohort.events:8,d}{median:>8s}{longest:>9s}{cohort.slides:8,d}"
-    folds = "  ".join(f"{fold.test}/{fold.test_events}" for fold in cohort.folds)
-    return f"{counts}{cohort.patches:12,d}  {folds}"
+def _cohort_line(check: CohortCheck) -> str:
+    median = "-" if check.median_follow_up is None else f"{check.median_follow_up / DAYS_A_YEAR:.1f}"
+    longest = f"{check.longest_follow_up / DAYS_A_YEAR:.1f}"
+    counts = f"{check.code:10s}{check.patients:9,d}{check.events:8,d}{median:>8s}{longest:>9s}{check.slides:8,d}"
+    folds = "  ".join(f"{fold.test}/{fold.test_events}" for fold in check.folds)
+    return f"{counts}{check.patches:12,d}  {folds}"
 
 
-def _unreadable_lines(cohort: CohortCheck) -> list[str]:
-    return [f"  {cohort.code}: {bad.slides}, {bad.reason} (e.g. {bad.example})" for bad in cohort.unreadable]
+def _unreadable_lines(check: CohortCheck) -> list[str]:
+    return [f"  {check.code}: {bad.slides}, {bad.reason} (e.g. {bad.example})" for bad in check.unreadable]

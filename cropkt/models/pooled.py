@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cropkt.models.dropout import kept_like
+from cropkt.models.layers.dropout import kept_like
+from cropkt.models.layers.pooling import attention_pool
+from cropkt.models.layers.running import RunningSoftmax
 from cropkt.models.mil import Accumulator, Architecture, BagOutput, MILModel, at_least_float32
-from cropkt.models.pooling import attention_pool
-from cropkt.models.running import RunningSoftmax
 
 
 class GatedAttention(nn.Module):

@@ -133,7 +133,7 @@ class Library:
         model.trained_with = self.config.trained_with
         return model.to(device).eval()
 
-    def _statistics(self, prefix: str) -> dict[str, Any]:
+    def _statistics(self, prefix: str) -> dict[str, np.ndarray]:
         with safe_open(self.folder / STATISTICS, framework="np") as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a mapping
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}

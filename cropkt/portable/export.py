@@ -17,7 +17,6 @@ import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
-import cropkt
 from cropkt.cohorts import cohort_info, in_registry_order
 from cropkt.data.slide_files.features import FeatureFileError, read_features
 from cropkt.data.study import Cohort, Study
@@ -48,6 +47,7 @@ from cropkt.training.cards import SourceCard, read_null_card, source_card
 from cropkt.transfer.pair import pair_fingerprint
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.store import ResultsFolder
+from cropkt.version import VERSION
 
 MATRIX_COLUMNS = (
     "source", "target", "mode", "c_index_pooled", "standard_error", "interval_lower", "interval_upper", "n_patients",
@@ -227,7 +227,7 @@ def _config(
         models = tuple(_entry(card) for card in cards.get(code, ()))
         cohorts[code] = CohortEntry(cohort_info(code).name, models, known, members if ENSEMBLE in known else ())
     provenance = {
-        "cropkt": cropkt.__version__,
+        "cropkt": VERSION,
         "torch": torch.__version__,
         "exported": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seed": str(null.seed),

@@ -1,8 +1,8 @@
 """How the matrix is read: orders of cohorts, where a line parts one group from the next, and how far colours go."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,17 @@ from scipy.spatial.distance import pdist
 from cropkt.cohorts import cohort_info
 
 
-def matrix_orders(matrix: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """By name: `rows` and `columns` (positions in `matrix`) and `groups` ([name, size] along the rows and columns).
+@dataclass(frozen=True)
+class MatrixOrder:
+    """rows, columns: positions in the matrix. groups: (name, size) along the rows and columns, in order."""
+
+    rows: list[int]
+    columns: list[int]
+    groups: list[tuple[str, int]]
+
+
+def matrix_orders(matrix: pd.DataFrame) -> dict[str, MatrixOrder]:
+    """Orders of the cohorts by name.
 
     registry: large, then rare cohorts. group: by histology group. cluster: rows and columns each by the similarity of
     their values, without groups. `matrix` is sources x targets, C-index, NaN where unknown or not to be relied on.
@@ -22,8 +31,7 @@ def matrix_orders(matrix: pd.DataFrame) -> dict[str, dict[str, Any]]:
     by_group = _grouped(codes, [cohort_info(code).group for code in codes])
     size = {"large": "large cohorts", "rare": "rare cohorts", "own": "own cohorts"}
     registry = _grouped(codes, [size[cohort_info(code).size] for code in codes])
-    rows, columns = cluster_orders(matrix.to_numpy(dtype=float))
-    cluster = {"rows": rows, "columns": columns, "groups": []}
+    cluster = MatrixOrder(*cluster_orders(matrix.to_numpy(dtype=float)), groups=[])
     return {"registry": registry, "group": by_group, "cluster": cluster}
 
 
@@ -53,9 +61,9 @@ def _leaves(rows: np.ndarray) -> list[int]:
     return [int(row) for row in leaves_list(linkage(pdist(rows), "average", optimal_ordering=True))]
 
 
-def _grouped(codes: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
+def _grouped(codes: Sequence[str], groups: Sequence[str]) -> MatrixOrder:
     """Groups in the order of their first cohort, cohorts in theirs."""
     first = {group: position for position, group in reversed(list(enumerate(groups)))}
     order = sorted(range(len(codes)), key=lambda position: (first[groups[position]], position))
-    runs = [[name, len(list(run))] for name, run in groupby(groups[position] for position in order)]
-    return {"rows": order, "columns": order, "groups": runs}
+    runs = [(name, len(list(run))) for name, run in groupby(groups[position] for position in order)]
+    return MatrixOrder(order, order, runs)

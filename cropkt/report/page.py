@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-import cropkt
 from cropkt.files import atomic_path, content_digest, digest, read_json, stored_files, write_json
 from cropkt.report.headline import MARKS, headline, meanings, picks
 from cropkt.report.matrix import draw_matrix
@@ -28,6 +27,7 @@ from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.judgement.names import PROVEN
 from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, REPEATS
 from cropkt.transfer.store import ResultsFolder
+from cropkt.version import VERSION
 
 SCRIPTS = ("data.js", "matrix.js", "pair.js", "target.js", "page.js")
 MATRIX = "transfer_matrix.png"
@@ -129,7 +129,7 @@ def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str])
         lines=lines,
         picks=picks(tables),
         measured=_provenance(results, study),
-        version=cropkt.__version__,
+        version=VERSION,
         marks=MARKS if tables.judged else {state: mark for state, mark in MARKS.items() if state not in PROVEN},
         judged=tables.judged,
         baselines=BASELINES.records(),
@@ -170,7 +170,7 @@ def _settings_of_models(results: ResultsFolder) -> dict[str, str]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"cropkt": cropkt.__version__, "Python": platform.python_version()}
+    found = {"cropkt": VERSION, "Python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -190,7 +190,7 @@ def _asset(name: str) -> str:
 
 def _embedded(value: Any) -> str:
     """JSON that is safe inside a script element: nothing in it can end the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, default=vars, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -1,6 +1,7 @@
 """What the page's scripts read: the measured numbers, rounded to what is shown and laid out by column, as JSON."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import matplotlib
@@ -26,10 +27,63 @@ CHOICES = {
     "majority_vote": "majority vote of all sources",
 }
 """Ways to choose or combine sources, and what the page calls them, in its order."""
-SUMMARY = ["c_index_pooled", "interval_lower", "interval_upper", "c_index_mean", "n_events"]
+Shown = float | int | None
+"""A number with as many digits as are shown; None where it is unknown."""
 
 
-def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]:
+@dataclass(frozen=True)
+class CohortShown:
+    """A row and a column of the matrix."""
+
+    code: str
+    name: str
+    organ: str
+    group: str
+    patients: Shown
+    events: Shown
+    size: str
+
+
+@dataclass(frozen=True)
+class FoldsShown:
+    """columns: by target, [test fold, patients, events]; cells: by pair, [source fold, test fold, C x 1000]."""
+
+    columns: dict[str, list[list[int]]]
+    cells: dict[int, list[list[int | None]]]
+
+
+@dataclass(frozen=True)
+class CurvesShown:
+    """Kaplan-Meier curves of the halves that a pair's risk divides; ratio: of hazards, with its interval."""
+
+    p: Shown
+    ratio: list[Shown]
+    ticks: list[Shown]
+    high: list[Any]
+    low: list[Any]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How well something ranks a target's patients."""
+
+    c_index_pooled: Shown
+    interval_lower: Shown
+    interval_upper: Shown
+    c_index_mean: Shown
+    n_events: Shown
+
+
+@dataclass(frozen=True)
+class ChoiceShown(Summary):
+    """A way to choose or combine sources (CHOICES), the sources, and its distance to the oracle's choice."""
+
+    method: str
+    gap: Shown
+    sources: list[str]
+
+
+def build_payload(tables: ResultTables, results: ResultsFolder) -> dict[str, Any]:
     """Everything the page draws. Pairs are in row order: source * cohorts + target."""
     relied_on = tables.relied_on()
     return {
@@ -46,7 +100,7 @@ def build_payload(tables: ResultTables, folder: ResultsFolder) -> dict[str, Any]
             "status": [_status(*said) for said in zip(tables.pairs["status"], tables.pairs["reason"], strict=True)],
         },
         "folds": _folds(tables),
-        "curves": _curves(tables, folder),
+        "curves": _curves(tables, results),
         "labels": {**BASELINES.labels(), "self": "own model"},
         "choices": CHOICES,
         "palette": {"light": PALETTE, "dark": DARK_PALETTE},
@@ -64,18 +118,18 @@ def _status(status: str | None, reason: str | None) -> str | None:
     return None if pd.isna(status) else f"{status}: {reason}" if status == Status.FAILED else str(status)
 
 
-def _cohorts(tables: ResultTables) -> list[dict[str, Any]]:
+def _cohorts(tables: ResultTables) -> list[CohortShown]:
     largest = tables.pairs.groupby("target")[["n_patients", "n_events"]].max()
     return [
-        {
-            "code": code,
-            "name": cohort_info(code).name,
-            "organ": cohort_info(code).organ,
-            "group": cohort_info(code).group,
-            "patients": _number(largest.loc[code, "n_patients"]),
-            "events": _number(largest.loc[code, "n_events"]),
-            "size": size,
-        }
+        CohortShown(
+            code,
+            name=cohort_info(code).name,
+            organ=cohort_info(code).organ,
+            group=cohort_info(code).group,
+            patients=_number(largest.loc[code, "n_patients"]),
+            events=_number(largest.loc[code, "n_events"]),
+            size=size,
+        )
         for code, size in zip(tables.codes, sizes(tables), strict=True)
     ]
 
@@ -86,8 +140,7 @@ def _colour_scale() -> list[list[Any]]:
     return [[round(float(stop), 4), colour] for stop, colour in zip(stops, colours, strict=True)]
 
 
-def _folds(tables: ResultTables) -> dict[str, Any]:
-    """columns: by target, [test fold, patients, events]; cells: by pair, [source fold, test fold, C x 1000]."""
+def _folds(tables: ResultTables) -> FoldsShown:
     ours = tables.folds[tables.folds["mode"].isin(BETWEEN_AND_WITHIN)]
     widest = ours.groupby(["target", "target_fold"])[["n_patients", "n_events"]].max().reset_index()
     columns: dict[str, list[list[int]]] = {}
@@ -99,26 +152,26 @@ def _folds(tables: ResultTables) -> dict[str, Any]:
     for source, target, source_fold, target_fold, c_index in measured.itertuples(index=False):
         position = place[source] * len(place) + place[target]
         cells.setdefault(position, []).append([int(source_fold), int(target_fold), _thousandths(c_index)])
-    return {"columns": columns, "cells": cells}
+    return FoldsShown(columns, cells)
 
 
-def _curves(tables: ResultTables, folder: ResultsFolder) -> dict[int, Any]:
+def _curves(tables: ResultTables, results: ResultsFolder) -> dict[int, CurvesShown]:
     codes = list(tables.codes)
     curves = {}
     for number, target in enumerate(codes):
-        for source, found in target_curves(folder, target, tables.measured(target)):
+        for source, found in target_curves(results, target, tables.measured(target)):
             curves[codes.index(source) * len(codes) + number] = _curve_pair(found)
     return curves
 
 
-def _curve_pair(curves: RiskCurves) -> dict[str, Any]:
-    return {
-        "p": _number(curves.difference.p_value),
-        "ratio": [_number(getattr(curves.difference, name)) for name in ("ratio", "lower", "upper")],
-        "ticks": [_number(tick) for tick in curves.ticks],
-        "high": _curve(curves.high),
-        "low": _curve(curves.low),
-    }
+def _curve_pair(curves: RiskCurves) -> CurvesShown:
+    return CurvesShown(
+        p=_number(curves.difference.p_value),
+        ratio=[_number(getattr(curves.difference, name)) for name in ("ratio", "lower", "upper")],
+        ticks=[_number(tick) for tick in curves.ticks],
+        high=_curve(curves.high),
+        low=_curve(curves.low),
+    )
 
 
 def _curve(curve: Curve) -> list[Any]:
@@ -134,22 +187,22 @@ def _curve(curve: Curve) -> list[Any]:
     ]
 
 
-def _baselines(tables: ResultTables) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _baselines(tables: ResultTables) -> dict[str, dict[str, Summary]]:
+    found: dict[str, dict[str, Summary]] = {}
     for row in tables.baselines.reset_index().to_dict("records"):
-        found.setdefault(str(row["target"]), {})[str(row["mode"])] = _summary(row)
+        found.setdefault(str(row["target"]), {})[str(row["mode"])] = Summary(**_summary(row))
     return found
 
 
-def _choice(tables: ResultTables) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def _choice(tables: ResultTables) -> dict[str, list[ChoiceShown]]:
+    found: dict[str, list[ChoiceShown]] = {}
     for row in tables.choice.to_dict("records"):
-        entry = {
-            "method": str(row["method"]),
-            "gap": _number(row["gap_to_oracle"]),
-            "sources": _listed(row["sources"]),
+        entry = ChoiceShown(
             **_summary(row),
-        }
+            method=str(row["method"]),
+            gap=_number(row["gap_to_oracle"]),
+            sources=_listed(row["sources"]),
+        )
         found.setdefault(str(row["target"]), []).append(entry)
     return found
 
@@ -158,15 +211,15 @@ def _listed(sources: Any) -> list[str]:
     return [str(source) for source in sources] if isinstance(sources, Iterable) else []
 
 
-def _summary(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {name: _number(row[name]) for name in SUMMARY if name in row}
+def _summary(row: Mapping[Any, Any]) -> dict[str, Shown]:
+    return {item.name: _number(row.get(item.name)) for item in fields(Summary)}
 
 
 def _thousandths(value: Any) -> int | None:
     return None if pd.isna(value) else round(float(value) * 1000)
 
 
-def _number(value: Any) -> float | int | None:
+def _number(value: Any) -> Shown:
     """Four significant digits, None for NaN, whole numbers as such."""
     if value is None or not np.isfinite(value):
         return None

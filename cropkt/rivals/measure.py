@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cropkt.borrowing.advice.worth import expected_concordance
 from cropkt.borrowing.folds import Split
 from cropkt.borrowing.lenders import CohortPatients
-from cropkt.borrowing.worth import expected_concordance
 from cropkt.models.mil import MILModel
 from cropkt.rivals import RIVALS
 from cropkt.rivals.case import Case, Others

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import cropkt
 from cropkt.data.bags import Bags, passing_slides, read_bags
 from cropkt.data.persons import person_digest
 from cropkt.data.streams.stream import resident_bytes
@@ -36,6 +35,7 @@ from cropkt.training.cards import (
 from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining, train_folds
 from cropkt.training.targets import survival_targets
+from cropkt.version import VERSION
 
 TRAINING_VERSION = 3
 """Raised when the code changes what a model of the same settings learns, so that old models are trained again."""
@@ -217,7 +217,7 @@ def _store(
         passing_slides=tuple(slide.slide for slide in passing_slides(cohort, bags)),
         losses=tuple(job.losses),
         learning_rates=tuple(job.rates),
-        versions={"cropkt": cropkt.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        versions={"cropkt": VERSION, "torch": torch.__version__, "python": platform.python_version()},
     )
     save_with_card(plan.model_path(cohort.code, job.fold), job.model, card)
     return card

@@ -5,7 +5,7 @@ import torch
 
 from cropkt.data.bags import Bags
 from cropkt.data.study import Cohort
-from cropkt.survival.intervals import interval_of, uniform_edges
+from cropkt.survival.discrete.intervals import interval_of, uniform_edges
 from cropkt.survival.losses import SurvivalTargets
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 from cropkt.cohorts import in_registry_order
 from cropkt.data.patients.folds import Fold
 from cropkt.files import atomic_path, digest, read_json, write_json
-from cropkt.transfer.agreement import architecture_agreement
 from cropkt.transfer.columns import row_from_json
 from cropkt.transfer.current import (
     NOT_REMEMBERED,
@@ -21,6 +20,7 @@ from cropkt.transfer.current import (
     remember,
     remembered,
 )
+from cropkt.transfer.judgement.agreement import architecture_agreement
 from cropkt.transfer.judgement.confounders import Gain, gains_beyond_clinical
 from cropkt.transfer.judgement.repeats import Repeat, repeated_predictions, repeated_rows
 from cropkt.transfer.judgement.verdicts import judge, judge_methods

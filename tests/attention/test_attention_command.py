@@ -29,6 +29,7 @@ def attend(*arguments: object) -> int:
     return main(["attention", *map(str, arguments)])
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_every_file_tells_the_same(made: Made, slide: Path, tmp_path: Path) -> None:
     to = tmp_path / "looks"
     assert (
@@ -64,6 +65,7 @@ def test_every_file_tells_the_same(made: Made, slide: Path, tmp_path: Path) -> N
     assert overlap["overlap"] == pytest.approx(np.minimum(*expected.attention).sum(), abs=1e-5)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_run_and_its_library_look_alike(made: Made, slide: Path, tmp_path: Path) -> None:
     models = {"library": ("--library", made.library.folder), "run": ("--out", made.results.out)}
     found = {}
@@ -77,6 +79,7 @@ def test_a_run_and_its_library_look_alike(made: Made, slide: Path, tmp_path: Pat
     assert found["run"] == pytest.approx(expected.attention, rel=1e-5)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_one_source_has_nothing_to_overlap_with(made: Made, slide: Path, tmp_path: Path) -> None:
     assert attend("--out", made.results.out, "--source", "meso", "--slide", slide, "--to", tmp_path) == 0
     assert not (tmp_path / "P-7" / "overlap.csv").exists()
@@ -99,6 +102,7 @@ def test_the_picture_shows_both_pieces_and_where_attention_is(made: Made, slide:
     assert (np.nonzero(dark)[1] < middle).mean() == pytest.approx(share_left, abs=0.35)
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_over_the_slides_own_picture(made: Made, tmp_path: Path) -> None:
     pytest.importorskip("openslide")
     corners = pieces(30, 16)
@@ -112,6 +116,7 @@ def test_over_the_slides_own_picture(made: Made, tmp_path: Path) -> None:
     assert attend(*arguments, "--to", tmp_path / "none", "--image", tmp_path / "over") == 2
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_one_bad_slide_does_not_cost_the_others(
     made: Made, slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from small_studies import DIM, SmallStudy
+from small_studies import DIM, SmallStudy, write_study
 
 from cropkt.data.study import open_study
 from cropkt.experiments.commands import main
@@ -202,16 +203,26 @@ def test_the_page_has_every_wrong_study_and_no_other() -> None:
     assert len(BREAK) >= 30
 
 
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """valid(*flags): the study is fine, with these flags, before a test breaks it."""
+    study = write_study(tmp_path_factory.mktemp("valid") / "study", "acc")
+
+    @cache
+    def check(*flags: str) -> None:
+        assert main(["check", str(study.folder), *flags]) == 0
+
+    return check
+
+
 @pytest.mark.parametrize("cause", BREAK)
 def test_a_wrong_study_says_what_the_page_says(
-    cause: str, small_study: Callable[..., SmallStudy], capsys: pytest.CaptureFixture[str]
+    cause: str, valid: Callable[..., None], small_study: Callable[..., SmallStudy], capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = small_study("acc")
     flags = FLAGS.get(cause, [])
-    assert main(["check", str(study.folder), *([] if "unknown" in cause else flags)]) == 0
+    valid(*([] if "unknown" in cause else flags))
     capsys.readouterr()
-    for fold in range(3):
-        study.split("acc", fold).unlink()
     BREAK[cause](study)
     answer, expected = rows_of_page()[cause]
     code = main(["check", str(study.folder), *flags])

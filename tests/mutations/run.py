@@ -3,15 +3,19 @@
     python tests/mutations/run.py                   all of them; exit code 1 when one survives without a reason
     python tests/mutations/run.py --only NAME ...   some of them, by name or by the file (or folder) they break
     python tests/mutations/run.py --list            what there is, and why it matters
+    python tests/mutations/run.py --results FILE    keep each result in FILE, and go on there after a stop
 
-Only a copy in a temporary folder is ever changed. The tests named have to pass there first, so that a mutation is not
-"killed" by a test that fails anyway.
+Only a copy in a temporary folder is ever changed. The tests that a mutation names have to pass there first, so that it
+is not "killed" by a test that fails anyway. A result in FILE counts as long as the mutation, the file it breaks and the
+files of its tests are as they were.
 
 Most of a short test's time is spent on importing torch, pandas and Ray. So this process imports them once, and each
 mutation is tested in a fork of it, which imports cropkt afresh.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import resource
 import shutil
@@ -20,7 +24,7 @@ import tempfile
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -47,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 when every mutation was killed, or survives with a reason."""
     parser = argparse.ArgumentParser(description="Break the code in small ways and see the tests fail.")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these alone: names, files or folders of cropkt/")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="keep each result here; those there are not run")
     parser.add_argument("--list", action="store_true", help="print the mutations and run none")
     asked = parser.parse_args(arguments)
     wanted = {name: [one for one in MUTATIONS if one.is_called(name)] for name in asked.only or ()}
@@ -58,35 +63,85 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{mutation.name:40s} {mutation.file}: {mutation.why}")
         return 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
-        return run(chosen, Path(folder))
+        return run(chosen, Path(folder), asked.results)
 
 
-def run(mutations: Sequence[Mutation], folder: Path) -> int:
-    """Run `mutations` on a copy of the tree in `folder`, and print what became of each."""
-    _copy(folder)
-    _import_libraries()
-    everything = list(dict.fromkeys(test for mutation in mutations for test in mutation.tests))
-    unmutated = _test(folder, everything, writes_bytecode=True)
-    if unmutated.code:
-        print(f"tests fail without a mutation (pytest's exit code {unmutated.code}); mend them first:")
-        print(unmutated.output)
-        return 1
-    print(f"{'unmutated':50s} passes   {unmutated.seconds:6.1f} s", flush=True)
-    alive = []
-    total = 0.0
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutation."""
+
+    name: str
+    fate: str
+    """killed, harmless, SURVIVED, or BROKEN: the tests did not run, or fail without the mutation too."""
+    seconds: float
+    """Of processor time."""
+    remark: str
+    """The first test that failed, or why it is harmless that none did."""
+    digest: str
+    """Of the mutation, the file it breaks and the files of its tests."""
+
+
+def run(mutations: Sequence[Mutation], folder: Path, results: Path | None = None) -> int:
+    """Run `mutations` on a copy of the tree in `folder`, and print what became of each as soon as it is known."""
+    known = _read(results) if results else {}
+    laboratory: Laboratory | None = None
+    found = []
     for mutation in mutations:
-        with _mutated(folder, mutation):
-            tested = _test(folder, mutation.tests)
+        digest = _digest(mutation)
+        result = known.get(mutation.name)
+        if result is None or result.digest != digest:
+            laboratory = laboratory or Laboratory(folder)
+            result = laboratory.result(mutation, digest)
+            if results and result.fate != "BROKEN":
+                with results.open("a") as file:
+                    file.write(json.dumps(asdict(result)) + "\n")
+        print(f"{result.name:50s} {result.fate:8s} {result.seconds:6.1f} s  {result.remark}", flush=True)
+        found.append(result)
+    return _summary(found)
+
+
+class Laboratory:
+    """A copy of the tree in `folder`, where tests have passed before a mutation is judged by them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pass_unmutated: set[str] = set()
+        _copy(folder)
+        _import_libraries()
+
+    def result(self, mutation: Mutation, digest: str) -> Result:
+        """What becomes of `mutation`; BROKEN, with pytest's output, where its tests fail without it too."""
+        if new := [test for test in mutation.tests if test not in self.pass_unmutated]:
+            unmutated = _test(self.folder, new, writes_bytecode=True)
+            if unmutated.code:
+                print(unmutated.output)
+                return Result(mutation.name, "BROKEN", unmutated.seconds, "fails without the mutation too", digest)
+            self.pass_unmutated.update(new)
+        with _mutated(self.folder, mutation):
+            tested = _test(self.folder, mutation.tests)
         fate = _fate(mutation, tested.code)
-        alive += [mutation.name] if fate in ("SURVIVED", "BROKEN") else []
-        total += tested.seconds
-        print(
-            f"{mutation.name:50s} {fate:8s} {tested.seconds:6.1f} s  {tested.failed or mutation.harmless}", flush=True
-        )
-    print(f"{len(mutations) - len(alive)} of {len(mutations)} killed or harmless, in {total:.0f} s of processor time")
+        return Result(mutation.name, fate, round(tested.seconds, 1), tested.failed or mutation.harmless, digest)
+
+
+def _summary(found: Sequence[Result]) -> int:
+    alive = [result.name for result in found if result.fate in ("SURVIVED", "BROKEN")]
+    seconds = sum(result.seconds for result in found)
+    print(f"{len(found) - len(alive)} of {len(found)} killed or harmless, in {seconds:.0f} s of processor time")
     if alive:
         print(f"not killed: {', '.join(alive)}")
     return 1 if alive else 0
+
+
+def _read(results: Path) -> dict[str, Result]:
+    """The last result of each mutation."""
+    lines = results.read_text().splitlines() if results.exists() else []
+    return {result.name: result for result in (Result(**json.loads(line)) for line in lines)}
+
+
+def _digest(mutation: Mutation) -> str:
+    files = (mutation.file, *dict.fromkeys(test.partition("::")[0] for test in mutation.tests))
+    text = [json.dumps(asdict(mutation)), *((ROOT / file).read_text() for file in files)]
+    return hashlib.sha256("\0".join(text).encode()).hexdigest()[:16]
 
 
 def _fate(mutation: Mutation, code: int) -> str:
@@ -100,7 +155,9 @@ def _fate(mutation: Mutation, code: int) -> str:
 def _copy(folder: Path) -> None:
     skipped = shutil.ignore_patterns("__pycache__", ".*")
     for name in COPIED:
-        if (ROOT / name).is_dir():
+        if (ROOT / name).is_symlink():
+            (folder / name).symlink_to((ROOT / name).readlink())
+        elif (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=skipped)
         elif (ROOT / name).exists():
             shutil.copy(ROOT / name, folder / name)

@@ -4,28 +4,18 @@ They are mistakes that a careful person makes and no number gives away: the resu
 applies them one by one; test_mutations.py sees to it that the list keeps step with the code.
 """
 
-import mutations_of_attention
-import mutations_of_borrowing
-import mutations_of_data
-import mutations_of_experiments
-import mutations_of_factors
-import mutations_of_front
-import mutations_of_portable
-import mutations_of_rivals
-import mutations_of_routing
-import mutations_of_training
-import mutations_of_transfer
+from rooms import attention, borrowing, data, experiments, factors, front, portable, rivals, routing, training, transfer
 
 MUTATIONS = (
-    *mutations_of_data.MUTATIONS,
-    *mutations_of_training.MUTATIONS,
-    *mutations_of_transfer.MUTATIONS,
-    *mutations_of_routing.MUTATIONS,
-    *mutations_of_borrowing.MUTATIONS,
-    *mutations_of_factors.MUTATIONS,
-    *mutations_of_attention.MUTATIONS,
-    *mutations_of_portable.MUTATIONS,
-    *mutations_of_rivals.MUTATIONS,
-    *mutations_of_front.MUTATIONS,
-    *mutations_of_experiments.MUTATIONS,
+    *data.MUTATIONS,
+    *training.MUTATIONS,
+    *transfer.MUTATIONS,
+    *routing.MUTATIONS,
+    *borrowing.MUTATIONS,
+    *factors.MUTATIONS,
+    *attention.MUTATIONS,
+    *portable.MUTATIONS,
+    *rivals.MUTATIONS,
+    *front.MUTATIONS,
+    *experiments.MUTATIONS,
 )

@@ -12,12 +12,12 @@ import torch
 from cropkt.data.faults import Faults
 from cropkt.data.patients.labels import read_labels
 from cropkt.survival.concordance import concordance
-from cropkt.survival.intervals import interval_of, quantile_edges, uniform_edges
+from cropkt.survival.discrete.intervals import interval_of, quantile_edges, uniform_edges
+from cropkt.survival.discrete.risk import risk, survival
 from cropkt.survival.losses import LOSSES
 from cropkt.survival.losses.cox_nll import cox_nll
 from cropkt.survival.losses.discrete_nll import discrete_nll
 from cropkt.survival.losses.incidence_nll import incidence_nll
-from cropkt.survival.risk import risk, survival
 
 DISCRETE = {"SurvMLE": discrete_nll, "SurvIFMLE": incidence_nll}
 

@@ -154,6 +154,7 @@ def test_more_slides_than_memory_holds_are_read_in_blocks(
     pd.testing.assert_frame_equal(at_once, in_blocks, rtol=1e-4)
 
 
+@pytest.mark.system
 def test_it_predicts_where_there_is_no_study_no_ray_and_no_mlflow(made: Made, tmp_path: Path) -> None:
     library = shutil.copytree(made.library.folder, tmp_path / "usb" / "library")
     features_of(made, "acc", tmp_path / "usb" / "new")

@@ -27,15 +27,15 @@ def test_orders_keep_groups_whole_and_hold_every_cohort_once() -> None:
     codes = [*COHORTS, "mine"]
     orders = matrix_orders(pd.DataFrame(np.nan, index=codes, columns=codes))
     for order in orders.values():
-        assert sorted(order["rows"]) == sorted(order["columns"]) == list(range(27))
-    assert [name for name, _ in orders["registry"]["groups"]] == ["large cohorts", "rare cohorts", "own cohorts"]
+        assert sorted(order.rows) == sorted(order.columns) == list(range(27))
+    assert [name for name, _ in orders["registry"].groups] == ["large cohorts", "rare cohorts", "own cohorts"]
     start = 0
-    for name, count in orders["group"]["groups"]:
-        members = orders["group"]["rows"][start : start + count]
+    for name, count in orders["group"].groups:
+        members = orders["group"].rows[start : start + count]
         assert {cohort_info(codes[member]).group for member in members} == {name}
         start += count
     assert start == 27
-    assert len(orders["group"]["groups"]) == len({cohort_info(code).group for code in codes})
+    assert len(orders["group"].groups) == len({cohort_info(code).group for code in codes})
 
 
 def test_one_cohort_and_nothing_known_are_orders_too() -> None:

@@ -211,7 +211,8 @@ def test_a_few_patches_hold_what_the_mean_patch_hides(tmp_path: Path, signal: st
 
 
 @pytest.mark.parametrize("signal", ["few", "max"])
-def test_groups_share_traits_too(signal: str) -> None:
+def test_groups_share_traits_too(signal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cropkt.simulation.truth.FRESH_PATIENTS", 2000)
     config = SimulationConfig(signal=signal)
     truth = pair_truth(build_cohorts(config), config.seed)
     between = truth[truth["source"] != truth["target"]]

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from cropkt.survival.discrete.risk import hazard, incidence_survival, risk, survival
 from cropkt.survival.losses.cox_nll import cox_nll
 from cropkt.survival.losses.discrete_nll import discrete_nll
 from cropkt.survival.losses.incidence_nll import incidence_nll
-from cropkt.survival.risk import hazard, incidence_survival, risk, survival
 
 LOG2 = math.log(2)
 LOSSES = [discrete_nll, incidence_nll]

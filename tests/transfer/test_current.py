@@ -182,11 +182,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("sweep")
-def test_what_is_damaged_is_not_done_and_in_no_table(
-    results: ResultsFolder, world: tuple[TargetCohort, np.ndarray], kind: str, damage: str
-) -> None:
-    target, log_risk = world
-    undisturbed = write_tables(results, TODAY).pairs
+def test_what_is_damaged_is_not_done_and_in_no_table(results: ResultsFolder, kind: str, damage: str) -> None:
     path = KINDS[kind](results)
     content = DAMAGES[damage](path.read_bytes())
     if content is None:
@@ -203,6 +199,17 @@ def test_what_is_damaged_is_not_done_and_in_no_table(
     assert len(found.stale) == (0 if (kind, damage) == ("record", "missing") else 1)
     assert results.predictions("acc", ["brca"]) is None
     assert results.representations("brca", "acc") is None
+    assert "brca" not in set(write_tables(results, TODAY).pairs["source"])
+
+
+@pytest.mark.usefixtures("sweep")
+def test_what_was_damaged_is_whole_again_after_it_was_measured_again(
+    results: ResultsFolder, world: tuple[TargetCohort, np.ndarray]
+) -> None:
+    target, log_risk = world
+    undisturbed = write_tables(results, TODAY).pairs
+    for path in (kind(results) for kind in KINDS.values()):
+        path.write_bytes(path.read_bytes()[:20])
     assert "brca" not in set(write_tables(results, TODAY).pairs["source"])
     store(results, "brca", target, log_risk)
     update_comparison(results, "acc", target.cohort.folds, TODAY)

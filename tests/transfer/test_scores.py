@@ -1,5 +1,7 @@
 """Scores of a target are made once, whoever asks; what is done stays done, and what kills is not begun for ever."""
 
+import errno
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -14,12 +16,21 @@ from small_studies import DIM, SmallStudy, small_plan
 
 from cropkt.data.bags import read_bags
 from cropkt.data.slide_files import features
+from cropkt.data.slide_files.slide_faults import fault_of
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import CheckpointError, StudyError
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.models.predict import predict
-from cropkt.transfer.scores import DeadlyPartError, ScoreJob, read_scores, score_target
+from cropkt.transfer.scores import (
+    DeadlyPartError,
+    ScoreJob,
+    forget_attempts,
+    read_scores,
+    score_target,
+    scores_folder,
+)
+from cropkt.transfer.store import ResultsFolder
 
 
 @pytest.fixture
@@ -115,6 +126,29 @@ def test_a_part_without_a_good_slide_is_empty_and_a_target_without_one_is_an_err
         Path(path).unlink()
     with pytest.raises(StudyError, match="none of its 86 slides"):
         score_target(replace(job, folder=job.folder / "again"), models)
+
+
+def test_scores_that_lack_a_slide_for_a_passing_fault_are_forgotten_and_others_kept(
+    job: ScoreJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = ResultsFolder(tmp_path / "out", "uni2-h", "abmil")
+    job = replace(job, folder=scores_folder(results) / "acc")
+    bad = str(job.cohort.slides["path"].iloc[0])
+    original = features.read_features_into
+
+    def fails(path: str, part: Any) -> None:
+        if path == bad:
+            raise fault_of(OSError(errno.EIO, os.strerror(errno.EIO)))
+        original(path, part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cropkt.data.bags.read_features_into", fails)
+        score_target(job, models)
+    paths = [job.path(number) for number in range(4)]
+    assert all(path.exists() for path in paths)
+    forget_attempts(results)
+    assert [path.exists() for path in paths] == [False, True, True, True]
+    assert len(score_target(job, models)) == 64
 
 
 def test_slides_that_kill_are_begun_twice(job: ScoreJob) -> None:

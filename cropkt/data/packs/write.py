@@ -184,11 +184,11 @@ def write_file(file: PackFile) -> None:
         write_index(temporary, written or described)
 
 
-def _described(source: Source, file: PackFile) -> PackedSlide:
+def _described(origin: Source, file: PackFile) -> PackedSlide:
     """What the index says of a slide, but for its place and checksum."""
     slide = PackedSlide(
-        source.patient,
-        source.slide,
+        origin.patient,
+        origin.slide,
         file.name,
         first=0,
         patches=0,
@@ -197,14 +197,14 @@ def _described(source: Source, file: PackFile) -> PackedSlide:
         source_dtype="",
         coordinates="",
         encoder="",
-        digest=source.digest,
+        digest=origin.digest,
         checksum="",
     )
     try:
-        patches, width = header(source.path)
+        patches, width = header(origin.path)
         if width != file.width:
             raise FeatureFileError(SlideFault.WIDTH, f"has {width} features, not {file.width}")
-        with opened_slide(source.path) as content:
+        with opened_slide(origin.path) as content:
             return replace(
                 slide,
                 patches=patches,
@@ -216,13 +216,13 @@ def _described(source: Source, file: PackFile) -> PackedSlide:
         return replace(slide, file="", fault=str(error.fault), reason=str(error))
 
 
-def _write_slide(source: Source, slide: PackedSlide, features: torch.Tensor, coordinates: torch.Tensor) -> PackedSlide:
+def _write_slide(origin: Source, slide: PackedSlide, features: torch.Tensor, coordinates: torch.Tensor) -> PackedSlide:
     if slide.fault:
         return slide
     rows = slice(slide.first, slide.first + slide.patches)
     try:
-        read_features_into(source.path, features[rows])
-        found = read_coordinates(source.path)
+        read_features_into(origin.path, features[rows])
+        found = read_coordinates(origin.path)
     except FeatureFileError as error:  # its rows are left to the next slide
         return replace(slide, file="", patches=0, fault=str(error.fault), reason=str(error))
     coordinates[rows] = torch.nan if found is None else torch.from_numpy(found.astype(np.float64))

@@ -165,26 +165,26 @@ class _Reading:
         self.without_patient = 0
         self.unreadable = False
 
-    def add(self, source: LabelSource, read: Callable[[Path], Table]) -> None:
-        table = self._table(source, read)
+    def add(self, origin: LabelSource, read: Callable[[Path], Table]) -> None:
+        table = self._table(origin, read)
         if table is None:
             self.unreadable = True
             return
         needed, cohort = self.columns.needed(), self.columns.cohort
         kept = [row for row in table.rows if any(row.cells[name] for name in needed)]
-        kept = [row for row in kept if cohort is None or in_cohort(row.cells[cohort], source.members)]
+        kept = [row for row in kept if cohort is None or in_cohort(row.cells[cohort], origin.members)]
         if cohort is not None and not kept:
-            what, to_do = f"column {cohort} has no row of {' or '.join(sorted(source.members))}", "mend that column"
-            self.faults.add("cohort without rows", source.file, what, f"{to_do}, or leave the cohort out")
+            what, to_do = f"column {cohort} has no row of {' or '.join(sorted(origin.members))}", "mend that column"
+            self.faults.add("cohort without rows", origin.file, what, f"{to_do}, or leave the cohort out")
             self.unreadable = True
         coding = complete_coding(self.columns.event, (row.cells[self.columns.event.column] for row in kept))
         for row in kept:
-            self._add_row(row, source, coding)
+            self._add_row(row, origin, coding)
 
-    def _table(self, source: LabelSource, read: Callable[[Path], Table]) -> Table | None:
-        file = source.file
+    def _table(self, origin: LabelSource, read: Callable[[Path], Table]) -> Table | None:
+        file = origin.file
         try:
-            table = read(source.path)
+            table = read(origin.path)
         except FileNotFoundError:
             self.faults.add("no label table", file, "there is no such file", "mend `labels` or `cohorts` in study.yaml")
             return None
@@ -199,9 +199,9 @@ class _Reading:
             return None
         return table
 
-    def _add_row(self, table_row: TableRow, source: LabelSource, coding: EventColumn) -> None:
+    def _add_row(self, table_row: TableRow, origin: LabelSource, coding: EventColumn) -> None:
         before = len(self.faults.found)
-        row = self._named(table_row, source)
+        row = self._named(table_row, origin)
         if row is None:
             return
         cells = table_row.cells
@@ -214,7 +214,7 @@ class _Reading:
             self.wrong.add((row.file, row.row))
         self.rows.append(row)
 
-    def _named(self, table_row: TableRow, source: LabelSource) -> LabelRow | None:
+    def _named(self, table_row: TableRow, origin: LabelSource) -> LabelRow | None:
         """The row's patient, slide, project and clinical values; None for a row that is left out."""
         columns, cells = self.columns, table_row.cells
         written, slide = cells[columns.patient], cells[columns.slide] if columns.slide else ""
@@ -224,24 +224,24 @@ class _Reading:
             if self.leave_out:
                 return None
             to_do = f"fill in {columns.patient}, remove the row, or set `unmatched: leave_out`"
-            self.faults.add("slide without patient", source.file, f"no {columns.patient}", to_do, at)
+            self.faults.add("slide without patient", origin.file, f"no {columns.patient}", to_do, at)
         patient = patient_id(written, self.rule)
         if written and not patient:
             what = f"the id does not follow `ids: {{patient: {self.rule}}}`"
-            self.faults.add("id without patient", source.file, what, "mend the id, or the rule in study.yaml", at)
-        project = cells[columns.project] if columns.project else source.project
+            self.faults.add("id without patient", origin.file, what, "mend the id, or the rule in study.yaml", at)
+        project = cells[columns.project] if columns.project else origin.project
         if columns.project and not project:
             to_do = "give the TCGA project, or the cohort's own name"
-            self.faults.add("no project", source.file, f"{columns.project} is empty", to_do, at)
+            self.faults.add("no project", origin.file, f"{columns.project} is empty", to_do, at)
         file_name = without_folders(slide)
         for name, value in ((columns.patient, written), (columns.slide, file_name), (columns.project, project)):
             if name and not is_plain_name(value):
                 what, to_do = f"{name} is {value[:80]!r}", "give a plain name, without / or folders"
-                self.faults.add(UNSAFE_NAME, source.file, what, to_do, Place(table_row.row))
+                self.faults.add(UNSAFE_NAME, origin.file, what, to_do, Place(table_row.row))
         site = cells[columns.site] if columns.site else tissue_source_site(written)
         values = (site, *(cells[name] for name in columns.clinical))
         site, *clinical = ("" if is_missing(value) else value for value in values)
-        where = (source.file, written, site, tuple(clinical))
+        where = (origin.file, written, site, tuple(clinical))
         return LabelRow(table_row.row, patient or written, slide_id(slide), math.nan, 0, project, *where)
 
     def _time(self, cell: str, row: LabelRow) -> float:

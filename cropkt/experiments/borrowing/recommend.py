@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cropkt.borrowing.advice.helps import probability_of_gain
+from cropkt.borrowing.advice.recommendation import Expectation, advice, expect, lender_weights, recommendation_path
 from cropkt.borrowing.fit import fit_target
 from cropkt.borrowing.folds import Split, borrowed_risks
-from cropkt.borrowing.helps import probability_of_gain
 from cropkt.borrowing.lenders import CohortPatients, Lenders
 from cropkt.borrowing.means import fold_splits
-from cropkt.borrowing.recommendation import Expectation, advice, expect, lender_weights, recommendation_path
 from cropkt.data.bags import read_slides
 from cropkt.errors import ConfigError, InputError
 from cropkt.experiments.borrowing.config import RecommendConfig

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tell_recommendation(model: Path, encoder: str, target: str, table: Path) -> None:
     """Say in a sentence what `cropkt recommend` has found for the router's target, and put its JSON beside `table`."""
-    from cropkt.borrowing.recommendation import recommendation_path
+    from cropkt.borrowing.advice.recommendation import recommendation_path
     from cropkt.files import read_json, write_json
 
     results = next((folder.parent for folder in model.resolve().parents if folder.name == "routing"), None)

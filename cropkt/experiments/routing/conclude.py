@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cropkt.experiments.routing.config import SearchConfig
-from cropkt.experiments.routing.job import RoutingOutcome, settings_shown
+from cropkt.experiments.routing.job import RoutingOutcome, TrialRecord, settings_shown
 from cropkt.experiments.routing.pictures import draw_search, importances, trial_table
 from cropkt.experiments.routing.search import best_trial, default_values
 from cropkt.experiments.routing.space import SearchSpace
@@ -76,9 +76,13 @@ def _draw(outcome: RoutingOutcome, target: str, pairs: pd.DataFrame, spaces: Map
         draw_search(folder / f"search_{kind}.png", target, table, space)
 
 
-def _trials(outcome: RoutingOutcome, kind: str, target: str) -> dict[int, list[dict[str, Any]]]:
+def _trials(outcome: RoutingOutcome, kind: str, target: str) -> dict[int, list[TrialRecord]]:
     units = sorted(unit for unit in outcome.trials if unit[:2] == (kind, target))
     return {unit[2]: outcome.trials[unit] for unit in units}
+
+
+def _complete_score(trial: TrialRecord) -> float:
+    return trial.score if trial.state == "complete" and trial.score is not None else float("nan")
 
 
 def _report(results: ResultsFolder, pairs: pd.DataFrame) -> Path:
@@ -116,8 +120,8 @@ def _log(
         metrics |= {f"importance/{kind}/{name}": share for name, share in importances(table, space).items()}
         for fold, of_fold in trials.items():
             best = best_trial(of_fold)
-            parameters[f"best_{kind}_fold_{fold}"] = dict(best["values"]) or "the default" if best else "none"
-            complete = [trial["score"] if trial["state"] == "complete" else float("nan") for trial in of_fold]
+            parameters[f"best_{kind}_fold_{fold}"] = dict(best.values) or "the default" if best else "none"
+            complete = [_complete_score(trial) for trial in of_fold]
             histories[f"inner_c_index/{kind}/fold_{fold}"] = complete
     files = [path for path in sorted(folder.path.glob("*.*")) if path.is_file()]
     files += [path for name in ("router", "folds") for path in sorted((folder.path / name).glob("fold_*"))]

@@ -15,7 +15,7 @@ from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import SOME_FAILED
 from cropkt.experiments.progress import stage
 from cropkt.experiments.routing.config import RoutingConfig, SearchConfig
-from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings
+from cropkt.experiments.routing.job import FoldFit, RoutingJob, RoutingOutcome, TrialRecord, routing_settings
 from cropkt.experiments.routing.space import SearchSpace, read_space
 from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
@@ -34,7 +34,7 @@ from cropkt.routing.store import (
 from cropkt.transfer.columns import Table
 from cropkt.transfer.rows import GATES, ROUTING, Status
 
-Chosen = dict[tuple[str, int], dict[str, dict[str, Any]]]
+Chosen = dict[tuple[str, int], dict[str, Mapping[str, Any]]]
 """Settings that searches have chosen: by target and outer fold, then by kind."""
 
 
@@ -129,14 +129,14 @@ def _experts(run: Run) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     return experts, failed
 
 
-def _best(tried: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str]:
+def _best(tried: Sequence[TrialRecord]) -> tuple[Mapping[str, Any], str]:
     """The best trial's values, or none and the reason, where trials ran and none was completed."""
     from cropkt.experiments.routing.search import best_trial
 
     best = best_trial(tried)
     if best is not None:
-        return best["values"], ""
-    return {}, (tried[0]["failed"] or "no trial was completed") if tried else ""
+        return best.values, ""
+    return {}, (tried[0].failed or "no trial was completed") if tried else ""
 
 
 def _fit(job: RoutingJob, chosen: Chosen, cluster: Cluster, scratch: Path) -> dict[str, str]:
@@ -150,8 +150,8 @@ def _fit(job: RoutingJob, chosen: Chosen, cluster: Cluster, scratch: Path) -> di
         return failed
     with stage("final fits", len(todo), "folds") as line:
 
-        def on_end(unit: Mapping[str, Any], result: Mapping[str, Any], died: str) -> None:
-            name = f"{unit['target']}, fold {unit['fold']}"
+        def on_end(fit: FoldFit, result: Mapping[str, Any], died: str) -> None:
+            name = f"{fit.target}, fold {fit.fold}"
             if reason := died or result.get("failed", ""):
                 failed[name] = reason
             line.advance(name)
@@ -160,8 +160,8 @@ def _fit(job: RoutingJob, chosen: Chosen, cluster: Cluster, scratch: Path) -> di
     return failed
 
 
-def _unfitted(job: RoutingJob, chosen: Chosen) -> list[dict[str, Any]]:
-    """The units (trial.py) of outer folds without a valid record; what is stored of these is forgotten."""
+def _unfitted(job: RoutingJob, chosen: Chosen) -> list[FoldFit]:
+    """The fits of outer folds without a valid record; what is stored of these is forgotten."""
     cohorts, todo = job.run.cohorts, []
     best = {
         target: chosen_sources(job.run.results, cohorts[target], job.sources[target])
@@ -169,12 +169,11 @@ def _unfitted(job: RoutingJob, chosen: Chosen) -> list[dict[str, Any]]:
     }
     for (target, fold), values in chosen.items():
         source = best[target][fold] if best[target] else None
-        unit = {"target": target, "fold": fold, "chosen": dict(values), "source": source}
-        unit["fingerprint"] = digest(job.fingerprint(target), values, source)
+        fit = FoldFit(target, fold, dict(values), source, digest(job.fingerprint(target), values, source))
         record = job.folder(target).record(fold) if job.run.config.resume else None
-        if record is None or record.fingerprint != unit["fingerprint"]:
+        if record is None or record.fingerprint != fit.fingerprint:
             forget_fold(job.folder(target), fold)
-            todo.append(unit)
+            todo.append(fit)
     return todo
 
 

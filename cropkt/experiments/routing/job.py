@@ -1,5 +1,6 @@
 """What every trial of a routing run is handed, how its methods are set up, and what the run has found."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,54 @@ Unit = tuple[str, str, int]
 """What one search is for: kind (router, fusion, abmil), target, outer fold."""
 ROUTING_VERSION = 1
 """Raised when the code changes what the same data and settings give."""
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """One point of a search. values: settings that differ from the default ones."""
+
+    kind: str
+    target: str
+    fold: int
+    values: Mapping[str, Any]
+
+    @property
+    def unit(self) -> Unit:
+        """The search that tries it."""
+        return self.kind, self.target, self.fold
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What became of a search's point `number`, as it is stored.
+
+    state: complete, stopped (by halving) or failed. score, loss: the last ones reported, None without a report;
+    reports: all scores, in order. failed: the reason, "" without one. seconds: from asking to the end.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    state: str
+    score: float | None
+    loss: float | None
+    reports: list[float]
+    failed: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """The final fit of all methods on an outer fold.
+
+    chosen: the values that searches chose, by kind. source: the single source chosen on training patients, or None.
+    fingerprint: of what is to come out.
+    """
+
+    target: str
+    fold: int
+    chosen: Mapping[str, Mapping[str, Any]]
+    source: str | None
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +108,7 @@ class RoutingOutcome:
     job: RoutingJob
     methods: pd.DataFrame
     gates: pd.DataFrame
-    trials: dict[Unit, list[dict[str, Any]]]
+    trials: dict[Unit, list[TrialRecord]]
     failed: dict[str, str]
 
 

@@ -11,6 +11,7 @@ import optuna
 import pandas as pd
 from matplotlib.axes import Axes
 
+from cropkt.experiments.routing.job import TrialRecord
 from cropkt.experiments.routing.space import SearchSpace
 from cropkt.report.style import DIVERGING, LOW, NEUTRAL, SMALLEST, new_figure, save_figure, styled
 
@@ -18,14 +19,14 @@ FEWEST_TRIALS = 8
 """Importance of settings is not estimated from fewer complete trials."""
 
 
-def trial_table(trials: Mapping[int, Sequence[Mapping[str, Any]]], default: Mapping[str, Any]) -> pd.DataFrame:
+def trial_table(trials: Mapping[int, Sequence[TrialRecord]], default: Mapping[str, Any]) -> pd.DataFrame:
     """One row a trial of a target's searches, by fold: fold, number, state, score, loss, seconds, failed and the
     settings; the first trial of a fold has the `default` ones."""
     rows = [
         {
             "fold": fold,
-            **{name: trial[name] for name in ("number", "state", "score", "loss", "seconds", "failed")},
-            **{name: trial["values"].get(name, value) for name, value in default.items()},
+            **{name: getattr(trial, name) for name in ("number", "state", "score", "loss", "seconds", "failed")},
+            **{name: trial.values.get(name, value) for name, value in default.items()},
         }
         for fold, of_fold in trials.items()
         for trial in of_fold

@@ -7,6 +7,7 @@ that goes on is told its stored trials again, in order: it tries next what it wo
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from ray.tune.search import Searcher
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.progress import Stage, stage
 from cropkt.experiments.routing.config import SearchConfig
-from cropkt.experiments.routing.job import RoutingJob, Unit
+from cropkt.experiments.routing.job import RoutingJob, SearchPoint, TrialRecord, Unit
 from cropkt.experiments.routing.space import Dimension, SearchSpace
 from cropkt.experiments.routing.trial import REPORTS, SearchTrial
 from cropkt.experiments.tune import WORKER_DIED, InOrder, run_trials
@@ -32,10 +33,16 @@ HALVING = 2
 RANDOM_FIRST = 5
 """Points drawn at random before Optuna's sampler (TPE) learns from them."""
 
-
 STATES = {"failed": TrialState.FAIL, "stopped": TrialState.PRUNED, "complete": TrialState.COMPLETE}
-TRIAL = {"number", "values", "state", "score", "loss", "reports", "failed", "seconds"}
-"""What is stored of a trial."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a point does after some epochs; finished: there are no more."""
+
+    score: float
+    loss: float
+    finished: bool
 
 
 class FoldSearch:
@@ -46,7 +53,7 @@ class FoldSearch:
         self._default = default_values(job, space)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.unit = unit
-        self.trials: list[dict[str, Any]] = []
+        self.trials: list[TrialRecord] = []
         self.running = False
         self.halving = ASHAScheduler(metric="score", mode="max", max_t=REPORTS, reduction_factor=HALVING)
         self._path = job.folder(target).search_path(kind, fold)
@@ -68,41 +75,40 @@ class FoldSearch:
         self._asked = self._study.ask(self._space.distributions())
         return dict(self._asked.params)
 
-    def tell(self, values: Mapping[str, Any], reports: Sequence[Mapping[str, Any]], failed: str) -> None:
-        """What came of the point that was asked for last; `reports` have score, loss and finished."""
-        last = reports[-1] if reports else {"score": None, "loss": None, "finished": False}
-        state = "failed" if failed else "complete" if last["finished"] else "stopped"
-        trial = {
-            "number": len(self.trials),
-            "values": dict(values),
-            "state": state,
-            "score": last["score"],
-            "loss": last["loss"],
-            "reports": [report["score"] for report in reports],
-            "failed": failed,
-            "seconds": time.time() - self._started,
-        }
+    def tell(self, values: Mapping[str, Any], reports: Sequence[Report], failed: str) -> None:
+        """What came of the point that was asked for last."""
+        last = reports[-1] if reports else None
+        trial = TrialRecord(
+            number=len(self.trials),
+            values=dict(values),
+            state="failed" if failed else "complete" if last and last.finished else "stopped",
+            score=last.score if last else None,
+            loss=last.loss if last else None,
+            reports=[report.score for report in reports],
+            failed=failed,
+            seconds=time.time() - self._started,
+        )
         self._learn(trial)
         self.trials.append(trial)
         self.running = False
-        write_json(self._path, {"fingerprint": self._fingerprint, "trials": self.trials})
+        write_json(self._path, {"fingerprint": self._fingerprint, "trials": [vars(trial) for trial in self.trials]})
 
-    def _replay(self, trial: dict[str, Any]) -> None:
+    def _replay(self, trial: TrialRecord) -> None:
         """Bring sampler and halving to where they were after this stored trial."""
         self.ask()
-        stand_in = SimpleNamespace(trial_id=f"stored {trial['number']}")
+        stand_in = SimpleNamespace(trial_id=f"stored {trial.number}")
         self.halving.on_trial_add(None, stand_in)
-        for number, score in enumerate(trial["reports"]):
+        for number, score in enumerate(trial.reports):
             self.halving.on_trial_result(None, stand_in, {"training_iteration": number + 1, "score": score})
         self._learn(trial)
         self.trials.append(trial)
         self.running = False
 
-    def _learn(self, trial: Mapping[str, Any]) -> None:
-        state = STATES[trial["state"]]
-        value = trial["score"] if state is TrialState.COMPLETE else None
+    def _learn(self, trial: TrialRecord) -> None:
+        state = STATES[trial.state]
+        value = trial.score if state is TrialState.COMPLETE else None
         if self._asked is not None:
-            for number, score in enumerate(trial["reports"]):
+            for number, score in enumerate(trial.reports):
                 self._asked.report(score, number)
             self._study.tell(self._asked, value, state)
             self._asked = None
@@ -112,18 +118,20 @@ class FoldSearch:
             self._study.add_trial(optuna.create_trial(params=self._default, distributions=distributions, value=value))
 
 
-def stored_trials(path: Path, fingerprint: str) -> list[dict[str, Any]]:
+def stored_trials(path: Path, fingerprint: str) -> list[TrialRecord]:
     """The trials that a search has stored, in order; none where the file is damaged or of another fingerprint."""
     stored = read_json(path) or {}
     trials = stored.get("trials")
     if stored.get("fingerprint") != fingerprint or not isinstance(trials, list):
         return []
-    return trials if all(_is_trial(trial, number) for number, trial in enumerate(trials)) else []
+    whole = all(_is_trial(trial, number) for number, trial in enumerate(trials))
+    return [TrialRecord(**trial) for trial in trials] if whole else []
 
 
 def _is_trial(trial: Any, number: int) -> bool:
     """Whether `trial` is what `FoldSearch.tell` stores as the trial of this number."""
-    if not isinstance(trial, dict) or set(trial) != TRIAL or trial["number"] != number:
+    names = {item.name for item in fields(TrialRecord)}
+    if not isinstance(trial, dict) or set(trial) != names or trial["number"] != number:
         return False
     scores = [*trial["reports"], trial["score"], trial["loss"]] if isinstance(trial["reports"], list) else [""]
     return (
@@ -163,10 +171,25 @@ def lies_in(space: SearchSpace, point: Mapping[str, Any]) -> bool:
     return all(inside(name, dimension) for name, dimension in space.dimensions.items())
 
 
-def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """The complete trial with the best score; of equal ones that with the smallest loss, then the first."""
-    complete = [trial for trial in trials if trial["state"] == "complete"]
-    return max(complete, key=lambda trial: (trial["score"], -trial["loss"]), default=None)
+    complete = [trial for trial in trials if trial.state == "complete"]
+    return max(complete, key=_goodness, default=None)
+
+
+def _goodness(trial: TrialRecord) -> tuple[float, float]:
+    assert trial.score is not None
+    assert trial.loss is not None
+    return trial.score, -trial.loss
+
+
+@dataclass
+class _AtWork:
+    """A point that a worker has; its reports by step."""
+
+    search: FoldSearch
+    point: SearchPoint
+    reports: dict[int, Report] = field(default_factory=dict)
 
 
 class FoldwiseSearch(Searcher):
@@ -181,7 +204,7 @@ class FoldwiseSearch(Searcher):
         self._trials = trials
         self._deadline = deadline
         self._line = line
-        self._at_work: dict[str, tuple[FoldSearch, dict[str, Any], dict[int, dict[str, Any]]]] = {}
+        self._at_work: dict[str, _AtWork] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FoldwiseSearch":
         """Tune works with a copy of what it is given; the searches are ours to read afterwards."""
@@ -201,19 +224,18 @@ class FoldwiseSearch(Searcher):
             return None
         # Target by target, so that a worker keeps one resident; within it the search that is furthest behind.
         search = min((one for one in idle if one.unit[1] == idle[0].unit[1]), key=lambda one: len(one.trials))
-        kind, target, fold = search.unit
-        values = search.ask()
-        self._at_work[trial_id] = (search, values, {})
-        return {"point": {"kind": kind, "target": target, "fold": fold, "values": values}}
+        point = SearchPoint(*search.unit, values=search.ask())
+        self._at_work[trial_id] = _AtWork(search, point)
+        return {"point": point}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial has reported."""
         if trial_id in self._at_work and not result.get("failed"):
-            reports = self._at_work[trial_id][2]
+            reports = self._at_work[trial_id].reports
             step = result["training_iteration"]
             if step == 1:  # its worker may have died, and the trial begun again
                 reports.clear()
-            reports[step] = {name: result[name] for name in ("score", "loss", "finished")}
+            reports[step] = Report(result["score"], result["loss"], result["finished"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial has ended, or its worker has died more often than it may."""
@@ -221,10 +243,10 @@ class FoldwiseSearch(Searcher):
             return
         if result and not error:
             self.on_trial_result(trial_id, result)
-        search, values, by_step = self._at_work.pop(trial_id)
-        result, reports = result or {}, [by_step[step] for step in sorted(by_step)]
-        search.tell(values, reports, WORKER_DIED if error else result.get("failed", ""))
-        self._line.advance(f"{search.unit[1]}, fold {search.unit[2]}")
+        ended = self._at_work.pop(trial_id)
+        reports = [ended.reports[step] for step in sorted(ended.reports)]
+        ended.search.tell(ended.point.values, reports, WORKER_DIED if error else (result or {}).get("failed", ""))
+        self._line.advance(f"{ended.point.target}, fold {ended.point.fold}")
 
     def save(self, checkpoint_path: str) -> None:
         """Tune asks for it; what there is to keep is on disk already."""
@@ -242,8 +264,8 @@ class FoldwiseHalving(InOrder):
         self._of = {search.unit: search.halving for search in searches}
 
     def _halving(self, trial: Any) -> Any:
-        point = trial.config["point"]
-        return self._of[point["kind"], point["target"], point["fold"]]
+        point: SearchPoint = trial.config["point"]
+        return self._of[point.unit]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FoldwiseHalving":
         """As FoldwiseSearch."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cropkt.data.bags import passing_slides
 from cropkt.data.persons import person_digest
-from cropkt.experiments.routing.job import RoutingJob
+from cropkt.experiments.routing.job import FoldFit, RoutingJob, SearchPoint
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.files import digest
@@ -83,9 +83,10 @@ class _Held:
 
 
 class SearchTrial(Trial):
-    """One point of a search: `point` has target, fold, kind and values. Reports the score on inner splits."""
+    """One point of a search. Reports the score on inner splits."""
 
     job: RoutingJob
+    point: SearchPoint
 
     def start(self) -> None:
         """Nothing is held yet."""
@@ -107,9 +108,9 @@ class SearchTrial(Trial):
     def _step(self) -> dict[str, Any]:
         job, point = self.job, self.point
         plan = job.run.plan
-        recipe = recipe_of(point["kind"], point["values"], job.settings, plan)
+        recipe = recipe_of(point.kind, point.values, job.settings, plan)
         if self._training is None:
-            target, fold = self._held.get(job, point["target"], point["fold"], searched=True)
+            target, fold = self._held.get(job, point.target, point.fold, searched=True)
             self._training = InnerTraining(
                 recipe,
                 target,
@@ -126,15 +127,16 @@ class SearchTrial(Trial):
                 break
         score = self._training.score()
         if not math.isfinite(score.loss):
-            raise TrainingError(f"{point['target']}, fold {point['fold']}: the loss on inner parts is {score.loss}")
+            raise TrainingError(f"{point.target}, fold {point.fold}: the loss on inner parts is {score.loss}")
         finished = stop >= last
         return {"done": finished, "finished": finished, "score": score.c_index, "loss": score.loss, "failed": ""}
 
 
 class FitTrial(Trial):
-    """The final fit of all methods on an outer fold; `point` is the unit (fit_and_store)."""
+    """The final fit of all methods on an outer fold."""
 
     job: RoutingJob
+    point: FoldFit
 
     def start(self) -> None:
         """Nothing is held yet."""
@@ -150,19 +152,18 @@ class FitTrial(Trial):
         return {"done": True, "failed": ""}
 
 
-def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
-    """Fit every method on an outer fold, and store it. `unit`: target, fold, chosen (values by kind), source (the one
-    chosen on training patients, or None), fingerprint."""
+def fit_and_store(job: RoutingJob, fit: FoldFit, held: _Held) -> None:
+    """Fit every method on an outer fold, and store it."""
     started = time.perf_counter()
-    code, number = unit["target"], unit["fold"]
+    code, number = fit.target, fit.fold
     target, fold = held.get(job, code, number, searched=False)
     experts = [code, *job.sources[code]]
     plan = job.run.plan
-    tuned = {TUNED_AS[kind]: recipe_of(kind, values, job.settings, plan) for kind, values in unit["chosen"].items()}
-    fitted = fit_fold(plan, target, fold.outer, fold.final, experts, unit["source"], job.settings, tuned)
+    tuned = {TUNED_AS[kind]: recipe_of(kind, values, job.settings, plan) for kind, values in fit.chosen.items()}
+    fitted = fit_fold(plan, target, fold.outer, fold.final, experts, fit.source, job.settings, tuned)
     folder = job.folder(code)
     recipe = tuned.get("roupkt")
-    fingerprint = digest(unit["fingerprint"], "lacks slides") if _lacks_slides(job, target) else unit["fingerprint"]
+    fingerprint = digest(fit.fingerprint, "lacks slides") if _lacks_slides(job, target) else fit.fingerprint
     card = RouterCard(
         target=code,
         fold=number,
@@ -187,11 +188,11 @@ def fit_and_store(job: RoutingJob, unit: dict[str, Any], held: _Held) -> None:
         fingerprint=fingerprint,
         target=code,
         fold=number,
-        chosen=unit["chosen"],
+        chosen=fit.chosen,
         tuned=tuple(tuned_methods(tuned)),
         inner_parts=job.settings.inner_parts,
         cross_fitted=job.settings.cross_fitted,
-        chosen_source=unit["source"],
+        chosen_source=fit.source,
         seconds=time.perf_counter() - started,
     )
     store_fold(folder, fitted, record)

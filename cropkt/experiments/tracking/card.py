@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from cropkt.data.study import Study
 from cropkt.experiments.journal import git_commit
@@ -14,17 +13,26 @@ from cropkt.transfer.store import ResultsFolder
 
 
 @dataclass(frozen=True)
+class CohortCounts:
+    """What MLflow is told of a cohort: the digest of its data, and how much there is."""
+
+    digest: str
+    patients: int
+    events: int
+    slides: int
+
+
+@dataclass(frozen=True)
 class Card:
     """`id` is a tag of every run of these results; `settings` say how they were made.
 
-    cohorts: by code the digest of the cohort's data, and its patients, events and slides. made_by: MLflow's tags of
-    who made the results with which code.
+    cohorts: by code. made_by: MLflow's tags of who made the results with which code.
     """
 
     id: str
     experiment: str
     settings: dict[str, str] = field(default_factory=dict)
-    cohorts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cohorts: dict[str, CohortCounts] = field(default_factory=dict)
     made_by: dict[str, str] = field(default_factory=dict)
 
 
@@ -41,11 +49,14 @@ def card_path(results: ResultsFolder) -> Path:
 def read_tracking_card(results: ResultsFolder) -> Card | None:
     """The card, where these results have ever been logged, or tried to be."""
     known = read_json(card_path(results))
-    return Card(**known) if known else None
+    if not known:
+        return None
+    cohorts = {code: CohortCounts(**counts) for code, counts in known.get("cohorts", {}).items()}
+    return Card(**{**known, "cohorts": cohorts})
 
 
 def keep_card(
-    results: ResultsFolder, experiment: str, settings: Mapping[str, str], cohorts: Mapping[str, dict[str, Any]]
+    results: ResultsFolder, experiment: str, settings: Mapping[str, str], cohorts: Mapping[str, CohortCounts]
 ) -> Card:
     """The card, made or brought up to date; empty `settings` are those of a run that only logs."""
     known = read_tracking_card(results) or Card(uuid.uuid4().hex, experiment)
@@ -85,15 +96,15 @@ def _logged_path(results: ResultsFolder) -> Path:
     return tracking_folder(results) / f"{results.architecture}.logged.json"
 
 
-def cohorts_shown(study: Study) -> dict[str, dict[str, Any]]:
+def cohorts_shown(study: Study) -> dict[str, CohortCounts]:
     """What a card says of the study's cohorts."""
     return {
-        code: {
-            "digest": cohort.fingerprint,
-            "patients": len(cohort.labels),
-            "events": int(cohort.labels["event"].sum()),
-            "slides": len(cohort.slides),
-        }
+        code: CohortCounts(
+            digest=cohort.fingerprint,
+            patients=len(cohort.labels),
+            events=int(cohort.labels["event"].sum()),
+            slides=len(cohort.slides),
+        )
         for code, cohort in study.cohorts.items()
     }
 

@@ -15,8 +15,11 @@ from cropkt.transfer.store import ResultsFolder
 
 def cohort_dataset(card: Card, code: str, context: str) -> Dataset | None:
     """The cohort as a dataset; None where the results do not say what it was."""
-    known = dict(card.cohorts.get(code, {}))
-    return Dataset(code, known.pop("digest"), context, known) if known else None
+    known = card.cohorts.get(code)
+    if known is None:
+        return None
+    counts = {"patients": known.patients, "events": known.events, "slides": known.slides}
+    return Dataset(code, known.digest, context, counts)
 
 
 class SourceModels:

@@ -18,7 +18,15 @@ from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.tracking.analysis import log_stored
-from cropkt.experiments.tracking.card import Card, Logged, keep_card, keep_logged, read_logged, read_tracking_card
+from cropkt.experiments.tracking.card import (
+    Card,
+    CohortCounts,
+    Logged,
+    keep_card,
+    keep_logged,
+    read_logged,
+    read_tracking_card,
+)
 from cropkt.experiments.tracking.models import SourceModels, cohort_dataset
 from cropkt.experiments.tracking.store import Entry, Store, is_number, page, reason, tracking_uri
 from cropkt.experiments.workspace import workspace
@@ -177,7 +185,7 @@ class Tracker:
         logged: dict[tuple[str, str], list[Any]] = {}
         for run in self._store.delete_halves(self._store.runs(experiment_id, tags)):
             logged.setdefault((run.data.tags["cropkt.source"], run.data.tags["cropkt.target"]), []).append(run)
-        compared: dict[tuple[str, str], dict[str, Any]] = {}
+        compared: dict[tuple[str, str], dict[str, float]] = {}
         models = SourceModels(self._results, self._store, self._card, experiment_id, parent_id)
         for record in self._records(target):
             pair = record.pair
@@ -202,8 +210,8 @@ class Tracker:
             if record.pair.source not in BASELINES and (record.pair.source, record.pair.target) not in stale
         ]
 
-    def _comparisons(self, target: str) -> dict[tuple[str, str], dict[str, Any]]:
-        found: dict[tuple[str, str], dict[str, Any]] = {}
+    def _comparisons(self, target: str) -> dict[tuple[str, str], dict[str, float]]:
+        found: dict[tuple[str, str], dict[str, float]] = {}
         comparison = read_comparison(self._results, target)
         for row in comparison.pairs if comparison else ():
             measures = {f"difference_{row.against}": row.difference, f"p_{row.against}": row.p_value}
@@ -322,7 +330,7 @@ def tracking(
     config: TrackingConfig,
     *,
     settings: Mapping[str, str] | None = None,
-    cohorts: Mapping[str, dict[str, Any]] | None = None,
+    cohorts: Mapping[str, CohortCounts] | None = None,
 ) -> Iterator[Tracker | None]:
     """A tracker of `results`, None when none is wanted; at the end of the block all that was asked for is logged."""
     if not config.wanted:

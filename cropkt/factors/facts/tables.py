@@ -1,7 +1,6 @@
 """The two tables of facts, one row a cohort and one row a pair, from a study and the results of a sweep on it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,16 +67,21 @@ def cohort_table(study: Study, samples: Mapping[str, FeatureSample], pairs: pd.D
     rows = []
     for code, sample in samples.items():
         cohort = study.cohorts[code]
-        facts: dict[str, Any] = {
-            "cohort": code,
-            "organ": cohort.info.organ,
-            "group": cohort.info.group,
-            "size": cohort.info.size,
-        }
-        facts |= survival_facts(cohort) | sampling_facts(cohort) | feature_facts(sample)
-        facts["c_index_self"] = own["c_index_pooled"].get(code)
-        facts["c_index_self_standard_error"] = own["standard_error"].get(code)
-        rows.append(facts | {"log_patients": float(np.log(facts["patients"]))})
+        survival = survival_facts(cohort)
+        rows.append(
+            {
+                "cohort": code,
+                "organ": cohort.info.organ,
+                "group": cohort.info.group,
+                "size": cohort.info.size,
+                **vars(survival),
+                **vars(sampling_facts(cohort)),
+                **vars(feature_facts(sample)),
+                "c_index_self": own["c_index_pooled"].get(code),
+                "c_index_self_standard_error": own["standard_error"].get(code),
+                "log_patients": float(np.log(survival.patients)),
+            }
+        )
     numbers = ["c_index_self", "c_index_self_standard_error"]
     table = pd.DataFrame(rows)
     return table.astype(dict.fromkeys(numbers, float))
@@ -85,7 +89,7 @@ def cohort_table(study: Study, samples: Mapping[str, FeatureSample], pairs: pd.D
 
 def pair_table(
     study: Study,
-    folder: ResultsFolder,
+    results: ResultsFolder,
     samples: Mapping[str, FeatureSample],
     cohorts: pd.DataFrame,
     pairs: pd.DataFrame,
@@ -108,7 +112,7 @@ def pair_table(
     say("distances between patients")
     means = [sample.means for sample in samples.values()]
     columns |= _distance_columns(means, [np.arange(len(of)) for of in means], "patients", config)
-    columns |= _model_columns(study, folder, codes, pairs, config, say)
+    columns |= _model_columns(study, results, codes, pairs, config, say)
     source, target = np.nonzero(~np.eye(len(codes), dtype=bool))
     table = pd.DataFrame({"source": np.array(codes)[source], "target": np.array(codes)[target]})
     table = table.assign(**{name: matrix[source, target] for name, matrix in columns.items()})
@@ -150,7 +154,7 @@ def _distance_columns(
 
 def _model_columns(
     study: Study,
-    folder: ResultsFolder,
+    results: ResultsFolder,
     codes: Sequence[str],
     pairs: pd.DataFrame,
     config: FactConfig,
@@ -164,20 +168,20 @@ def _model_columns(
         for code in codes
     }
     for fold in folds:
-        models = load_fold(folder, codes, fold)
+        models = load_fold(results, codes, fold)
         if len(models) < 2:
             continue
         where = np.array([codes.index(code) for code in models])
         block = np.ix_(np.array([fold]), where, where)
-        if not why_no_model(folder.models.null):
-            cosine[block] = weight_cosines(list(models.values()), load_model(folder.models.null))
+        if not why_no_model(results.models.null):
+            cosine[block] = weight_cosines(list(models.values()), load_model(results.models.null))
         for target in models:
             features, offsets, _ = bags[target]
             attention = attend(list(models.values()), features, offsets)
             column = attention_overlap(attention, offsets.numpy())[:, list(models).index(target)]
             overlap[fold, where, codes.index(target)] = column
     say("bag vectors")
-    alignment, evidence = _vector_columns(study, folder, codes, pairs, config)
+    alignment, evidence = _vector_columns(study, results, codes, pairs, config)
     return {
         "weight_cosine": _mean_over_folds(cosine),
         "attention_overlap": _mean_over_folds(overlap),
@@ -186,21 +190,21 @@ def _model_columns(
     }
 
 
-def load_fold(folder: ResultsFolder, codes: Sequence[str], fold: int) -> dict[str, MILModel]:
+def load_fold(results: ResultsFolder, codes: Sequence[str], fold: int) -> dict[str, MILModel]:
     """The whole models of one fold, by source."""
-    paths = {code: folder.models.weights(code, fold) for code in codes}
+    paths = {code: results.models.weights(code, fold) for code in codes}
     return {code: load_model(path) for code, path in paths.items() if not why_no_model(path)}
 
 
 def _vector_columns(
-    study: Study, folder: ResultsFolder, codes: Sequence[str], pairs: pd.DataFrame, config: FactConfig
+    study: Study, results: ResultsFolder, codes: Sequence[str], pairs: pd.DataFrame, config: FactConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """CKA with the target's own model, and LogME, (C, C) each, from the stored bag vectors of measured `pairs`."""
     alignment, evidence = (np.full((len(codes), len(codes)), np.nan) for _ in range(2))
     known = set(zip(pairs["source"], pairs["target"], strict=True))
 
     def vectors(source: str, target: str) -> Representations | None:
-        return folder.representations(source, target) if (source, target) in known else None
+        return results.representations(source, target) if (source, target) in known else None
 
     for t, target in enumerate(codes):
         own = vectors(target, target)
@@ -240,7 +244,7 @@ def _mean_over_folds(values: np.ndarray) -> np.ndarray:
     )
 
 
-def error_covariances(folder: ResultsFolder, pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def error_covariances(results: ResultsFolder, pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """By target: the covariance (sources x sources) of the errors of its pooled C-indices.
 
     From each patient's influence on each source's C-index (cropkt.survival.concordance). A target whose predictions are
@@ -252,7 +256,7 @@ def error_covariances(folder: ResultsFolder, pairs: pd.DataFrame) -> dict[str, p
         known = errors[np.isfinite(errors) & (errors > 0)]
         filled = errors.where(errors.index.isin(known.index), known.max() if len(known) else 0.0)
         covariance = pd.DataFrame(np.diag(filled.to_numpy() ** 2), index=errors.index, columns=errors.index)
-        predictions = folder.predictions(str(target), list(known.index))
+        predictions = results.predictions(str(target), list(known.index))
         if predictions is not None and len(predictions.risk) > 1:
             sources = list(predictions.risk)
             # The table's C-index of a pair between cohorts counts all comparable pairs, not those within folds alone.

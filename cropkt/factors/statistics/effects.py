@@ -1,7 +1,7 @@
 """Which factors go with the C-index: each alone, by permutation tests, false discoveries controlled over all."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,45 @@ from cropkt.transfer.significance import q_values
 
 OUTCOME = "c_index_pooled"
 IRRELEVANT = ("irrelevant_pair", "irrelevant_cohort")
+
+
+@dataclass(frozen=True)
+class FactorRow:
+    """A factor alone. coefficient, standard_error and the 95 % interval are the mixed model's; explained is the share
+    of the outcome's variance; p_value is the strictest permutation's."""
+
+    factor: str
+    label: str
+    level: str
+    """pair, source or target: whose fact it is."""
+    needs: str
+    coefficient: float
+    standard_error: float
+    lower: float
+    upper: float
+    explained: float
+    p_ols: float
+    p_mixed: float
+    p_qap: float
+    p_value: float
+    uses_target_outcomes: bool
+
+
+@dataclass(frozen=True)
+class JointRow:
+    """A factor with the others of its model held fixed; numbers as in FactorRow."""
+
+    model: str
+    factor: str
+    label: str
+    coefficient: float
+    standard_error: float
+    lower: float
+    upper: float
+    p_mixed: float
+    p_qap: float
+    p_value: float
+    uses_target_outcomes: bool
 
 
 def variance_table(pairs: pd.DataFrame, errors: Errors) -> tuple[pd.DataFrame, MixedFit]:
@@ -95,8 +134,8 @@ def factor_table(
         else:
             found = permute_pair_factor(outcome, matrix_of(pairs, name, codes), [], weight, random, permutations)
         fits = {"ols": ols_table(both, OUTCOME, [name]), "mixed": mixed_table(both, OUTCOME, [name], errors)[0]}
-        row = _row(name, side or "pair", needs.get(bare, "features"), fits, found)
-        rows.append(row | {"uses_target_outcomes": name in circular})
+        about = (side or "pair", needs.get(bare, "features"))
+        rows.append(_row(name, about, fits, found, circular=name in circular))
     table = pd.DataFrame(rows)
     return table.assign(q_value=family_q_values(table)).sort_values(["level", "p_value"], kind="stable")
 
@@ -120,24 +159,27 @@ def joint_table(
     tables = []
     for which, wanted in (("before training", JOINT), ("with models", JOINT_WITH_MODELS)):
         rows, names = usable(pairs, OUTCOME, wanted)
-        fit = mixed_table(rows, OUTCOME, names, errors)[0].set_index("factor")
+        fit = mixed_table(rows, OUTCOME, names, errors)[0]
         matrices = {name: matrix_of(pairs, name, codes) for name in names}
         for name in names:
             others = [matrix for other, matrix in matrices.items() if other != name]
             random = generator(seed, "factors", "joint permutation", which, name)
             found = permute_pair_factor(outcome, matrices[name], others, weight, random, permutations)
-            of_name = fit.loc[name]
+            of_name = _fitted(fit, name)
             tables.append(
-                {
-                    "model": which,
-                    "factor": name,
-                    "label": label_of(name),
-                    **{key: of_name[key] for key in ("coefficient", "standard_error", "lower", "upper")},
-                    "p_mixed": of_name["p_value"],
-                    "p_qap": found.p_qap,
-                    "p_value": found.p_value,
-                    "uses_target_outcomes": name in circular,
-                }
+                JointRow(
+                    which,
+                    name,
+                    label_of(name),
+                    coefficient=of_name["coefficient"],
+                    standard_error=of_name["standard_error"],
+                    lower=of_name["lower"],
+                    upper=of_name["upper"],
+                    p_mixed=of_name["p_value"],
+                    p_qap=found.p_qap,
+                    p_value=found.p_value,
+                    uses_target_outcomes=name in circular,
+                )
             )
     table = pd.DataFrame(tables)
     families = [pd.Series(family_q_values(family), family.index) for _, family in table.groupby("model", sort=False)]
@@ -174,20 +216,32 @@ def _effects(
     return outcome, weight, {"source": (source, np.ones(len(codes))), "target": (target, of_target)}
 
 
-def _row(name: str, level: str, needs: str, fits: dict[str, pd.DataFrame], found: PermutationTest) -> dict[str, Any]:
-    mixed = fits["mixed"].set_index("factor").loc[name]
-    return {
-        "factor": name,
-        "label": label_of(name),
-        "level": level,
-        "needs": needs,
-        **{key: mixed[key] for key in ("coefficient", "standard_error", "lower", "upper")},
-        "explained": found.explained,
-        "p_ols": fits["ols"].set_index("factor").loc[name, "p_value"],
-        "p_mixed": mixed["p_value"],
-        "p_qap": found.p_qap,
-        "p_value": found.p_value,
-    }
+def _row(
+    name: str, about: tuple[str, str], fits: dict[str, pd.DataFrame], found: PermutationTest, *, circular: bool
+) -> FactorRow:
+    """The row of factor `name`, at `about` (level, needs)."""
+    mixed = _fitted(fits["mixed"], name)
+    return FactorRow(
+        name,
+        label_of(name),
+        *about,
+        coefficient=mixed["coefficient"],
+        standard_error=mixed["standard_error"],
+        lower=mixed["lower"],
+        upper=mixed["upper"],
+        explained=found.explained,
+        p_ols=_fitted(fits["ols"], name)["p_value"],
+        p_mixed=mixed["p_value"],
+        p_qap=found.p_qap,
+        p_value=found.p_value,
+        uses_target_outcomes=circular,
+    )
+
+
+def _fitted(fit: pd.DataFrame, name: str) -> dict[str, float]:
+    """The numbers of factor `name` in a table of fits."""
+    (row,) = fit[fit["factor"] == name].to_dict("records")
+    return {str(column): value for column, value in row.items() if column != "factor"}
 
 
 def family_q_values(table: pd.DataFrame) -> np.ndarray:

@@ -50,39 +50,39 @@ def _names_with_several_grids(sources: Sequence[FeatureSource]) -> set[str]:
     return {name for name, several in grids.items() if name and len(several) > 1}
 
 
-def _width(source: FeatureSource, sample: Sample, chooser: Chooser) -> int:
+def _width(origin: FeatureSource, sample: Sample, chooser: Chooser) -> int:
     if not sample.widths:
         try:
-            header(source.files[0])
+            header(origin.files[0])
             reason = ""
         except FeatureFileError as error:
-            reason = f"; {source.files[0]} {error}"
-        raise StudyError(f"none of {sample.looked_into} files {source.patterns[0]} can be read as features{reason}")
+            reason = f"; {origin.files[0]} {error}"
+        raise StudyError(f"none of {sample.looked_into} files {origin.patterns[0]} can be read as features{reason}")
     readings = [
         Reading(width, str(width), f"{count} of {sample.looked_into} files looked into")
         for width, count in sample.widths.most_common()
     ]
-    width: int = chooser.choose(f"the width of {source.patterns[0]}", "dim", readings).value
+    width: int = chooser.choose(f"the width of {origin.patterns[0]}", "dim", readings).value
     return width
 
 
-def _name(source: FeatureSource, sample: Sample, dim: int, chooser: Chooser | None) -> tuple[str, str]:
+def _name(origin: FeatureSource, sample: Sample, dim: int, chooser: Chooser | None) -> tuple[str, str]:
     """The encoder's name, and where it is from."""
     if chooser is not None and (given := chooser.flag("encoder")) is not None:
         return str(given), "--encoder says so"
-    if source.encoder:
-        return source.encoder, "the folder's name"
+    if origin.encoder:
+        return origin.encoder, "the folder's name"
     if sample.encoders:
         name = sample.encoders.most_common(1)[0][0]
         plain = "".join(mark if mark.isalnum() or mark in "._-" else "-" for mark in name.rsplit("/", 1)[-1])
         return plain.strip("-.")[:64], "named in the files"
-    return f"{source.layout.name}-{dim}", "no file names the encoder: --encoder NAME calls it otherwise"
+    return f"{origin.layout.name}-{dim}", "no file names the encoder: --encoder NAME calls it otherwise"
 
 
-def _lines(source: FeatureSource, sample: Sample, name: str, dim: int, why: str) -> list[str]:
+def _lines(origin: FeatureSource, sample: Sample, name: str, dim: int, why: str) -> list[str]:
     bad = f", {sample.bad} of {sample.looked_into} looked into are bad" if sample.bad else ""
-    grid = f", {source.grid}" if source.grid else ""
-    lines = [f"{name} ({why}): {len(source.files)} {source.suffix} files, {dim} wide{grid}{bad}; {source.layout.label}"]
+    grid = f", {origin.grid}" if origin.grid else ""
+    lines = [f"{name} ({why}): {len(origin.files)} {origin.suffix} files, {dim} wide{grid}{bad}; {origin.layout.label}"]
     others = [other for other in sample.encoders if not same_encoder(other, name)]
     if others:
         lines.append(f"{name}: files name another encoder, {', '.join(others[:3])}; `cropkt check` says how many")

@@ -177,9 +177,9 @@ def _used(sources: Sequence[FeatureSource]) -> FoundFeatures:
     return FoundFeatures(tuple(sorted(used, key=lambda source: (-len(source.files), source.patterns))), tuple(notes))
 
 
-def _copies(source: FeatureSource, known: FeatureSource) -> bool:
-    """Are most slides of `source` in `known` too, made alike, in another format?"""
-    if (source.layout, source.encoder, source.grid) != (known.layout, known.encoder, known.grid):
+def _copies(origin: FeatureSource, known: FeatureSource) -> bool:
+    """Are most slides of `origin` in `known` too, made alike, in another format?"""
+    if (origin.layout, origin.encoder, origin.grid) != (known.layout, known.encoder, known.grid):
         return False
-    slides = set(source.slides)
+    slides = set(origin.slides)
     return 2 * len(slides & set(known.slides)) > len(slides)

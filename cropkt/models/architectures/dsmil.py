@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cropkt.models.layers.pooling import bags_of
+from cropkt.models.layers.running import RunningMaximum, RunningSoftmax
 from cropkt.models.mil import Accumulator, Architecture, BagOutput, MILModel, at_least_float32
-from cropkt.models.pooling import bags_of
-from cropkt.models.running import RunningMaximum, RunningSoftmax
 
 
 class InstanceClassifier(nn.Module):

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from cropkt.models.layers.pooling import max_pool
+from cropkt.models.layers.running import RunningMaximum
 from cropkt.models.mil import Accumulator, at_least_float32
 from cropkt.models.pooled import PooledMIL, PooledParts
-from cropkt.models.pooling import max_pool
-from cropkt.models.running import RunningMaximum
 
 
 class _MaxParts(PooledParts):

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from cropkt.models.layers.pooling import mean_pool
 from cropkt.models.mil import Accumulator, at_least_float32
 from cropkt.models.pooled import PooledMIL, PooledParts
-from cropkt.models.pooling import mean_pool
 
 
 class _MeanParts(PooledParts):

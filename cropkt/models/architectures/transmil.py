@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cropkt.errors import ConfigError
+from cropkt.models.layers.nystrom import NystromAttention
+from cropkt.models.layers.pooling import bags_of
 from cropkt.models.mil import Architecture, BagOutput, MILModel, at_least_float32
-from cropkt.models.nystrom import NystromAttention
-from cropkt.models.pooling import bags_of
 
 HEADS = 8
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cropkt.borrowing.recommendation import Expectation, LenderWeight
+from cropkt.borrowing.advice.recommendation import Expectation, LenderWeight
 from cropkt.report.html import paragraphs, table
 from cropkt.rivals.comparison import Crossing
 

@@ -27,17 +27,17 @@ class Section:
     outdated: bool
 
 
-def parts_folder(folder: ResultsFolder) -> Path:
+def parts_folder(results: ResultsFolder) -> Path:
     """Where it is kept what report.html shows of one encoder and architecture besides the tables."""
-    return folder.out / "report" / folder.encoder / folder.architecture
+    return results.out / "report" / results.encoder / results.architecture
 
 
-def section_path(folder: ResultsFolder, name: str) -> Path:
+def section_path(results: ResultsFolder, name: str) -> Path:
     """Where the section `name` is stored."""
-    return parts_folder(folder) / f"{name}.html"
+    return parts_folder(results) / f"{name}.html"
 
 
-def store_section(folder: ResultsFolder, name: str, title: str, body: str, *, link: str = "") -> Path:
+def store_section(results: ResultsFolder, name: str, title: str, body: str, *, link: str = "") -> Path:
     """Store a section for the report; returns its path. The page shows it when it is next written.
 
     name: the element's id and the page's address of it (report.html#NAME). title: plain text, and so is `link`, its
@@ -46,8 +46,8 @@ def store_section(folder: ResultsFolder, name: str, title: str, body: str, *, li
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in TAKEN:
         raise ConfigError(f"a section cannot be called {name!r}; use small letters, and none of {', '.join(TAKEN)}")
-    made_from = _measured(read_tables(folder))
-    path = section_path(folder, name)
+    made_from = _measured(read_tables(results))
+    path = section_path(results, name)
     with atomic_path(path) as temporary:
         temporary.write_text(
             f'<section id="{name}" class="added" aria-labelledby="{name}-title" data-results="{made_from}" '
@@ -58,13 +58,13 @@ def store_section(folder: ResultsFolder, name: str, title: str, body: str, *, li
     return path
 
 
-def read_sections(folder: ResultsFolder, tables: ResultTables) -> list[Section]:
+def read_sections(results: ResultsFolder, tables: ResultTables) -> list[Section]:
     """The sections that are stored, those of FIRST before others."""
     now = _measured(tables)
     found = []
-    names = sorted(path.stem for path in parts_folder(folder).glob("*.html"))
+    names = sorted(path.stem for path in parts_folder(results).glob("*.html"))
     for name in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
-        path = section_path(folder, name)
+        path = section_path(results, name)
         head, end, body = path.read_text(encoding="utf-8").partition("</h2>")
         made_from = re.search(r'data-results="(\w+)"', head)
         link = re.search(r'data-link="([^"]*)"', head)

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Integer, Real
 from torch import Tensor
 
-from cropkt.survival.likelihood import clamped_log, weigh_censored
+from cropkt.survival.discrete.likelihood import clamped_log, weigh_censored
+from cropkt.survival.discrete.risk import hazard, risk, survival
 from cropkt.survival.losses import Loss, SurvivalTargets
-from cropkt.survival.risk import hazard, risk, survival
 
 
 def discrete_nll(

@@ -218,6 +218,7 @@ def test_verify_finds_a_changed_file_and_a_lost_one(
     assert "does not exist" in capsys.readouterr().out
 
 
+@pytest.mark.system
 def test_a_pack_that_was_killed_goes_on(small_study: Callable[..., SmallStudy]) -> None:
     study = small_study("acc")
     for path in (study.folder / "features" / "TCGA-ACC").glob("*.h5"):

@@ -169,8 +169,8 @@ def peak():
     return read
 
 
-def growth(path, patches):
-    model = build_null_model(Architecture(16, name=sys.argv[1], embedding=16, attention=8), 0).eval()
+def growth(name, path, patches):
+    model = build_null_model(Architecture(16, name=name, embedding=16, attention=8), 0).eval()
     model.trained_with = TrainedWith("discrete_nll", "float32")
     bags = BagStream("acc", [("p", "s", path, patches)], 16, torch.float32, memory=2**20)
     read = peak()
@@ -179,19 +179,22 @@ def growth(path, patches):
     return read() - before
 
 
-growth(sys.argv[2], 2000)  # what a first use loads
-print(growth(sys.argv[2], 2000), growth(sys.argv[3], 600_000))
+for name in sys.argv[3:]:
+    growth(name, sys.argv[1], 2000)  # what a first use loads
+    print(growth(name, sys.argv[1], 2000), growth(name, sys.argv[2], 600_000))
 """
 
 
-@pytest.mark.parametrize("name", ["abmil", "max", "dsmil"])
-def test_one_slide_of_600_000_patches_takes_no_more_memory_than_a_short_one(name: str, tmp_path: Path) -> None:
+def test_one_slide_of_600_000_patches_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for patches, path in ((2000, tmp_path / "short.h5"), (600_000, tmp_path / "long.h5")):
         with h5py.File(path, "w") as file:
             file["features"] = random.normal(size=(patches, 16)).astype(np.float32)
-    command = [sys.executable, "-c", GROWTH, name, str(tmp_path / "short.h5"), str(tmp_path / "long.h5")]
-    short, long = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    names = ("abmil", "max", "dsmil")
+    command = [sys.executable, "-c", GROWTH, str(tmp_path / "short.h5"), str(tmp_path / "long.h5"), *names]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     size = (tmp_path / "long.h5").stat().st_size
     assert size == pytest.approx(600_000 * 64, rel=0.01)
-    assert long - short < size / 2
+    for name, line in zip(names, lines, strict=True):
+        short, long = map(int, line.split())
+        assert long - short < size / 2, name

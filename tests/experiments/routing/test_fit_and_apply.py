@@ -17,7 +17,7 @@ from cropkt.data.persons import person_digest
 from cropkt.data.study import Study, open_study
 from cropkt.errors import CheckpointError
 from cropkt.experiments.config import RunConfig
-from cropkt.experiments.routing.job import RoutingJob
+from cropkt.experiments.routing.job import FoldFit, RoutingJob, SearchPoint
 from cropkt.experiments.routing.trial import FitTrial, SearchTrial
 from cropkt.experiments.run import Run
 from cropkt.experiments.sweep.trial import PairTrial, SweepJob
@@ -44,8 +44,7 @@ def fit(job: RoutingJob, chosen_by_fold: Mapping[int, Mapping[str, Any]]) -> Non
     trial = FitTrial.__new__(FitTrial)
     trial.setup({"point": None}, job)
     for fold, chosen in chosen_by_fold.items():
-        unit = {"target": "acc", "fold": fold, "chosen": dict(chosen), "source": "uvm", "fingerprint": "today"}
-        trial.reset_config({"point": unit})
+        trial.reset_config({"point": FoldFit("acc", fold, dict(chosen), source="uvm", fingerprint="today")})
         assert trial.step() == {"done": True, "failed": ""}
 
 
@@ -216,7 +215,7 @@ def test_a_search_judges_a_point_on_inner_parts_that_no_model_has_seen(
     """A search's trial says what models and vectors say that have not seen the part they are judged on."""
     trial = SearchTrial.__new__(SearchTrial)
     values = {"epochs": 2, "learning_rate": 3e-2}
-    trial.setup({"point": {"target": "acc", "fold": 1, "kind": "router", "values": values}}, job)
+    trial.setup({"point": SearchPoint("router", "acc", 1, values)}, job)
     trial._iteration = 1  # what Ray counts; two epochs are two reports
     report = trial.step()
     assert (report["failed"], report["finished"]) == ("", True)

@@ -13,11 +13,12 @@ from small_studies import small_plan, write_study
 from cropkt.data.study import open_study
 from cropkt.experiments.config import RunConfig
 from cropkt.experiments.progress import stage
-from cropkt.experiments.routing.job import RoutingJob
+from cropkt.experiments.routing.job import RoutingJob, SearchPoint, TrialRecord
 from cropkt.experiments.routing.search import (
     FoldSearch,
     FoldwiseHalving,
     FoldwiseSearch,
+    Report,
     best_trial,
     default_values,
     lies_in,
@@ -47,24 +48,24 @@ def score(values: dict[str, Any]) -> float:
     return 0.9 - abs(rate - 1e-3) * 200 - 0.01 * values.get("dropout", 0.25)
 
 
-def go_on(search: FoldSearch, trials: int) -> list[dict[str, Any]]:
+def go_on(search: FoldSearch, trials: int) -> list[TrialRecord]:
     """Run trials until there are `trials`, with the halving of the search; every one reports REPORTS times at most."""
     while len(search.trials) < trials:
         values = search.ask()
         stand_in: Any = type("Trial", (), {"trial_id": f"trial {len(search.trials)}"})()
         search.halving.on_trial_add(None, stand_in)
-        reports: list[dict[str, Any]] = []
+        reports: list[Report] = []
         for step in range(1, REPORTS + 1):
-            reports.append({"score": score(values) * (1 - 0.1 / step), "loss": 1.0, "finished": step == REPORTS})
-            result = {"training_iteration": step, "score": reports[-1]["score"]}
+            reports.append(Report(score(values) * (1 - 0.1 / step), loss=1.0, finished=step == REPORTS))
+            result = {"training_iteration": step, "score": reports[-1].score}
             if search.halving.on_trial_result(None, stand_in, result) == "STOP":
                 break
         search.tell(values, reports, "")
     return search.trials
 
 
-def tried(trials: list[dict[str, Any]]) -> list[Any]:
-    return [(trial["values"], trial["state"], trial["score"]) for trial in trials]
+def tried(trials: list[TrialRecord]) -> list[Any]:
+    return [(trial.values, trial.state, trial.score) for trial in trials]
 
 
 def test_a_search_that_was_stopped_tries_what_it_would_have_tried(job: RoutingJob) -> None:
@@ -79,7 +80,7 @@ def test_a_search_that_was_stopped_tries_what_it_would_have_tried(job: RoutingJo
 
 def test_a_search_begins_with_the_published_setting_and_learns(job: RoutingJob) -> None:
     trials = go_on(FoldSearch(job, UNIT, SPACE), 25)
-    assert trials[0]["values"] == {}
+    assert trials[0].values == {}
     point = default_values(job, SPACE)
     assert (point["top_k"], point["learning_rate"], point["dropout"]) == (5, 1e-4, 0.25)
     assert lies_in(SPACE, point)
@@ -89,7 +90,9 @@ def test_a_search_begins_with_the_published_setting_and_learns(job: RoutingJob) 
     assert default_values(other, SPACE)["learning_rate"] == 5e-4
     best = best_trial(trials)
     assert best is not None
-    assert best["score"] > trials[0]["score"] + 0.05
+    assert best.score is not None
+    assert trials[0].score is not None
+    assert best.score > trials[0].score + 0.05
 
 
 def test_other_settings_or_another_space_start_a_new_search(job: RoutingJob, tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_other_settings_or_another_space_start_a_new_search(job: RoutingJob, tmp
 
 
 def test_folds_try_points_of_their_own(job: RoutingJob) -> None:
-    second = [go_on(FoldSearch(job, ("router", "acc", fold), SPACE), 2)[1]["values"] for fold in range(3)]
+    second = [go_on(FoldSearch(job, ("router", "acc", fold), SPACE), 2)[1].values for fold in range(3)]
     assert len({str(values) for values in second}) == 3
 
 
@@ -111,7 +114,7 @@ def test_halving_compares_trials_of_one_fold_alone(job: RoutingJob) -> None:
     halving = FoldwiseHalving(searches)
 
     def reports(name: str, fold: int, score: float) -> str:
-        config = {"point": {"kind": "router", "target": "acc", "fold": fold}}
+        config = {"point": SearchPoint("router", "acc", fold, {})}
         trial: Any = type("Trial", (), {"trial_id": name, "config": config})()
         halving.on_trial_add(None, trial)
         return halving.on_trial_result(None, trial, {"training_iteration": 1, "score": score})
@@ -123,10 +126,10 @@ def test_halving_compares_trials_of_one_fold_alone(job: RoutingJob) -> None:
 
 def test_the_best_is_complete_and_equal_ones_are_told_apart_by_their_loss() -> None:
     trials = [
-        {"state": "stopped", "score": 0.99, "loss": 0.1},
-        {"state": "complete", "score": 0.7, "loss": 0.5},
-        {"state": "complete", "score": 0.7, "loss": 0.4},
-        {"state": "failed", "score": None, "loss": None},
+        TrialRecord(number, {}, state, score, loss, [], "", 1.0)
+        for number, (state, score, loss) in enumerate(
+            [("stopped", 0.99, 0.1), ("complete", 0.7, 0.5), ("complete", 0.7, 0.4), ("failed", None, None)]
+        )
     ]
     assert best_trial(trials) is trials[2]
     assert best_trial(trials[:1]) is None
@@ -139,19 +142,19 @@ def test_folds_are_searched_beside_each_other_one_trial_at_a_time(job: RoutingJo
         first, second = tune_side.suggest("a"), tune_side.suggest("b")
         assert isinstance(first, dict)
         assert isinstance(second, dict)
-        assert (first["point"]["fold"], second["point"]["fold"]) == (0, 1)
+        assert (first["point"].fold, second["point"].fold) == (0, 1)
         assert tune_side.suggest("c") is None, "both folds are at work"
         done = {"score": 0.6, "loss": 1.0, "finished": True, "failed": "", "training_iteration": 1}
         tune_side.on_trial_complete("b", done)
         third = tune_side.suggest("c")
         assert isinstance(third, dict)
-        assert third["point"]["fold"] == 1
-        assert third["point"]["values"] != {}
+        assert third["point"].fold == 1
+        assert third["point"].values != {}
         tune_side.on_trial_complete("a", {**done, "failed": "TrainingError: the loss is nan"})
         tune_side.on_trial_complete("c", error=True)
-        assert [trial["state"] for trial in searches[0].trials] == ["failed"]
-        assert [trial["state"] for trial in searches[1].trials] == ["complete", "failed"]
-        assert "worker died" in searches[1].trials[1]["failed"]
+        assert [trial.state for trial in searches[0].trials] == ["failed"]
+        assert [trial.state for trial in searches[1].trials] == ["complete", "failed"]
+        assert "worker died" in searches[1].trials[1].failed
         fourth = tune_side.suggest("d")
         assert isinstance(fourth, dict)
         tune_side.on_trial_complete("d", done)
@@ -169,15 +172,13 @@ def test_a_trial_whose_worker_died_and_was_tried_again_counts_as_what_it_became(
         last = {"score": 0.7, "loss": 1.0, "finished": True, "failed": "", "training_iteration": 4}
         tune_side.on_trial_complete("a", last)
     (trial,) = search.trials
-    assert (trial["state"], trial["score"], trial["reports"]) == ("complete", 0.7, [0.5, 0.52, 0.6, 0.7])
+    assert (trial.state, trial.score, trial.reports) == ("complete", 0.7, [0.5, 0.52, 0.6, 0.7])
 
 
 def test_a_failed_trial_is_no_measure_for_others(job: RoutingJob) -> None:
     search = FoldSearch(job, UNIT, SPACE)
     halving = FoldwiseHalving([search])
-    trial: Any = type(
-        "Trial", (), {"trial_id": "a", "config": {"point": {"kind": "router", "target": "acc", "fold": 0}}}
-    )()
+    trial: Any = type("Trial", (), {"trial_id": "a", "config": {"point": SearchPoint("router", "acc", 0, {})}})()
     halving.on_trial_add(None, trial)
     halving.on_trial_complete(None, trial, {"failed": "TrainingError", "score": 0.0, "training_iteration": 1})
     assert all(not recorded for bracket in search.halving._brackets for _, recorded in bracket._rungs)
@@ -189,7 +190,7 @@ def test_folds_that_are_behind_come_first(job: RoutingJob) -> None:
     with stage("search", 4, "trials") as line:
         given = FoldwiseSearch(searches, 5, float("inf"), line).suggest("a")
     assert isinstance(given, dict)
-    assert given["point"]["fold"] == 1
+    assert given["point"].fold == 1
 
 
 def test_after_the_deadline_no_trial_begins(job: RoutingJob) -> None:
@@ -217,4 +218,4 @@ def test_a_damaged_search_is_made_again_and_finds_the_same(job: RoutingJob, brok
     search = FoldSearch(job, UNIT, SPACE)
     assert search.trials == []
     found = go_on(search, 3)
-    assert [{**trial, "seconds": 0} for trial in found] == [{**trial, "seconds": 0} for trial in undisturbed]
+    assert [replace(trial, seconds=0) for trial in found] == [replace(trial, seconds=0) for trial in undisturbed]

@@ -26,7 +26,7 @@ from cropkt.errors import ConfigError
 from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.journal import git_commit
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
-from cropkt.experiments.tracking.card import keep_card
+from cropkt.experiments.tracking.card import CohortCounts, keep_card
 from cropkt.experiments.tracking.store import REFERENCES, WHOLE, Store, page, sha256, tracking_uri
 from cropkt.experiments.tracking.sweep import ATTEMPTS, Tracker, log_results, tracking
 from cropkt.files import write_json
@@ -405,6 +405,7 @@ def slow_server(
         process.kill()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("slow_server", [3, 6], indirect=True)
 def test_one_slow_answer_switches_nothing_off(results: ResultsFolder, store: str, slow_server: str) -> None:
     with tracking(results, "study", TrackingConfig(uri=slow_server)) as tracker:
@@ -428,6 +429,7 @@ def test_one_slow_answer_switches_nothing_off(results: ResultsFolder, store: str
     assert sum(WHOLE in run.data.tags for run in found) == 6
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("slow_server", [9], indirect=True)
 def test_a_slow_answer_at_the_end_is_asked_for_again(
     results: ResultsFolder, store: str, slow_server: str, tmp_path: Path
@@ -471,7 +473,7 @@ def test_where_to_log(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking_uri(Path("/out"), None) == "sqlite:////out/mlflow.db"
 
 
-COHORTS = {code: {"digest": f"{code}-1", "patients": 12, "events": 6, "slides": 16} for code in ("acc", "uvm", "kipan")}
+COHORTS = {code: CohortCounts(f"{code}-1", patients=12, events=6, slides=16) for code in ("acc", "uvm", "kipan")}
 
 
 @pytest.fixture
@@ -552,6 +554,7 @@ def test_verdict_q_commit_and_user_are_tags(trained: ResultsFolder, store: str) 
     assert runs(store, "tags.verdict = 'not shown'")[0].data.tags["q"] == "0.5"
 
 
+@pytest.mark.system
 def test_a_copied_folder_keeps_its_artifacts_and_holds_no_path_of_this_machine(
     trained: ResultsFolder, empty_store: Path, tmp_path: Path
 ) -> None:

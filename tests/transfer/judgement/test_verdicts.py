@@ -70,6 +70,14 @@ def test_what_the_target_cannot_train_is_nothing_to_beat_and_what_was_not_measur
     assert verdict(nothing, *untrained) == "transfers", "nothing at home was compared"
 
 
+@pytest.mark.parametrize(("name", "expected"), [("null", "better than chance"), ("mean_cox", "transfers")])
+def test_a_table_without_a_comparison_shows_no_more_than_one_in_which_it_is_unknown(name: str, expected: str) -> None:
+    row = pair()
+    for column in (f"p_{name}", f"difference_{name}"):
+        del row[column]
+    assert verdict(row) == expected
+
+
 def test_q_values_are_those_of_benjamini_and_hochberg_over_the_pairs_that_count() -> None:
     table = pd.DataFrame(
         [

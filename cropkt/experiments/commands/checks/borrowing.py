@@ -127,7 +127,7 @@ def _print_calibration(world: str, curve: "pd.DataFrame", measure: str) -> None:
     """The probability that borrowing helps, against whether borrowed beat the own ridge model on the draw."""
     import numpy as np
 
-    from cropkt.borrowing.helps import probability_of_gain
+    from cropkt.borrowing.advice.helps import probability_of_gain
 
     keys = ["study", "patients", "target", "draw", "train_events"]
     wide = curve.pivot_table(index=keys, columns="method", values=measure)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cropkt.cohorts import COHORTS
-from cropkt.survival.intervals import interval_of, quantile_edges, uniform_edges
+from cropkt.survival.discrete.intervals import interval_of, quantile_edges, uniform_edges
 
 
 def intervals(time: list[float], event: list[int] | None = None, **settings: object) -> list[int]:

@@ -2,6 +2,8 @@
 
 from mutation import Mutation
 
+PASSING = ("tests/experiments/sweep/test_damage.py::test_what_a_passing_fault_touched_is_made_again",)
+
 MUTATIONS = (
     Mutation(
         "temperature-multiplies",
@@ -13,7 +15,7 @@ MUTATIONS = (
     ),
     Mutation(
         "risk-turned-round",
-        "cropkt/survival/risk.py",
+        "cropkt/survival/discrete/risk.py",
         "return -survival.sum(dim=-1)",
         "return survival.sum(dim=-1)",
         (
@@ -210,5 +212,21 @@ MUTATIONS = (
             "tests/transfer/test_pair.py",
         ),
         "leak: digests of the patients to be scored would be looked for among ids, and none found",
+    ),
+    Mutation(
+        "models-that-lack-a-slide-are-whole",
+        "cropkt/training/sources.py",
+        "return sorted({*untrained_folds(plan, cohort, folds), *incomplete})",
+        "return sorted(untrained_folds(plan, cohort, folds))",
+        PASSING,
+        "models would stay without a slide that a fault of the disk has cost them",
+    ),
+    Mutation(
+        "cards-do-not-count-what-is-lacking",
+        "cropkt/training/sources.py",
+        "        max(len(card.passing_slides) for card in cards),\n",
+        "        0,\n",
+        PASSING,
+        "pairs of models that lack a slide would count as whole",
     ),
 )

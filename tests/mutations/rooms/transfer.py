@@ -10,6 +10,8 @@ VERDICTS = (
     "tests/transfer/test_significance.py",
     "tests/transfer/test_comparisons.py",
 )
+PASSING = ("tests/experiments/sweep/test_damage.py::test_what_a_passing_fault_touched_is_made_again",)
+
 MUTATIONS = (
     Mutation(
         "unmatched-folds-score",
@@ -156,6 +158,14 @@ MUTATIONS = (
         "a sweep without baselines would show transfer",
     ),
     Mutation(
+        "unknown-comparisons-are-passed-over",
+        "cropkt/transfer/judgement/verdicts.py",
+        "max(axis=1, skipna=False)",
+        "max(axis=1, skipna=True)",
+        VERDICTS,
+        "a pair without its untrained start would transfer",
+    ),
+    Mutation(
         "own-model-is-a-candidate",
         "cropkt/transfer/assemble.py",
         'if mode_of(source, target) == "transfer"]',
@@ -274,5 +284,21 @@ MUTATIONS = (
         "",
         ("tests/experiments/sweep/test_damage.py",),
         "what lacks a slide because the disk failed once would stay so",
+    ),
+    Mutation(
+        "scores-that-lack-a-slide-are-kept",
+        "cropkt/transfer/scores.py",
+        "whole = not any(slide.passing for slide in _read_facts(path).skipped)",
+        "whole = bool(_read_facts(path))",
+        ("tests/transfer/test_scores.py",),
+        "a pair would be measured again on scores without the slide",
+    ),
+    Mutation(
+        "pairs-forget-what-their-models-lack",
+        "cropkt/transfer/pair.py",
+        "len(passing_slides(target.cohort, target.bags)) + scored.passing_slides",
+        "len(passing_slides(target.cohort, target.bags))",
+        PASSING,
+        "pairs of models that lack a slide would count as whole",
     ),
 )

@@ -29,18 +29,18 @@ MUTATIONS = (
     ),
     Mutation(
         "a-target-lends-to-itself",
-        "cropkt/borrowing/worth.py",
+        "cropkt/borrowing/advice/worth.py",
         "others = [other for other in cohorts if other != code]",
         "others = list(cohorts)",
-        ("tests/borrowing/test_worth.py",),
+        ("tests/borrowing/advice/test_worth.py",),
         "leak: the prior would hold the outcomes of the target's test patients",
     ),
     Mutation(
         "axes-of-the-target-too",
-        "cropkt/borrowing/worth.py",
+        "cropkt/borrowing/advice/worth.py",
         "moments=[moments[other] for other in others]",
         "moments=list(moments.values())",
-        ("tests/borrowing/test_worth.py",),
+        ("tests/borrowing/advice/test_worth.py",),
         "axes would be turned by the target's test patients",
     ),
     Mutation(
@@ -88,7 +88,7 @@ MUTATIONS = (
         "cropkt/borrowing/library.py",
         "if summary.cohort != without]",
         "]",
-        ("tests/borrowing/test_recommendation.py",),
+        ("tests/borrowing/advice/test_recommendation.py",),
         "leak: a target that has joined the library would borrow from its own outcomes",
     ),
     Mutation(

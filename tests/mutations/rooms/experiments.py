@@ -7,6 +7,7 @@ ROUTING = ("tests/experiments/routing/test_routing_driver.py",)
 SWEEP = "tests/experiments/sweep/test_sweep_driver.py"
 JOURNAL = ("tests/experiments/test_journal.py",)
 FIT = ("tests/experiments/routing/test_fit_and_apply.py",)
+REPEATS = ("tests/experiments/sweep/test_repeats.py",)
 
 MUTATIONS = (
     Mutation(
@@ -220,8 +221,8 @@ MUTATIONS = (
     Mutation(
         "stopped-trials-can-win",
         "cropkt/experiments/routing/search.py",
-        'if trial["state"] == "complete"]',
-        'if trial["state"] != "failed"]',
+        'if trial.state == "complete"]',
+        'if trial.state != "failed"]',
         ("tests/experiments/routing/test_search.py",),
         "the score of an epoch would be compared with that of a whole training",
     ),
@@ -236,7 +237,7 @@ MUTATIONS = (
     Mutation(
         "halving-across-folds",
         "cropkt/experiments/routing/search.py",
-        'return self._of[point["kind"], point["target"], point["fold"]]',
+        "return self._of[point.unit]",
         "return next(iter(self._of.values()))",
         ("tests/experiments/routing/test_search.py",),
         "a trial would be stopped because another fold's patients are easier",
@@ -377,5 +378,53 @@ MUTATIONS = (
         "",
         ("tests/experiments/borrowing/test_draws.py",),
         "--least-events would change nothing",
+    ),
+    Mutation(
+        "repeats-split-alike",
+        "cropkt/experiments/run.py",
+        "code: cohort.split_again(seed, by_site=by_site) for",
+        "code: cohort for",
+        REPEATS,
+        "every repeat would test the same splits, and their spread would be too small",
+    ),
+    Mutation(
+        "repeats-are-one-repeat",
+        "cropkt/experiments/run.py",
+        'named_seed(self.plan.seed, "repeat", number)',
+        'named_seed(self.plan.seed, "repeat")',
+        REPEATS,
+        "all repeats would be the same, and count as many",
+    ),
+    Mutation(
+        "repeats-start-alike",
+        "cropkt/experiments/run.py",
+        "plan = replace(self.plan, folder=results.models.path, seed=seed)",
+        "plan = replace(self.plan, folder=results.models.path)",
+        REPEATS,
+        "the luck of the start would be in every repeat, and in no error",
+    ),
+    Mutation(
+        "repeats-stop-at-one",
+        "cropkt/experiments/sweep/repeats.py",
+        "    for number in range(1, run.config.repeats):",
+        "    for number in range(1, min(2, run.config.repeats)):",
+        REPEATS,
+        "--repeats would measure fewer than it says",
+    ),
+    Mutation(
+        "repeats-of-other-labels-count",
+        "cropkt/experiments/run.py",
+        "return [Repeat(run.results, of_run, run.fingerprint) for run",
+        "return [Repeat(run.results, of_run, self.fingerprint) for run",
+        REPEATS,
+        "what is current would be asked of another cross-validation",
+    ),
+    Mutation(
+        "failed-repeats-are-silent",
+        "cropkt/experiments/sweep/repeats.py",
+        "any(repeat.untrained() or unmeasured(repeat) for repeat in repeats)",
+        "any(repeat.untrained() for repeat in repeats)",
+        REPEATS,
+        "a repeat that failed would not be in the exit code",
     ),
 )

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from made_up_cohorts import made_up_cohort, made_up_lenders
 
+from cropkt.borrowing.advice.helps import probability_of_gain
+from cropkt.borrowing.advice.recommendation import Expectation, advice, expect, lender_weights
 from cropkt.borrowing.fit import PRIOR_PROBABILITY, fit_target
-from cropkt.borrowing.helps import probability_of_gain
 from cropkt.borrowing.lenders import CohortPatients, gather_lenders
 from cropkt.borrowing.library import Library
-from cropkt.borrowing.recommendation import Expectation, advice, expect, lender_weights
 from cropkt.errors import InputError
 
 KNOWN = Expectation(0.7, 0.6, 0.8, 12)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cropkt.models.nystrom import NystromAttention
-from cropkt.models.pooling import attention_pool, max_pool, mean_pool, membership
+from cropkt.models.layers.nystrom import NystromAttention
+from cropkt.models.layers.pooling import attention_pool, max_pool, mean_pool, membership
 
 
 def test_membership_says_whose_patch_it_is() -> None:
@@ -37,7 +37,7 @@ def test_the_devices_two_ways_of_pooling_agree(monkeypatch: pytest.MonkeyPatch) 
     torch.manual_seed(0)
     score, embedding, offsets = torch.randn(12), torch.randn(12, 5), torch.tensor([0, 1, 8, 12])
     found = attention_pool(score, embedding, offsets)
-    monkeypatch.setattr("cropkt.models.pooling.BAG_BY_BAG", ())
+    monkeypatch.setattr("cropkt.models.layers.pooling.BAG_BY_BAG", ())
     for ours, dense in zip(found, attention_pool(score, embedding, offsets), strict=True):
         torch.testing.assert_close(ours, dense)
 

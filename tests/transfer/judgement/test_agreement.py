@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cropkt.transfer.agreement import architecture_agreement
+from cropkt.transfer.judgement.agreement import architecture_agreement
 
 
 def table(matrices: dict[str, np.ndarray]) -> pd.DataFrame:

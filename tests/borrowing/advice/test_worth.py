@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from made_up_cohorts import made_up_cohort
 
+from cropkt.borrowing.advice.worth import WorthRow, expected_concordance, true_worth
 from cropkt.borrowing.axes import Moments
 from cropkt.borrowing.lenders import CohortPatients, Lenders, gather_lenders
-from cropkt.borrowing.worth import WorthRow, expected_concordance, true_worth
 from cropkt.seeds import generator
 from cropkt.simulation.config import SIZES, SimulationConfig
 from cropkt.simulation.population import build_cohorts, censoring_times, event_times
@@ -62,7 +62,7 @@ def test_a_target_has_no_part_in_what_the_others_lend(monkeypatch: pytest.Monkey
         lent.append(({other.cohort for other in others}, {of.cohort for of in moments}))
         return gather_lenders(others, axes=axes, moments=moments)
 
-    monkeypatch.setattr("cropkt.borrowing.worth.gather_lenders", watched)
+    monkeypatch.setattr("cropkt.borrowing.advice.worth.gather_lenders", watched)
     true_worth(cohorts, folds, {"b": np.arange(30.0)}, ["b"], axes=4)
     assert lent == [({"a", "c", "d"}, {"a", "c", "d"})]
 

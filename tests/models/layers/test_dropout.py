@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cropkt.models.dropout import kept_like
+from cropkt.models.layers.dropout import kept_like
 from cropkt.models.pooled import GatedAttention
 
 DRAWS = 4000

@@ -1,0 +1,1 @@
+"""Survival in discrete years: the intervals, their likelihood, and the risk that hazards add up to."""
