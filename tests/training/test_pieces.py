@@ -12,9 +12,9 @@ import torch
 
 from cropkt.data.bags import Bags
 from cropkt.models.checkpoint import build_null_model
+from cropkt.models.layers.pooling import bags_of
 from cropkt.models.mil import Architecture
 from cropkt.models.names import ARCHITECTURE_NAMES
-from cropkt.models.pooling import bags_of
 from cropkt.seeds import generator
 from cropkt.survival.losses import SurvivalTargets
 from cropkt.training.config import TrainingConfig
