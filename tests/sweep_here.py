@@ -15,8 +15,7 @@ from cropkt.experiments.cluster import Cluster, Workers
 from cropkt.experiments.commands import main
 from cropkt.experiments.run import Run
 from cropkt.experiments.sources.worker import CohortJob, train_job
-from cropkt.experiments.sweep.trial import PairTrial, SweepJob
-from cropkt.experiments.tune import OnEnd
+from cropkt.experiments.tune import OnEnd, Trial
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.assemble import update_comparison
 
@@ -35,8 +34,8 @@ def _train(_plan: SourcePlan, schedule: list[list[CohortJob]], *_where: object) 
         train_job(_plan, job)
 
 
-def _measure(_trial: object, job: SweepJob, points: Sequence[Any], *_where: object, on_end: OnEnd) -> None:
-    trial = PairTrial.__new__(PairTrial)
+def _measure(kind: type[Trial], job: Any, points: Sequence[Any], *_where: object, on_end: OnEnd) -> None:
+    trial = kind.__new__(kind)
     trial.setup({"point": points[0]}, job)
     for point in points:
         trial.reset_config({"point": point})
@@ -58,6 +57,19 @@ _COMPARE = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=_compare_n
 
 def sweep_here(study: Path, out: Path, *flags: str) -> Said:
     """`cropkt sweep` of `study` into `out`, on the CPU, two epochs, without MLflow."""
+    return _run("sweep", study, out, *flags)
+
+
+def route_here(study: Path, out: Path, *flags: str) -> Said:
+    """`cropkt route`, likewise, without searches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cropkt.experiments.routing.driver.measure_missing_means", lambda *_: None)
+        patch.setattr("cropkt.experiments.routing.conclude._draw", lambda *_: None)
+        patch.setattr("cropkt.experiments.routing.conclude._report", lambda *_: out / "report.html")
+        return _run("route", study, out, "--trials", "0", *flags)
+
+
+def _run(command: str, study: Path, out: Path, *flags: str) -> Said:
     settings = ["--epochs", "2", "--learning-rate", "0.01", "--device", "cpu", "--no-tracking"]
     said, warned = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(warned):
@@ -67,7 +79,7 @@ def sweep_here(study: Path, out: Path, *flags: str) -> Said:
         patch.setattr("cropkt.experiments.sweep.follow.ray", _RAY)
         patch.setattr("cropkt.experiments.sweep.follow._compare", _COMPARE)
         patch.setattr("cropkt.report.page.draw_report", lambda *_, **__: None)
-        code = main(["sweep", "--study", str(study), "--out", str(out), *settings, *flags])
+        code = main([command, "--study", str(study), "--out", str(out), *settings, *flags])
     return Said(code, said.getvalue(), warned.getvalue())
 
 

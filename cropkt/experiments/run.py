@@ -23,7 +23,7 @@ from cropkt.transfer.current import claim, study_folder, what_changed
 from cropkt.transfer.judgement.repeats import Repeat, repeat_folder, stored_repeats
 from cropkt.transfer.measure_baseline import baseline_fingerprint
 from cropkt.transfer.pair import pair_fingerprint
-from cropkt.transfer.significance import at_home
+from cropkt.transfer.significance import trained_on_target
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -80,7 +80,7 @@ class Run:
 
     def own_pairs(self) -> list[tuple[str, str]]:
         """Those of `pairs` whose models are trained on the target, which is what a repeat measures."""
-        return [(source, target) for source, target in self.pairs() if source in (target, *at_home())]
+        return [(source, target) for source, target in self.pairs() if source in (target, *trained_on_target())]
 
     def repeats(self) -> list[Repeat]:
         """Further cross-validations: those that are asked for, and those that are there."""

@@ -137,15 +137,18 @@ def fit_fold(
     chosen_source: str | None,
     settings: RoutingSettings,
     tuned: Mapping[str, Recipe],
+    lenders: SourcePlan | None = None,
 ) -> FittedFold:
     """Fit every method on `outer.train`, and predict `outer.test` once.
 
     `vectors` (B, n, V) are those of the final fit, `experts` their names, the target's own first. `chosen_source` was
     chosen on the training patients. `tuned` has the recipes that a search has chosen, by method; what is not there has
-    the default ones.
+    the default ones. lenders: how the sources were made, where that is not the `plan` of the target's own models.
     """
     vectors = vectors.to(target.bags.features.device)
-    source = None if chosen_source is None else _source_model(plan, chosen_source, settings.source_folds[0])
+    source = None
+    if chosen_source is not None:
+        source = _source_model(lenders or plan, chosen_source, settings.source_folds[0])
     place = list(experts).index(chosen_source) if chosen_source is not None else 0
     rows, router, routed = [], None, None
     for method in (*METHODS, *(name for name in tuned if name not in METHODS)):

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from cropkt.data.patients.folds import Fold
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError
 from cropkt.files import atomic_path, content_digest, digest, read_json, write_json
@@ -24,7 +25,7 @@ from cropkt.transfer.columns import read_table
 from cropkt.transfer.judgement.verdicts import judge_methods
 from cropkt.transfer.protocol import mode_of
 from cropkt.transfer.rows import GATES, ROUTING, Kind
-from cropkt.transfer.significance import at_home
+from cropkt.transfer.significance import TargetPredictions
 from cropkt.transfer.source_choice import method_rows, source_choices
 from cropkt.transfer.store import ResultsFolder, is_file_as_written
 
@@ -158,12 +159,13 @@ def read_source_vectors(
     return torch.stack(vectors, dim=1).numpy()
 
 
-def chosen_sources(results: ResultsFolder, cohort: Cohort, sources: Sequence[str]) -> list[str]:
-    """For each fold that of `sources` with the best C-index on the fold's training patients (source_choice.py)."""
-    predictions = results.predictions(cohort.code, sources)
-    if predictions is None:
+def chosen_sources(predictions: TargetPredictions | None, folds: Sequence[Fold], sources: Sequence[str]) -> list[str]:
+    """For each fold that of `sources` with the best C-index on the fold's training patients (source_choice.py); empty
+    where none has been measured."""
+    measured = [source for source in sources if predictions is not None and source in predictions.risk]
+    if predictions is None or not measured:
         return []
-    return source_choices(predictions, list(predictions.risk), cohort.folds)[1]["honest"]
+    return source_choices(predictions, measured, folds)[1]["honest"]
 
 
 def store_own_vectors(
@@ -209,31 +211,51 @@ def store_fold(folder: RoutingFolder, fitted: FittedFold, record: FoldRecord) ->
     folder.store_record(record)
 
 
-def method_table(
-    folder: RoutingFolder,
-    cohort: Cohort,
-    sources: Sequence[str],
-    borrowed: Mapping[str, dict[str, np.ndarray]] | None = None,
-) -> pd.DataFrame:
+@dataclass(frozen=True)
+class RoutedFolds:
+    """One cross-validation of a routed target: where its fits lie, its folds, what sources and the target's own models
+    say in it (None: not measured), and what borrowing says (borrowed.borrowed_methods)."""
+
+    folder: RoutingFolder
+    folds: Sequence[Fold]
+    predictions: TargetPredictions | None
+    borrowed: Mapping[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def is_whole(self) -> bool:
+        """Whether every fold is fitted."""
+        return self.predictions is not None and len(self.folder.records(len(self.folds))) == len(self.folds)
+
+    def risks(self) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+        """(M, B) risks by method on the test patients of the fitted folds, and the sources each has chosen, by fold."""
+        predictions = self.predictions
+        assert predictions is not None
+        records = self.folder.records(len(self.folds))
+        candidates = [source for source in predictions.risk if mode_of(source, self.folder.target) == "transfer"]
+        risks, chosen = source_choices(predictions, candidates, self.folds) if candidates else ({}, {})
+        fitted = pd.concat([pd.read_parquet(self.folder.predictions_path(fold)) for fold in records])
+        for method, predicted in fitted.groupby("method", sort=False):
+            risk = predicted.set_index("patient_id")["risk"].reindex(list(predictions.patients))
+            risks[str(method)] = risk.to_numpy(dtype=np.float64)[None, :]
+        for method, of_patients in self.borrowed.items():
+            risks[method] = in_order(of_patients, predictions.patients)
+        there = np.isin(predictions.tested_in, list(records))
+        return {name: np.where(there, risk, np.nan) for name, risk in risks.items()}, chosen
+
+
+def method_table(first: RoutedFolds, repeats: Sequence[RoutedFolds] = ()) -> pd.DataFrame:
     """One row per method (rows.ROUTING), fitted here or in the sweep, all on the test patients of the fitted folds.
 
-    `borrowed` (borrowed.borrowed_methods) come first.
+    What borrows coefficients comes first. repeats: further cross-validations, for the rows' means and errors; one that
+    lacks a fold counts for nothing, nor do they where `first` lacks one.
     """
-    results, target = folder.results, folder.target
-    predictions = results.predictions(target, sorted({*sources, target, *at_home()} - {"self"}))
-    records = folder.records(len(cohort.folds))
+    results, predictions = first.folder.results, first.predictions
+    records = first.folder.records(len(first.folds))
     if predictions is None or not records:
         return ROUTING.frame([])
-    candidates = [source for source in predictions.risk if mode_of(source, target) == "transfer"]
-    risks, chosen = source_choices(predictions, candidates, cohort.folds) if candidates else ({}, {})
-    fitted = pd.concat([pd.read_parquet(folder.predictions_path(fold)) for fold in records])
-    for method, predicted in fitted.groupby("method", sort=False):
-        risk = predicted.set_index("patient_id")["risk"].reindex(list(predictions.patients))
-        risks[str(method)] = risk.to_numpy(dtype=np.float64)[None, :]
-    for method, of_patients in (borrowed or {}).items():
-        risks[method] = in_order(of_patients, predictions.patients)
-    there = np.isin(predictions.tested_in, list(records))
-    rows = method_rows(predictions, {name: np.where(there, risk, np.nan) for name, risk in risks.items()}, chosen)
+    risks, chosen = first.risks()
+    whole = [repeat for repeat in repeats if first.is_whole() and repeat.is_whole()]
+    further = [(repeat.predictions, repeat.risks()[0]) for repeat in whole if repeat.predictions is not None]
+    rows = method_rows(predictions, risks, chosen, further)
     tuned = {method for record in records.values() for method in record.tuned}
     order = list(NAMES)
     rows = sorted((replace(row, tuned=row.method in tuned) for row in rows), key=lambda row: order.index(row.method))

@@ -12,8 +12,9 @@ and repeats are crossed; with s_k^2 the variance of d_rk over repeats,
     variance(mean) = max(sum_k mean_r(d_rk)^2, patients + training + repeats / R)
 
 Every patient trains as often as every other in cross-validation, so splits tell nothing of the luck of the training
-sample; `training` is set equal to `patients`, which is what simulation asks for (repeats_check.py). The corrected error
-of Nadeau and Bengio (Machine Learning 2003) is 1.5 times the naive one at five folds, however many repeats.
+sample; `training` is set equal to `patients`, which is what simulation asks for (repeats_check.py). In a difference to
+a model that has learnt from other patients it is half of that: one side of two has trained. The corrected error of
+Nadeau and Bengio (Machine Learning 2003) is 1.5 times the naive one at five folds, however many repeats.
 """
 
 from collections.abc import Sequence
@@ -70,21 +71,27 @@ class VarianceParts:
     seed: float
 
 
-def repeated_c_index(repeats: Sequence[CombinedConcordance]) -> RepeatedEstimate:
-    """The C-index over repeats on the same N patients; repeats without a C-index are left out."""
+def repeated_c_index(repeats: Sequence[CombinedConcordance], *, trained: int = 1) -> RepeatedEstimate:
+    """The C-index over repeats on the same N patients; repeats without a C-index are left out.
+
+    trained: 0 for what has not learnt from these patients, and differs between repeats by whom is compared alone.
+    """
     known = [found for found in repeats if np.isfinite(found.c_index)]
-    return _combined([found.c_index for found in known], [found.influence for found in known], _events(known))
+    values, influences = [found.c_index for found in known], [found.influence for found in known]
+    return _combined(values, influences, _events(known), training=trained)
 
 
 def repeated_difference(
-    repeats: Sequence[CombinedConcordance], others: Sequence[CombinedConcordance]
+    repeats: Sequence[CombinedConcordance], others: Sequence[CombinedConcordance], *, trained: int = 2
 ) -> RepeatedEstimate:
-    """The difference `repeats` - `others` in C-index, repeat by repeat, each pair with the same split."""
+    """The difference `repeats` - `others` in C-index, repeat by repeat, each pair with the same split.
+
+    trained: how many of the two have learnt from the patients they are tested on, in cross-validation; 1 or 2.
+    """
     known = [(a, b) for a, b in zip(repeats, others, strict=True) if np.isfinite(a.c_index - b.c_index)]
     values = [a.c_index - b.c_index for a, b in known]
-    return _combined(
-        values, [a.influence - b.influence for a, b in known], _events([found for ab in known for found in ab])
-    )
+    events = _events([found for ab in known for found in ab])
+    return _combined(values, [a.influence - b.influence for a, b in known], events, training=trained / 2)
 
 
 def variance_parts(
@@ -110,13 +117,17 @@ def variance_parts(
     return VarianceParts(patients, max(between - within, 0.0) / size, within)
 
 
-def _combined(values: Sequence[float], influences: Sequence[np.ndarray], events: int) -> RepeatedEstimate:
+def _combined(
+    values: Sequence[float], influences: Sequence[np.ndarray], events: int, training: float = 1.0
+) -> RepeatedEstimate:
+    """training: the luck of the training sample, as a multiple of that of the patients."""
     if not len(values):
         return RepeatedEstimate(np.nan, np.nan, np.nan, 0, 0)
     of_mean = float(np.square(np.mean(influences, axis=0)).sum())
     total = of_mean
     if len(values) > 1:
-        total = max(of_mean, 2 * _patients(np.asarray(influences)) + float(np.var(values, ddof=1)) / len(values))
+        of_all = (1 + training) * _patients(np.asarray(influences))
+        total = max(of_mean, of_all + float(np.var(values, ddof=1)) / len(values))
     return RepeatedEstimate(float(np.mean(values)), float(np.sqrt(total)), float(np.sqrt(of_mean)), len(values), events)
 
 

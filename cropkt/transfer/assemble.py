@@ -37,11 +37,11 @@ from cropkt.transfer.rows import (
     RepeatedRow,
     StaleRow,
 )
-from cropkt.transfer.significance import Comparison, at_home, compare
+from cropkt.transfer.significance import Comparison, compare, trained_on_target
 from cropkt.transfer.source_choice import choose_sources
 from cropkt.transfer.store import BETWEEN_AND_WITHIN, PairRecord, ResultsFolder
 
-COMPARISON_VERSION = 5
+COMPARISON_VERSION = 6
 """Raised when the code changes what a comparison of the same predictions says."""
 
 
@@ -88,7 +88,7 @@ def pair_table(records: Iterable[PairRecord], comparisons: Mapping[Kind, Sequenc
         for one in (row for of_target in found for row in of_target.pairs):
             row = compared.setdefault((kind, one.source, one.target), {})
             row |= {f"difference_{one.against}": one.difference, f"p_{one.against}": one.p_value}
-            if one.against in at_home():
+            if one.against in trained_on_target():
                 row[f"repeats_{one.against}"] = one.repeats
         for gain in (row for of_target in found for row in of_target.gains):
             row = compared.setdefault((kind, gain.source, gain.target), {})

@@ -9,7 +9,7 @@ import numpy as np
 from cropkt.transfer.baselines import BASELINES, Role
 from cropkt.transfer.columns import Column, Table, TableColumn, columns_of
 from cropkt.transfer.judgement.names import MEANING
-from cropkt.transfer.significance import at_home, questions
+from cropkt.transfer.significance import questions, trained_on_target
 
 NAN = float("nan")
 PATIENTS_ONLY = "patients"
@@ -292,7 +292,7 @@ def _judged_columns() -> tuple[TableColumn, ...]:
         if name != "chance":
             meanings[f"difference_{name}"] = f"C-index minus that of {other}; same patients, same pairs of patients"
             meanings[f"p_{name}"] = f"two-sided p-value of difference_{name}"
-            if name in at_home():
+            if name in trained_on_target():
                 meanings[f"repeats_{name}"] = f"cross-validations that difference_{name} is the mean of (--repeats)"
         meanings[f"q_{name}"] = f"q-value of better than {other}, one-sided {_FAMILY}"
         meanings[f"q_below_{name}"] = f"q-value of worse than {other}, one-sided {_FAMILY}"

@@ -8,8 +8,9 @@ judgement/verdicts.py says what follows.
 Models with random weights are compared with by their mean. How far they lie apart counts as far as it leaves their mean
 unsure: the variance between M of them, divided by M, beside the patients'.
 
-What the target trains on its own patients (`at_home`) may have been cross-validated several times, with other splits
-and seeds. The difference is then the mean over repeats, and its error covers training too (survival/repeats.py).
+What is trained on the target's own patients (`trained_on_target`) may have been cross-validated several times, with
+other splits and seeds. The difference is then the mean over repeats, and its error covers training too
+(survival/repeats.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,11 @@ def questions() -> tuple[str, ...]:
 def at_home() -> tuple[str, ...]:
     """What a target can train on its own patients: baselines that say so, and its own model ("self")."""
     return (*(baseline.name for baseline in BASELINES.records() if baseline.role == Role.AT_HOME), "self")
+
+
+def trained_on_target() -> tuple[str, ...]:
+    """What learns from the target's own patients, fold by fold: baselines that do, and its own model ("self")."""
+    return (*(baseline.name for baseline in BASELINES.records() if baseline.learns), "self")
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,8 @@ def _compared(scorings: Sequence[_Scoring], source: str, rivals: Mapping[str, st
         repeated = [of for of in scorings[1:] if within_folds and rival in of.predictions.risk]
         scores = [_scores_of_both(of, source, rival, within_folds=within_folds) for of in (scorings[0], *repeated)]
         spread = _error_of_mean(scores[0][1]) if name == "random" else 0.0
-        found = paired_difference([ours.pooled for ours, _ in scores], [theirs.pooled for _, theirs in scores], spread)
+        ours, theirs = ([both[side].pooled for both in scores] for side in (0, 1))
+        found = paired_difference(ours, theirs, spread, trained=1)  # the source has learnt from other patients
         yield Comparison(
             source,
             predictions.own,
@@ -189,13 +196,18 @@ def _scores_of_both(scoring: _Scoring, source: str, rival: str, *, within_folds:
 
 
 def paired_difference(
-    ours: Sequence[CombinedConcordance], theirs: Sequence[CombinedConcordance], further_error: float = 0.0
+    ours: Sequence[CombinedConcordance],
+    theirs: Sequence[CombinedConcordance],
+    further_error: float = 0.0,
+    *,
+    trained: int = 2,
 ) -> RepeatedEstimate:
     """C-index of `ours` minus that of `theirs`, repeat by repeat, of the same patients.
 
-    further_error: what adds to the error. The events are those on which both rest.
+    further_error: what adds to the error. trained: how many of the two have learnt from the target (repeats.py). The
+    events are those on which both rest.
     """
-    found = repeated_difference(ours, theirs)
+    found = repeated_difference(ours, theirs, trained=trained)
     return replace(found, standard_error=float(np.hypot(found.standard_error, further_error)))
 
 

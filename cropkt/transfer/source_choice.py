@@ -24,6 +24,8 @@ from cropkt.transfer.significance import TargetPredictions, at_home, one_sided, 
 ORACLE = "oracle"
 PRE_CHOSEN = ("honest", "rank_average", "majority_vote")
 """Uses of other cancers that are settled without the patients they are tested on."""
+UNTRAINED = ("rank_average", "majority_vote", ORACLE)
+"""Methods that learn nothing of the target's training patients but where percentiles and medians lie."""
 
 
 def choose_sources(
@@ -88,7 +90,7 @@ def method_rows(
 def _row(cases: Sequence[Case], name: str, sources: tuple[str, ...]) -> MethodRow:
     predictions, risks = cases[0]
     scores = [of.score(by_method[name]) for of, by_method in cases if name in by_method]
-    found = repeated_c_index([of.pooled for of in scores])
+    found = repeated_c_index([of.pooled for of in scores], trained=0 if name in UNTRAINED else 1)
     scored = np.isfinite(risks[name]).any(axis=0)
     lower, upper = found.interval()
     row = MethodRow(
@@ -139,7 +141,8 @@ def _against(cases: Sequence[Case], name: str, rival: str) -> RepeatedEstimate:
         for theirs in _home((predictions, risks), rival) if name in risks else ():
             both = np.isfinite(risks[name]).any(axis=0) & np.isfinite(theirs).any(axis=0)
             scores.append([predictions.score(np.where(both, of, np.nan)).pooled for of in (risks[name], theirs)])
-    return paired_difference([ours for ours, _ in scores], [theirs for _, theirs in scores])
+    trained = 1 if name in UNTRAINED else 2
+    return paired_difference([ours for ours, _ in scores], [theirs for _, theirs in scores], trained=trained)
 
 
 def _best(predictions: TargetPredictions, sources: Sequence[str], among: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """Routing on disk: who may be an expert, whose vectors are read, and the table of methods."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from cropkt.routing.methods import FittedFold
 from cropkt.routing.rows import FOLD_PREDICTIONS
 from cropkt.routing.store import (
     FoldRecord,
+    RoutedFolds,
     RoutingFolder,
     chosen_sources,
     expert_sources,
@@ -30,8 +32,9 @@ from cropkt.routing.store import (
     store_fold,
     store_own_vectors,
 )
+from cropkt.survival.repeats import repeated_c_index
 from cropkt.transfer.pair import PairResult
-from cropkt.transfer.rows import PREDICTIONS, FoldRow, PairRow, Status
+from cropkt.transfer.rows import PATIENTS_ONLY, PREDICTIONS, TRAINING_TOO, FoldRow, PairRow, Status
 from cropkt.transfer.store import ResultsFolder, store_pair
 
 
@@ -128,9 +131,11 @@ def store_predictions(results: ResultsFolder, cohort: Cohort, source: str, sign:
 
 
 def test_a_source_is_chosen_among_the_experts_of_this_run(results: ResultsFolder, acc: Cohort) -> None:
-    assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan"] * 3
-    assert chosen_sources(results, acc, ["uvm"]) == ["uvm"] * 3
-    assert chosen_sources(results, acc, ["brca"]) == []
+    said = results.predictions("acc", ["uvm", "kipan"])
+    assert chosen_sources(said, acc.folds, ["uvm", "kipan"]) == ["kipan"] * 3
+    assert chosen_sources(said, acc.folds, ["uvm"]) == ["uvm"] * 3
+    assert chosen_sources(said, acc.folds, ["brca"]) == []
+    assert chosen_sources(None, acc.folds, ["uvm"]) == []
 
 
 def test_no_test_patient_has_a_part_in_the_choice_of_the_source_to_be_tuned(
@@ -140,7 +145,13 @@ def test_no_test_patient_has_a_part_in_the_choice_of_the_source_to_be_tuned(
     signs = {"kipan": {0: 0.0, 1: -1.0, 2: 0.0}, "uvm": {0: -1.0, 1: 1.0, 2: 0.0}}
     for source, by_fold in signs.items():
         store_predictions(results, acc, source, by_fold)
-    assert chosen_sources(results, acc, ["uvm", "kipan"]) == ["kipan", "uvm", "kipan"]
+    said = results.predictions("acc", ["uvm", "kipan"])
+    assert chosen_sources(said, acc.folds, ["uvm", "kipan"]) == ["kipan", "uvm", "kipan"]
+
+
+def routed(folder: RoutingFolder, cohort: Cohort) -> RoutedFolds:
+    """A cross-validation with uvm as the only expert."""
+    return RoutedFolds(folder, cohort.folds, folder.results.predictions("acc", ["acc", "uvm"]))
 
 
 def fit(folder: RoutingFolder, cohort: Cohort, fold: int, methods: tuple[str, ...]) -> None:
@@ -158,7 +169,7 @@ def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: Resul
     folder = RoutingFolder(results, "acc")
     fit(folder, acc, 0, ("roupkt", "finetune"))
     fit(folder, acc, 2, ("roupkt",))
-    table = method_table(folder, acc, ["uvm"]).set_index("method")
+    table = method_table(routed(folder, acc)).set_index("method")
     assert table["c_index_pooled"].to_dict() == {
         "self": 1,
         "honest": 0,
@@ -177,6 +188,29 @@ def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: Resul
     assert table["folds"].to_dict()["roupkt"] == 2
     assert table["folds"].to_dict()["finetune"] == 1
     assert table.loc["finetune", "n_events"] == acc.labels.loc[list(acc.folds[0].test), "event"].sum()
+
+
+def test_rows_of_repeated_routing_are_means_over_repeats_with_their_error(results: ResultsFolder, acc: Cohort) -> None:
+    """In the repeat the own model ranks the wrong way round: 1 and 0 give .5."""
+    first = RoutingFolder(results, "acc")
+    other = RoutingFolder(replace(results, out=results.out / "repeats" / "1"), "acc")
+    for folder in (first, other):
+        for fold in range(3):
+            fit(folder, acc, fold, ("roupkt",))
+    once = routed(first, acc)
+    said = once.predictions
+    assert said is not None
+    again = replace(once, folder=other, predictions=replace(said, risk={**said.risk, "acc": -said.risk["acc"]}))
+    table, alone = (method_table(once, repeats).set_index("method") for repeats in ([again], []))
+    assert table.loc["self", "c_index_pooled"] == 0.5
+    assert table.loc["roupkt", "difference_self"] == pytest.approx(0.0)
+    assert alone.loc["roupkt", "difference_self"] == -0.5
+    assert set(table["error_covers"]) == {TRAINING_TOO}
+    assert set(alone["error_covers"]) == {PATIENTS_ONLY}
+    scores = [of.score(of.risk["acc"]).pooled for of in (said, again.predictions)]
+    assert table.loc["self", "standard_error"] == pytest.approx(repeated_c_index(scores).standard_error)
+    other.record_path(2).unlink()
+    pd.testing.assert_frame_equal(method_table(once, [again]).set_index("method"), alone)
 
 
 @pytest.mark.parametrize("kind", ["router", "gates", "predictions"])
@@ -203,7 +237,7 @@ def test_what_a_fold_left_goes_with_its_record(results: ResultsFolder, acc: Coho
     forget_fold(folder, 0)
     assert not folder.predictions_path(0).exists()
     assert read_gates(folder, 3).empty
-    assert method_table(folder, acc, ["uvm"]).empty
+    assert method_table(routed(folder, acc)).empty
 
 
 def test_borrowed_rows_come_first_and_are_of_the_same_patients(results: ResultsFolder, acc: Cohort) -> None:
@@ -219,7 +253,7 @@ def test_borrowed_rows_come_first_and_are_of_the_same_patients(results: ResultsF
     kept = np.arange(1, len(patients))
     without_first = CohortPatients("acc", target.features[kept], target.time[kept], target.event[kept])
     found = borrowed_methods(lenders, without_first, patients[1:], fold_splits(acc, patients[1:]), seed=0)
-    table = method_table(folder, acc, ["uvm"], found)
+    table = method_table(replace(routed(folder, acc), borrowed=found))
     assert table["method"].tolist()[:4] == list(BORROWED)
     tested = {patient for fold in acc.folds[:2] for patient in fold.test} - {patients[0]}
     events = table.set_index("method")["n_events"]

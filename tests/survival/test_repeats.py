@@ -51,6 +51,15 @@ def test_differences_are_taken_repeat_by_repeat() -> None:
     assert found.p_of_difference() == p_value_of_difference(found.estimate, found.standard_error, 9)
 
 
+def test_training_luck_counts_for_the_sides_that_were_trained() -> None:
+    """Influences of .05 that all repeats agree on: twice, one and a half times and once the patients' variance."""
+    ours, theirs = [repeat(0.7, [0.05, 0.0])] * 3, [repeat(0.6, [0.0, 0.0])] * 3
+    both, one = (repeated_difference(ours, theirs, trained=trained) for trained in (2, 1))
+    assert both.standard_error**2 == pytest.approx(2 * 0.0025)
+    assert one.standard_error**2 == pytest.approx(1.5 * 0.0025)
+    assert repeated_c_index(ours, trained=0).standard_error == pytest.approx(0.05)
+
+
 def test_repeats_without_a_c_index_are_left_out() -> None:
     found = repeated_c_index([repeat(0.6, [0.03, 0.04]), repeat(np.nan, [np.nan, np.nan], events=0)])
     assert (found.estimate, found.n_repeats, found.events) == (0.6, 1, 9)
@@ -78,7 +87,7 @@ def test_parts_of_the_variance_are_those_that_were_put_in() -> None:
 def test_the_size_of_comparisons_with_models_trained_on_the_target(setting: Learning) -> None:
     """250 cohorts; a true size of 5 % is found between 2 and 9 %. One repeat takes the models as they are."""
     table = size_table(250, 1, (1, 5), (setting,)).set_index(["question", "repeats"])
-    for question in ("own", "difference", "own less fixed"):
+    for question in ("own", "own less another own", "own less fixed", "routed less own"):
         assert 0.01 <= table.loc[(question, 5), "size_5"] <= 0.09
     assert table.loc[("own", 5), "spread_over_error"] < 1.13
     assert table.loc[("own", 1), "spread_over_error"] > table.loc[("own", 5), "spread_over_error"] + 0.05

@@ -19,7 +19,7 @@ from cropkt.report.sections.routing import draw_routing, section_body
 from cropkt.report.sections.store import store_section
 from cropkt.report.style import save_figure
 from cropkt.routing.store import NAMES, RoutingFolder
-from cropkt.transfer.rows import ROUTING
+from cropkt.transfer.rows import PATIENTS_ONLY, ROUTING, TRAINING_TOO
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -55,8 +55,19 @@ def print_table(methods: pd.DataFrame) -> None:
             print(f"{name:{width}s}  {measured}   {against}".rstrip())
         if rows["tuned"].any():
             print("* settings chosen on inner splits of each fold's training patients")
-        covers = ", ".join(sorted(set(rows["error_covers"])))
-        print(f"intervals and p cover the chance of {covers} only: all but single sources were trained on this cohort")
+        print(_covered(rows))
+
+
+def _covered(rows: pd.DataFrame) -> str:
+    """Which chance the intervals and p-values of a target cover."""
+    once = rows["error_covers"] == PATIENTS_ONLY
+    if not once.any():
+        return f"intervals and p cover the chance of {TRAINING_TOO}"
+    which = "" if once.all() else f" of {', '.join(NAMES[method] for method in rows.loc[once, 'method'])}"
+    return (
+        f"intervals and p{which} cover the chance of {PATIENTS_ONLY} only: all but single sources were trained on this "
+        "cohort (--repeats 3 covers the luck of training)"
+    )
 
 
 def _of(table: pd.DataFrame, target: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import SOME_FAILED
 from cropkt.experiments.progress import stage
 from cropkt.experiments.routing.config import RoutingConfig, SearchConfig
-from cropkt.experiments.routing.job import FoldFit, RoutingJob, RoutingOutcome, TrialRecord, routing_settings
+from cropkt.experiments.routing.job import FoldFit, RoutingJob, RoutingOutcome, TrialRecord, Unit, routing_settings
 from cropkt.experiments.routing.space import SearchSpace, read_space
 from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
@@ -24,6 +24,7 @@ from cropkt.files import digest
 from cropkt.routing.borrowed import borrowed_methods
 from cropkt.routing.recalibrated import store_calibration
 from cropkt.routing.store import (
+    RoutedFolds,
     chosen_sources,
     expert_sources,
     forget_fold,
@@ -85,11 +86,37 @@ def _with_experts(run: Run) -> Run:
 def _route(
     run: Run, wanted: SearchConfig, spaces: Mapping[str, SearchSpace], cluster: Cluster, scratch: Path
 ) -> RoutingOutcome:
-    from cropkt.experiments.routing.search import run_searches
-
     experts, failed = _experts(run)
     job = RoutingJob(run, experts, routing_settings(run, wanted))
     targets = [target for target in run.targets if target not in failed]
+    if wanted.timeout:  # the same for each cross-validation: a repeat is to do what the first one did
+        wanted = replace(wanted, timeout=wanted.timeout / run.config.repeats)
+    trials, missed = _search_and_fit(job, targets, wanted, spaces, cluster, scratch)
+    failed |= missed
+    repeats = [replace(job, run=run.repeated(number), first=run) for number in range(1, run.config.repeats)]
+    for number, repeat in enumerate(repeats, start=1):
+        measured = [target for target in targets if repeat.predictions(target) is not None]
+        missed = dict.fromkeys({*targets} - {*measured}, "its own models could not be measured")
+        missed |= _search_and_fit(repeat, measured, wanted, spaces, cluster, scratch / f"repeat_{number}")[1]
+        failed |= {f"repeat {number}, {name}": reason for name, reason in missed.items()}
+    measure_missing_means(run, sorted({*run.sources, *targets}), cluster, scratch / "means")
+    methods, gates = _tables(job, repeats, targets)
+    return RoutingOutcome(job, methods, gates, trials, failed)
+
+
+def _search_and_fit(
+    job: RoutingJob,
+    targets: Sequence[str],
+    wanted: SearchConfig,
+    spaces: Mapping[str, SearchSpace],
+    cluster: Cluster,
+    scratch: Path,
+) -> tuple[dict[Unit, list[TrialRecord]], dict[str, str]]:
+    """Search and fit every outer fold of `targets` in one cross-validation: the trials that count, and what failed,
+    with the reason."""
+    from cropkt.experiments.routing.search import run_searches
+
+    failed: dict[str, str] = {}
     units = [(kind, *unit) for target in targets for kind in spaces for unit in job.folds(target)]
     searches = run_searches(job, units, spaces, wanted, cluster, scratch / "search")
     trials = {unit: search.trials[: wanted.trials] for unit, search in searches.items()}
@@ -99,10 +126,7 @@ def _route(
         chosen[target, fold][kind], reason = _best(tried)
         if reason:
             failed[f"search for a {kind}, {target}, fold {fold}"] = reason
-    failed |= _fit(job, chosen, cluster, scratch / "fit")
-    measure_missing_means(run, sorted({*run.sources, *targets}), cluster, scratch / "means")
-    methods, gates = _tables(job, targets)
-    return RoutingOutcome(job, methods, gates, trials, failed)
+    return trials, failed | _fit(job, chosen, cluster, scratch / "fit")
 
 
 def _experts(run: Run) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
@@ -164,7 +188,7 @@ def _unfitted(job: RoutingJob, chosen: Chosen) -> list[FoldFit]:
     """The fits of outer folds without a valid record; what is stored of these is forgotten."""
     cohorts, todo = job.run.cohorts, []
     best = {
-        target: chosen_sources(job.run.results, cohorts[target], job.sources[target])
+        target: chosen_sources(job.predictions(target), cohorts[target].folds, job.sources[target])
         for target in dict.fromkeys(target for target, _ in chosen)
     }
     for (target, fold), values in chosen.items():
@@ -177,14 +201,17 @@ def _unfitted(job: RoutingJob, chosen: Chosen) -> list[FoldFit]:
     return todo
 
 
-def _tables(job: RoutingJob, targets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(
+    job: RoutingJob, repeats: Sequence[RoutingJob], targets: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The methods' table and the gates of `targets`; and OUT/routing.parquet and gates.parquet, which keep the rows of
     other targets."""
     methods, gates = [], []
     shelf = CohortShelf(job.run)
     for target in targets:
         folder, cohort = job.folder(target), job.run.cohorts[target]
-        methods.append(method_table(folder, cohort, job.sources[target], _borrowed(job.run, shelf, target)))
+        first, *further = (_routed(of, shelf, target) for of in (job, *repeats))
+        methods.append(method_table(first, further))
         store_calibration(folder, len(cohort.folds))
         gates.append(read_gates(folder, len(cohort.folds)))
     routed = _joined(methods, ROUTING), _joined(gates, GATES)
@@ -192,9 +219,15 @@ def _tables(job: RoutingJob, targets: Sequence[str]) -> tuple[pd.DataFrame, pd.D
     return routed
 
 
-def _borrowed(run: Run, shelf: CohortShelf, target: str) -> dict[str, dict[str, np.ndarray]]:
+def _routed(job: RoutingJob, shelf: CohortShelf, target: str) -> RoutedFolds:
+    """What a cross-validation of `target` has left, and what borrowing says in it."""
+    folds = job.run.cohorts[target].folds
+    return RoutedFolds(job.folder(target), folds, job.predictions(target), _borrowed(job, shelf, target))
+
+
+def _borrowed(job: RoutingJob, shelf: CohortShelf, target: str) -> dict[str, dict[str, np.ndarray]]:
     """What borrowing says of the target's test patients; the sources lend. Nothing, with a warning, where it cannot."""
-    codes = lender_codes(run.cohorts, target, run.sources)
+    run, codes = job.run, lender_codes(job.run.cohorts, target, job.lenders.sources)
     if not codes:
         return {}
     try:

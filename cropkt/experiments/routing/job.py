@@ -13,6 +13,8 @@ from cropkt.models.router import RouterSettings
 from cropkt.routing.methods import RoutingSettings
 from cropkt.routing.store import RoutingFolder
 from cropkt.training.sources import source_fingerprint
+from cropkt.transfer.judgement.repeats import Repeat, repeated_predictions
+from cropkt.transfer.significance import TargetPredictions, at_home
 
 Unit = tuple[str, str, int]
 """What one search is for: kind (router, fusion, abmil), target, outer fold."""
@@ -70,11 +72,21 @@ class FoldFit:
 
 @dataclass(frozen=True)
 class RoutingJob:
-    """The run, the experts of each target beside its own model (`sources`), and how methods are set up."""
+    """The run, the experts of each target beside its own model (`sources`), and how methods are set up.
+
+    first: where `run` is a repeat (Run.repeated), the run that it repeats: models of other cohorts, and what they say,
+    are its.
+    """
 
     run: Run
     sources: dict[str, tuple[str, ...]]
     settings: RoutingSettings
+    first: Run | None = None
+
+    @property
+    def lenders(self) -> Run:
+        """The run whose models of other cohorts are the experts."""
+        return self.first or self.run
 
     def folder(self, target: str) -> RoutingFolder:
         """Where the target's results lie."""
@@ -86,9 +98,19 @@ class RoutingJob:
 
     def fingerprint(self, target: str) -> str:
         """Changes whenever anything changes, but a search, that decides what comes out for a target."""
-        run = self.run
+        run = self.lenders
         models = [source_fingerprint(run.plan, run.cohorts[code], run.folds) for code in self.sources[target]]
         return digest(ROUTING_VERSION, self.own_fingerprint(target), models, asdict(self.settings))
+
+    def predictions(self, target: str) -> TargetPredictions | None:
+        """What sources, and what is trained on the target, say in this cross-validation; None where the target's own
+        models have not been measured."""
+        names = sorted({*self.sources[target], target, *at_home()} - {"self"})
+        said = self.lenders.results.predictions(target, names)
+        if self.first is None or said is None:
+            return said
+        repeat = Repeat(self.run.results, {target: self.run.cohorts[target].folds}, self.run.fingerprint)
+        return next((of for of, _ in repeated_predictions(said, [repeat])), None)
 
     def own_fingerprint(self, target: str) -> str:
         """Of the target's own models, those that did not see inner parts among them."""
@@ -132,5 +154,6 @@ def settings_shown(job: RoutingJob, search: SearchConfig) -> dict[str, str]:
         "trials": str(search.trials),
         "protocol": job.run.config.protocol,
         "seed": str(job.run.plan.seed),
+        "repeats": str(job.run.config.repeats),
         **{name: str(value) for name, value in asdict(job.settings).items() if not isinstance(value, dict)},
     }

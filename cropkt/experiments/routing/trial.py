@@ -13,6 +13,7 @@ from torch import Tensor
 from cropkt.data.bags import passing_slides
 from cropkt.data.persons import person_digest
 from cropkt.experiments.routing.job import FoldFit, RoutingJob, SearchPoint
+from cropkt.experiments.run import Run
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.files import digest
@@ -57,7 +58,8 @@ class _Fold:
             own = own_vectors(job.run.plan, target, self.outer, needed)
             if not passing_slides(target.cohort, target.bags):
                 store_own_vectors(path, own, fingerprint, patients)
-        sources = read_source_vectors(job.run.results, code, patients, job.sources[code], settings.source_folds)
+        lent = job.lenders.results
+        sources = read_source_vectors(lent, code, patients, job.sources[code], settings.source_folds)
 
         def vectors(held_out: int | None) -> Tensor:
             return expert_vectors(own, sources, self.outer, held_out, cross_fitted=settings.cross_fitted)
@@ -160,7 +162,17 @@ def fit_and_store(job: RoutingJob, fit: FoldFit, held: _Held) -> None:
     experts = [code, *job.sources[code]]
     plan = job.run.plan
     tuned = {TUNED_AS[kind]: recipe_of(kind, values, job.settings, plan) for kind, values in fit.chosen.items()}
-    fitted = fit_fold(plan, target, fold.outer, fold.final, experts, fit.source, job.settings, tuned)
+    fitted = fit_fold(
+        plan,
+        target,
+        fold.outer,
+        fold.final,
+        experts,
+        fit.source,
+        job.settings,
+        tuned,
+        lenders=job.lenders.plan,
+    )
     folder = job.folder(code)
     recipe = tuned.get("roupkt")
     fingerprint = digest(fit.fingerprint, "lacks slides") if _lacks_slides(job, target) else fit.fingerprint
@@ -200,18 +212,20 @@ def fit_and_store(job: RoutingJob, fit: FoldFit, held: _Held) -> None:
 
 def _lacks_slides(job: RoutingJob, target: ResidentTarget) -> bool:
     """Whether slides were left out that may be readable the next time: the fold is then fitted again."""
-    code = target.cohort.code
-    records = [job.run.results.record(source, code) for source in (code, *job.sources[code])]
+    code, lent = target.cohort.code, job.lenders.results
+    records = [job.run.results.record(code, code), *(lent.record(source, code) for source in job.sources[code])]
     passing = any(record is not None and record.pair.passing_slides for record in records)
     return passing or bool(passing_slides(target.cohort, target.bags))
 
 
 def _expert_cards(job: RoutingJob, target: str, fold: int) -> tuple[ExpertCard, ...]:
     """Which stored models the experts are: the target's own of the fold, then the sources'."""
-    plan = job.run.plan
+    experts: list[tuple[str, tuple[int, ...], Run]] = [(target, (fold,), job.run)]
+    experts += [(source, job.settings.source_folds, job.lenders) for source in job.sources[target]]
     cards = []
-    for code, folds in [(target, (fold,)), *((source, job.settings.source_folds) for source in job.sources[target])]:
+    for code, folds, run in experts:
+        plan = run.plan
         paths = [plan.model_path(code, number).relative_to(plan.folder) for number in folds]
-        fingerprints = [plan.fingerprint(job.run.cohorts[code], number) for number in folds]
+        fingerprints = [plan.fingerprint(run.cohorts[code], number) for number in folds]
         cards.append(ExpertCard(code, tuple(str(path) for path in paths), tuple(fingerprints)))
     return tuple(cards)

@@ -1,9 +1,9 @@
 """Repeats: the target's own models cross-validated again, with other splits, starts and seeds.
 
 A repeat is a results folder of its own below OUT/repeats, with the same files: models, records and predictions of what
-the target trains on its own patients (`significance.at_home`), each with its fingerprint. Models of other cohorts do
-not change with the target's splits, so their risks are those of the first cross-validation; only which patients are
-compared does.
+learns from the target's patients (`significance.trained_on_target`), each with its fingerprint; and routers, where they
+are repeated. Models of other cohorts do not change with the target's splits, so their risks are those of the first
+cross-validation; only which patients are compared does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from cropkt.data.patients.folds import Fold
 from cropkt.survival.repeats import repeated_c_index, variance_parts
 from cropkt.transfer.current import Expected, current_records
 from cropkt.transfer.rows import RepeatedRow
-from cropkt.transfer.significance import Comparison, TargetPredictions, at_home
+from cropkt.transfer.significance import Comparison, TargetPredictions, trained_on_target
 from cropkt.transfer.store import PairRecord, ResultsFolder
 
 
@@ -78,13 +78,13 @@ def on_patients_of(
 
 
 def repeated_rows(cases: Sequence[TargetPredictions], comparisons: Sequence[Comparison]) -> list[RepeatedRow]:
-    """A row for each model that the target trains at home and that has a C-index, over `cases`: the first
-    cross-validation and its repeats.
+    """A row for each model that has learnt from the target and has a C-index, over `cases`: the first cross-validation
+    and its repeats, as far as they have it.
 
     comparisons: those of its sources, for the smallest difference.
     """
     rows = []
-    for model in at_home():
+    for model in trained_on_target():
         name = cases[0].own if model == "self" else model
         if name not in cases[0].risk:
             continue

@@ -1,12 +1,16 @@
 """What a routing run is asked for, and what `--protocol paper` means for routers."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from small_studies import SmallStudy
+from small_studies import SmallStudy, write_study
+from sweep_here import route_here
 
+from cropkt.data.persons import person_digest
 from cropkt.errors import ConfigError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.command import DONE, SOME_FAILED
@@ -15,7 +19,9 @@ from cropkt.experiments.routing import driver
 from cropkt.experiments.routing.config import RoutedPairs, RoutingConfig, SearchConfig
 from cropkt.experiments.routing.job import RoutingJob, RoutingOutcome, routing_settings, settings_shown
 from cropkt.experiments.run import Run, prepare
+from cropkt.survival.concordance import score_folds
 from cropkt.training.config import TrainingConfig
+from cropkt.transfer.rows import PATIENTS_ONLY, TRAINING_TOO
 
 Write = Callable[..., SmallStudy]
 
@@ -106,6 +112,78 @@ def test_a_failure_of_the_sweep_or_of_a_fold_is_the_runs(
     assert driver.tune_router(config) == code
     (run,) = asked
     assert set(run.sources) == {"acc", "uvm"}, "a target's own model is an expert"
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A study of two cohorts, the results of `cropkt route --target acc --repeats 2`, and what it said."""
+    folder = tmp_path_factory.mktemp("repeated")
+    study = write_study(folder / "study", "acc", "uvm", patients=24).folder
+    said = route_here(study, folder / "out", "--target", "acc", "--repeats", "2")
+    assert said.code == DONE, said
+    return study, folder / "out", said.out
+
+
+def test_a_repeat_of_routing_fits_every_router_again_on_other_folds(repeated: tuple[Path, Path, str]) -> None:
+    """And no router of a repeat has seen whom it is asked about, nor is any told what the first one was."""
+    _, out, said = repeated
+    table = pd.read_parquet(out / "routing.parquet").set_index("method")
+    assert set(table["error_covers"]) == {TRAINING_TOO}
+    assert "intervals and p cover the chance of patients, training sample, splits and seeds" in said
+    tested, values = [], []
+    for folder in (out, out / "repeats" / "1"):
+        routing = folder / "routing" / "uni2-h" / "abmil" / "acc"
+        predicted = pd.concat([pd.read_parquet(path) for path in sorted((routing / "predictions").iterdir())])
+        predicted = predicted[predicted["method"] == "roupkt"].sort_values("patient_id", ignore_index=True)
+        assert len(predicted) == 24
+        for fold, of_fold in predicted.groupby("fold"):
+            seen = set(json.loads((routing / "router" / f"fold_{fold}.json").read_text())["train_patients"])
+            others = set(predicted["patient_id"]) - set(of_fold["patient_id"])
+            assert seen == {person_digest(patient) for patient in others}
+        tested.append(predicted["fold"].tolist())
+        facts = (predicted[name].to_numpy() for name in ("time", "event", "risk", "fold"))
+        time, event, risk, fold = facts
+        values.append(score_folds(time, event, risk[None, :], fold, np.ones((1, 24), dtype=bool)).pooled.c_index)
+    assert tested[0] != tested[1]
+    assert values[0] != values[1]
+    assert table.loc["roupkt", "c_index_pooled"] == pytest.approx(np.mean(values))
+
+
+def test_a_repeat_of_routing_borrows_the_models_of_other_cohorts_and_trains_its_own(
+    repeated: tuple[Path, Path, str],
+) -> None:
+    _, out, _ = repeated
+    cards = [
+        json.loads((folder / "routing" / "uni2-h" / "abmil" / "acc" / "router" / "fold_0.json").read_text())
+        for folder in (out, out / "repeats" / "1")
+    ]
+    own, lent = ([card["experts"][number]["fingerprints"] for card in cards] for number in (0, 1))
+    assert own[0] != own[1]
+    assert lent[0] == lent[1]
+
+
+def test_the_same_routing_again_fits_nothing(repeated: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    study, out, _ = repeated
+    before = pd.read_parquet(out / "routing.parquet")
+    monkeypatch.setattr("cropkt.experiments.routing.trial.fit_fold", lambda *_, **__: pytest.fail("fitted again"))
+    assert route_here(study, out, "--target", "acc", "--repeats", "2").code == DONE
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "routing.parquet"), before)
+
+
+def test_a_repeat_that_cannot_be_fitted_is_said_and_counts_for_nothing(
+    repeated: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, out, _ = repeated
+    (out / "repeats" / "1" / "routing" / "uni2-h" / "abmil" / "acc" / "folds" / "fold_1.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("cropkt.experiments.routing.trial.fit_fold", lambda *_, **__: 1 / 0)
+        said = route_here(study, out, "--target", "acc", "--repeats", "2")
+    assert said.code == SOME_FAILED
+    assert "failed: repeat 1, acc, fold 1: ZeroDivisionError" in said.out
+    assert "cover the chance of patients only" in said.out
+    assert set(pd.read_parquet(out / "routing.parquet")["error_covers"]) == {PATIENTS_ONLY}
+    assert route_here(study, out, "--target", "acc", "--repeats", "2").code == DONE
+    assert set(pd.read_parquet(out / "routing.parquet")["error_covers"]) == {TRAINING_TOO}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cropkt.survival.repeats import repeated_c_index
 from cropkt.transfer.rows import PATIENTS_ONLY, TRAINING_TOO
 
 KIND = Path("uni2-h") / "abmil"
-OWN = ["self", "mean_cox"]
+TRAINED = ["self", "mean_cox", "project", "site", "size", "clinical"]
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,12 @@ def test_nothing_that_was_not_trained_on_the_target_changes(out: Path, once: Pat
     assert (without["error_covers"] == PATIENTS_ONLY).all()
     transfer = without["mode"] == "transfer"
     assert (without.loc[transfer, "repeats_self"] == 1).all()
-    assert (with_repeats.loc[transfer, ["repeats_self", "repeats_mean_cox"]] == 3).all(axis=None)
-    touched = [name for name in without if name.endswith(("_self", "_mean_cox", "worth_borrowing"))]
+    measured = ["self", "mean_cox", "size"]  # one project, one site and no clinical columns: the others say nothing
+    assert (with_repeats.loc[transfer, [f"repeats_{name}" for name in measured]] == 3).all(axis=None)
+    touched = [name for name in without if name.endswith(tuple(f"_{of}" for of in (*TRAINED, "worth_borrowing")))]
     pd.testing.assert_frame_equal(with_repeats[transfer].drop(columns=touched), without[transfer].drop(columns=touched))
     assert (with_repeats.loc[transfer, "difference_self"] != without.loc[transfer, "difference_self"]).all()
-    others = ~without["mode"].isin([*OWN, "transfer"])
+    others = ~without["mode"].isin([*TRAINED, "transfer"])
     pd.testing.assert_frame_equal(with_repeats[others], without[others])
     listed = pd.read_parquet(once / "repeats.parquet")
     assert set(listed["repeats"]) == {1}

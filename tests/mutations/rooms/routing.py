@@ -86,8 +86,8 @@ MUTATIONS = (
     Mutation(
         "source-model-of-fold-0",
         "cropkt/routing/methods.py",
-        "_source_model(plan, chosen_source, settings.source_folds[0])",
-        "_source_model(plan, chosen_source, 0)",
+        "_source_model(lenders or plan, chosen_source, settings.source_folds[0])",
+        "_source_model(lenders or plan, chosen_source, 0)",
         FIT,
         "--source-folds would not reach fine-tuning",
     ),
