@@ -13,6 +13,7 @@ covariance of as many axes as patients would span the very patients.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse.linalg import eigsh
@@ -48,7 +49,7 @@ class Axes:
     scale: np.ndarray
     directions: np.ndarray
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of the axes in float32, as files keep them: summaries on other axes do not go together."""
         numbers = (self.scale, self.directions)

@@ -34,7 +34,8 @@ class TargetFit:
 
     averaged: what to use. borrowed, alone: averages over the own spread under either hypothesis. prior: without any
     outcome of the target. probability: that borrowing helps here. own_spread: mean of the own spread.
-    contributions: (C, D), what each lender brings to `prior`; they sum to it.
+    contributions: (C, D), what each lender brings to `prior`; they sum to it. signal: how much the others foretell, the
+    standard deviation of the training patients' log-risks by `prior`; 0 where slides tell others nothing.
     """
 
     averaged: np.ndarray
@@ -44,6 +45,7 @@ class TargetFit:
     probability: float
     own_spread: float
     contributions: np.ndarray
+    signal: float
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,16 @@ def fit_target(
             mode = gaussian_mode(likelihood, *_with_own(mean, covariance, own.shape[1], spread))
             found.append(_Hypothesis(borrows, spread, float(np.log(probability * share)), mode))
     weight = _weights(found)
+    foretold = axes.to_features @ prior.mean
     return TargetFit(
         averaged=to_features @ _average(found),
         borrowed=to_features @ _average([one for one in found if one.borrows]),
         alone=to_features @ _average([one for one in found if not one.borrows]),
-        prior=axes.to_features @ prior.mean,
+        prior=foretold,
         probability=float(sum(w for w, one in zip(weight, found, strict=True) if one.borrows)),
         own_spread=float(sum(w * one.own_spread for w, one in zip(weight, found, strict=True))),
         contributions=prior.contributions @ axes.to_features.T,
+        signal=float((features @ foretold).std()),
     )
 
 

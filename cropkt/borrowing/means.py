@@ -7,19 +7,25 @@ the house are moments and summaries (exchange.py), which hold no patient.
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cropkt.borrowing.folds import Split
 from cropkt.borrowing.lenders import CohortPatients
-from cropkt.data.bags import passing_slides, read_bags
+from cropkt.data.bags import leave_out, passing_slides
+from cropkt.data.streams.stream import NoBagLeftError, stream_bags
+from cropkt.data.streams.tiles import BagChangedError, LongBag
 from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
 from cropkt.files import atomic_path
+
+PATCHES = 4096
+"""Patches in memory at a time, whatever a slide has: 25 MB at D = 1536."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +47,41 @@ def means_path(out: Path, encoder: str, cohort: str) -> Path:
 
 
 def measure_means(cohort: Cohort, *, strict: bool = False) -> CohortMeans:
-    """Read every slide of `cohort` once, one patient in memory at a time.
+    """Read every slide of `cohort` once, PATCHES patches in memory at a time.
 
     A slide that cannot be used is left out with a UserWarning; with `strict` it is a StudyError. Raises StudyError when
     no patient is left.
     """
-    patients, means, passing = [], [], 0
-    for patient, slides in cohort.slides.groupby("patient_id", sort=False):
+    stream = stream_bags(cohort, strict=strict)
+    found: dict[str, np.ndarray] = {}
+    try:
+        for tile in stream.tiles(PATCHES, PATCHES):
+            bags = [tile] if isinstance(tile, LongBag) else [tile.take([bag]) for bag in range(len(tile))]
+            for bag in bags:
+                patient = bag.patient if isinstance(bag, LongBag) else bag.patients[0]
+                mean = _mean_of_parts(bag) if isinstance(bag, LongBag) else bag.features.double().mean(dim=0)
+                if mean is not None:
+                    found[patient] = mean.numpy()
+    except NoBagLeftError as error:
+        reason = error.facts.skipped[0].reason
+        raise StudyError(f"{cohort.code}: no patient has a slide that can be used; the first slide {reason}") from error
+    for slide in stream.skipped:
+        leave_out(slide, strict=False, warn=True)
+    return CohortMeans(cohort.code, tuple(found), np.stack(list(found.values())), len(passing_slides(cohort, stream)))
+
+
+def _mean_of_parts(bag: LongBag) -> torch.Tensor | None:
+    """(D,) float64; None of a bag without a good slide. A slide that turns out bad midway counts for nothing."""
+    while True:
+        parts = []
         try:
-            bags = read_bags(replace(cohort, slides=slides), strict=strict)
-        except StudyError:
-            if strict:
-                raise
-            continue  # none of the patient's slides can be used; each has been warned of
-        passing += len(passing_slides(cohort, bags))
-        patients.append(str(patient))
-        means.append(bags.features.double().mean(dim=0).numpy())
-    if not patients:
-        raise StudyError(f"{cohort.code}: none of its patients has a slide that can be used; see the warnings above")
-    return CohortMeans(cohort.code, tuple(patients), np.stack(means), passing)
+            for part in bag.parts():
+                parts.append((part.sum(dim=0, dtype=torch.float64), len(part)))
+        except BagChangedError:
+            continue
+        if not parts:
+            return None
+        return torch.stack([total for total, _ in parts]).sum(dim=0) / sum(count for _, count in parts)
 
 
 def store_means(path: Path, means: CohortMeans, cohort: Cohort) -> None:

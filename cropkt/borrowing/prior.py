@@ -117,28 +117,45 @@ def fit_cohort_model(summaries: Sequence[Summary], hyperparameters: Hyperparamet
         raise InputError(
             f"{len(summaries)} summaries of different axes, or none; summarise all cohorts on the same axes"
         )
-    chosen = tuple(summaries)
-    hyper = hyperparameters or _most_likely(chosen)
-    _, pull, weight = _marginal(chosen, hyper, _kernels(chosen, hyper)[0])
-    return CohortModel(chosen, hyper, pull, weight)
+    told = _Told.by(summaries)
+    hyper = hyperparameters or _most_likely(told)
+    _, pull, inverse = _marginal(told, hyper, _kernels(told, hyper)[0])
+    weight = np.einsum("ckr,crds,dls->ckdl", told.roots, inverse, told.roots, optimize=True)
+    return CohortModel(tuple(summaries), hyper, pull, weight)
 
 
 def log_marginal_likelihood(summaries: Sequence[Summary], hyperparameters: Hyperparameters) -> float:
     """Log of the product of the cohorts' exp(r'b - b'H b / 2), averaged over the prior of all their coefficients."""
-    return _marginal(tuple(summaries), hyperparameters, _kernels(tuple(summaries), hyperparameters)[0])[0]
+    told = _Told.by(summaries)
+    return _marginal(told, hyperparameters, _kernels(told, hyperparameters)[0])[0]
 
 
-def _most_likely(summaries: tuple[Summary, ...]) -> Hyperparameters:
-    distance = cdist(_centroids(summaries), _centroids(summaries))
+@dataclass(frozen=True)
+class _Told:
+    """C summaries as arrays: linear (C, K), centroids (C, D), roots (C, K, K) with root @ root' = information."""
+
+    linear: np.ndarray
+    centroids: np.ndarray
+    roots: np.ndarray
+
+    @classmethod
+    def by(cls, summaries: Sequence[Summary]) -> "_Told":
+        # Information may be singular, as that of a cohort without events is: eigenvalues below 0 are rounding.
+        values, vectors = np.linalg.eigh(np.stack([summary.information for summary in summaries]))
+        roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        return cls(np.stack([summary.linear for summary in summaries]), _centroids(summaries), roots)
+
+
+def _most_likely(told: _Told) -> Hyperparameters:
+    distance = cdist(told.centroids, told.centroids)
     typical = float(np.median(distance[distance > 0])) if (distance > 0).any() else 1.0
-    size = len(summaries[0].linear)
-    unit = 1.0 / size
+    unit = 1.0 / told.linear.shape[1]
     low = Hyperparameters(1e-4 * unit, 1e-4 * unit, 0.1 * typical, 1e-4 * unit, 0.0)
     high = Hyperparameters(1e2 * unit, 1e2 * unit, 10 * typical, 1e2 * unit, 3.0)
     start = Hyperparameters(0.2 * unit, 0.5 * unit, 0.7 * typical, 0.2 * unit, 0.3)
 
     def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _value_and_slope(summaries, _from_point(point))
+        value, slope = _value_and_slope(told, _from_point(point))
         return -value, -slope
 
     bounds = list(zip(_to_point(low), _to_point(high), strict=True))
@@ -155,58 +172,49 @@ def _from_point(point: np.ndarray) -> Hyperparameters:
     return Hyperparameters(shared, near, reach, own, float(point[4]))
 
 
-def _kernels(summaries: tuple[Summary, ...], hyper: Hyperparameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _kernels(told: _Told, hyper: Hyperparameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kc (C, C), its part by distance, and squared distances over reach^2."""
-    centroids = _centroids(summaries)
-    squared = cdist(centroids, centroids, "sqeuclidean") / hyper.reach**2
+    squared = cdist(told.centroids, told.centroids, "sqeuclidean") / hyper.reach**2
     near = hyper.near * np.exp(-0.5 * squared)
-    return hyper.shared + near + hyper.own * np.eye(len(summaries)), near, squared
+    return hyper.shared + near + hyper.own * np.eye(len(squared)), near, squared
 
 
 def _centroids(summaries: Sequence[Summary]) -> np.ndarray:
     return np.stack([summary.centroid for summary in summaries])
 
 
-def _marginal(
-    summaries: tuple[Summary, ...], hyper: Hyperparameters, kernel: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Log marginal likelihood, pull (C, K) and weight (C, K, C, K) as `CohortModel` keeps them.
+def _marginal(told: _Told, hyper: Hyperparameters, kernel: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Log marginal likelihood, pull (C, K) as `CohortModel` keeps it, and (I + U' cov U)^-1 (C, K, C, K).
 
-    With cov = Kc x S = R R', everything goes through I + R'H R, which is well conditioned whatever H and cov are.
+    U holds the roots of all H = U U' and cov = Kc x S. `CohortModel.weight` is U (I + U' cov U)^-1 U'; the inverse is
+    well conditioned whatever H and cov are. It takes most of the time, so nothing else of its size is made here.
     """
-    information = np.stack([summary.information for summary in summaries])
-    linear = np.stack([summary.linear for summary in summaries])
-    cohorts, axes = linear.shape
-    lower = np.linalg.cholesky(kernel)
-    deviation = np.sqrt(hyper.axis_variances(axes))
-    scaled = deviation[:, None] * information * deviation
-    between = np.einsum("ci,cj->ijc", lower, lower).reshape(-1, cohorts) @ scaled.reshape(cohorts, -1)
-    inner = between.reshape(cohorts, cohorts, axes, axes).transpose(0, 2, 1, 3).reshape(cohorts * axes, -1)
+    cohorts, axes = told.linear.shape
+    scale = hyper.axis_variances(axes)
+    scaled = (np.sqrt(scale)[:, None] * told.roots).transpose(1, 0, 2).reshape(axes, -1)
+    inner = (scaled.T @ scaled).reshape(cohorts, axes, cohorts, axes)
+    inner *= kernel[:, None, :, None]
+    inner = inner.reshape(cohorts * axes, -1)
     inner[np.diag_indices_from(inner)] += 1
-    factor = cholesky(inner, lower=True, overwrite_a=True, check_finite=False)
-    log_determinant = 2 * np.log(np.diag(factor)).sum()
-    inverse = np.asarray(dpotri(factor, lower=1)[0])
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    # The posterior covariance of all coefficients, R (I + R'H R)^-1 R'.
-    inverse = inverse.reshape(cohorts, axes, cohorts, axes) * deviation[:, None, None] * deviation
-    rotated = np.tensordot(lower, inverse, axes=(1, 0))
-    posterior = np.tensordot(rotated, lower, axes=(2, 1)).transpose(0, 1, 3, 2)
-    mean = np.tensordot(posterior, linear, axes=2)
-    explained = np.einsum("ckl,cl->ck", information, mean)
-    left = np.matmul(information, posterior.reshape(cohorts, axes, -1)).reshape(posterior.shape)
-    weight = -np.matmul(left.transpose(2, 0, 1, 3).reshape(cohorts, -1, axes), information)
-    weight = weight.reshape(cohorts, cohorts, axes, axes).transpose(1, 2, 0, 3)
-    weight[np.arange(cohorts), :, np.arange(cohorts), :] += information
-    value = -0.5 * log_determinant + 0.5 * float((linear * mean).sum())
-    return value, linear - explained, weight
+    # The transpose is the same matrix, in the order that LAPACK works on without a copy.
+    factor = cholesky(inner.T, lower=True, overwrite_a=True, check_finite=False)
+    log_determinant = 2 * float(np.log(np.diag(factor)).sum())
+    inverse = np.asarray(dpotri(factor, lower=1, overwrite_c=1)[0])
+    inverse += inverse.T  # above the diagonal it was 0
+    inverse[np.diag_indices_from(inverse)] *= 0.5
+    expected = kernel @ (told.linear * scale)
+    settled = inverse @ np.einsum("ckr,ck->cr", told.roots, expected).ravel()
+    pull = told.linear - np.einsum("ckr,cr->ck", told.roots, settled.reshape(cohorts, axes))
+    value = -0.5 * log_determinant + 0.5 * float((told.linear * (kernel @ (pull * scale))).sum())
+    return value, pull, inverse.T.reshape(cohorts, axes, cohorts, axes)
 
 
-def _value_and_slope(summaries: tuple[Summary, ...], hyper: Hyperparameters) -> tuple[float, np.ndarray]:
+def _value_and_slope(told: _Told, hyper: Hyperparameters) -> tuple[float, np.ndarray]:
     """Log marginal likelihood, and its slope in log shared, log near, log reach, log own and decay."""
-    kernel, near, squared = _kernels(summaries, hyper)
-    value, pull, weight = _marginal(summaries, hyper, kernel)
+    kernel, near, squared = _kernels(told, hyper)
+    value, pull, inverse = _marginal(told, hyper, kernel)
     # d value / d cov is (pull pull' - weight) / 2; cov depends on blocks' diagonals only, as S is diagonal.
-    slope = 0.5 * (np.einsum("ck,dk->cdk", pull, pull) - np.einsum("ckdk->cdk", weight))
+    slope = 0.5 * (np.einsum("ck,dk->cdk", pull, pull) - _diagonals(told.roots, inverse))
     scale = hyper.axis_variances(pull.shape[1])
     by_kernel = slope @ scale
     by_scale = np.einsum("cdk,cd->k", slope, kernel)
@@ -219,3 +227,10 @@ def _value_and_slope(summaries: tuple[Summary, ...], hyper: Hyperparameters) -> 
         -(log_axis * scale * by_scale).sum(),
     )
     return value, np.array(parts)
+
+
+def _diagonals(roots: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """(C, C, K) diagonals of the blocks of U inverse U'."""
+    cohorts, axes = roots.shape[:2]
+    halves = np.matmul(inverse.reshape(-1, cohorts, axes).transpose(1, 0, 2), roots.transpose(0, 2, 1))
+    return np.einsum("ckr,dcrk->cdk", roots, halves.reshape(cohorts, cohorts, axes, axes))

@@ -74,7 +74,10 @@ def _measure(name: str, cases: Sequence[Case], subject: Subject, size: str, numb
         tested_in[case.test] = fold
     scores = score_folds(target.time, target.event, risk, tested_in, np.isfinite(risk))
     truth = np.nan if subject.log_risk is None else expected_concordance(risk, subject.log_risk)
-    probability = float(np.mean([case.fit.probability for case in cases])) if name == "borrowed" else np.nan
+    probability, signal = np.nan, np.nan
+    if name == "borrowed":
+        probability = float(np.mean([case.fit.probability for case in cases]))
+        signal = float(np.mean([case.fit.signal for case in cases]))
     return CurveRow(
         target=target.cohort,
         encoder=subject.encoder,
@@ -88,6 +91,7 @@ def _measure(name: str, cases: Sequence[Case], subject: Subject, size: str, numb
         c_index=scores.pooled.c_index,
         c_index_true=truth,
         probability=probability,
+        signal=signal,
         fitted=fitted,
         seconds=time.perf_counter() - started,
     )

@@ -26,7 +26,12 @@ class CurveRow:
     c_index_true: Annotated[
         float, Column("", "expected concordance under the true risk, where the study is simulated")
     ] = NAN
-    probability: Annotated[float, Column("", "that borrowing helps, as the training patients see it")] = NAN
+    probability: Annotated[
+        float, Column("", "that the training patients go with the other cohorts, the evidence's weight of borrowing")
+    ] = NAN
+    signal: Annotated[
+        float, Column("", "standard deviation of the training patients' log-risks as the other cohorts foretell them")
+    ] = NAN
     fitted: Annotated[bool, Column("", "whether the method could be fitted; if not, it ranks nobody: 0.5")] = True
     seconds: Annotated[float, Column("s", "time the method took")] = NAN
 

@@ -1,5 +1,7 @@
 """Cohorts with planted coefficients: the risk of a patient is linear in a few directions of its features."""
 
+from functools import cache
+
 import numpy as np
 
 from cropkt.borrowing.lenders import CohortPatients
@@ -8,13 +10,18 @@ from cropkt.seeds import generator
 DIRECTIONS = 4
 
 
+@cache
+def directions_of_world(seed: int, width: int) -> np.ndarray:
+    """(DIRECTIONS, width), the same for all cohorts."""
+    return np.linalg.qr(generator(seed, "made-up world").normal(size=(width, width)))[0][:DIRECTIONS]
+
+
 def made_up_cohort(
     name: str, *, patients: int = 80, width: int = 12, sign: float = 1.0, signal: float = 1.5, seed: int = 0
 ) -> CohortPatients:
     """The first direction drives survival, with `sign`; cohorts lie in different places of feature space."""
     random = generator(seed, "made-up cohort", name)
-    world = generator(seed, "made-up world")
-    directions = np.linalg.qr(world.normal(size=(width, width)))[0][:DIRECTIONS]
+    directions = directions_of_world(seed, width)
     scores = random.normal(size=(patients, DIRECTIONS)) * [2.0, 1.5, 1.2, 1.0]
     place = random.normal(size=width)
     features = scores @ directions + 0.3 * random.normal(size=(patients, width)) + place

@@ -45,6 +45,15 @@ def test_forty_patients_of_the_same_kind_borrow_and_gain() -> None:
     assert agreement(fit.averaged, TRUTH) > max(0.95, agreement(fit.alone, TRUTH))
 
 
+def test_the_signal_is_what_the_others_foretell_and_small_where_slides_tell_them_nothing() -> None:
+    target = first(40)
+    fit = fitted(target)
+    assert fit.signal == pytest.approx(np.std(target.features @ fit.prior))
+    blind = gather_lenders(made_up_lenders(signal=0.0), axes=4)
+    assert fitted(target, blind).signal < 0.2 * fit.signal
+    assert fitted(replace(target, event=1 - target.event)).signal == fit.signal  # no outcome of the target is in it
+
+
 def test_a_target_that_runs_the_other_way_is_heard() -> None:
     other = made_up_cohort("target", patients=80, sign=-1)
     fit = fitted(other)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from small_studies import SmallStudy, write_study
@@ -19,6 +20,7 @@ from cropkt.borrowing.means import (
 )
 from cropkt.data.bags import read_bags
 from cropkt.data.patients.folds import Fold
+from cropkt.data.slide_files.features import read_features
 from cropkt.data.study import Cohort, open_study
 from cropkt.errors import StudyError
 
@@ -39,6 +41,24 @@ def test_a_patients_mean_is_over_all_patches_of_all_slides(study: SmallStudy) ->
     for number in range(len(bags)):
         patches = bags.take([number]).features.double().numpy()
         np.testing.assert_allclose(found.features[number], patches.mean(axis=0), rtol=1e-12)
+
+
+def test_a_bag_too_long_for_memory_has_the_same_mean(study: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts of two patches; one slide of a patient is found to be bad after its first parts were counted."""
+    cohort = acc(study)
+    whole = measure_means(cohort)
+    monkeypatch.setattr(module, "PATCHES", 2)
+    np.testing.assert_allclose(measure_means(cohort).features, whole.features, rtol=1e-12)
+    several = cohort.slides[cohort.slides["patient_id"].duplicated(keep=False)]
+    slide = several.iloc[1]
+    with h5py.File(slide["path"], "r+") as file:
+        file["features"][-1] = np.nan
+    with pytest.warns(UserWarning, match=slide["slide"]):
+        found = measure_means(cohort)
+    patient = found.patients.index(slide["patient_id"])
+    rest = several[(several["patient_id"] == slide["patient_id"]) & (several["slide"] != slide["slide"])]
+    patches = np.concatenate([read_features(path) for path in rest["path"]]).astype(np.float64)
+    np.testing.assert_allclose(found.features[patient], patches.mean(axis=0), rtol=1e-12)
 
 
 def test_a_patient_whose_slides_are_bad_is_left_out_or_refused(study: SmallStudy) -> None:
@@ -70,7 +90,7 @@ def test_stored_means_are_those_of_this_very_cohort(study: SmallStudy, tmp_path:
 def test_slides_are_read_once(study: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohort, path = acc(study), tmp_path / "acc.safetensors"
     first = means_of(cohort, path)
-    monkeypatch.setattr(module, "read_bags", lambda *_, **__: pytest.fail("a slide was read again"))
+    monkeypatch.setattr(module, "stream_bags", lambda *_, **__: pytest.fail("a slide was read again"))
     np.testing.assert_array_equal(means_of(cohort, path).features, first.features)
 
 

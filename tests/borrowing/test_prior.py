@@ -13,6 +13,7 @@ from cropkt.borrowing.prior import (
     Hyperparameters,
     _from_point,
     _to_point,
+    _Told,
     _value_and_slope,
     fit_cohort_model,
     log_marginal_likelihood,
@@ -73,7 +74,7 @@ def test_its_slope_is_that_of_finite_differences() -> None:
         return log_marginal_likelihood(summaries, _from_point(moved))
 
     differences = [(value(point + step) - value(point - step)) / 2e-5 for step in 1e-5 * np.eye(5)]
-    np.testing.assert_allclose(_value_and_slope(summaries, HYPER)[1], differences, atol=1e-6)
+    np.testing.assert_allclose(_value_and_slope(_Told.by(summaries), HYPER)[1], differences, atol=1e-6)
 
 
 def test_the_targets_prior_is_the_conditional_of_the_joint() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from made_up_cohorts import made_up_cohort, made_up_lenders
 from small_studies import write_study
+from torch.nn.utils import vector_to_parameters
 
 from cropkt.borrowing.lenders import CohortPatients, gather_lenders
 from cropkt.borrowing.means import measure_means, with_outcomes
@@ -21,6 +22,7 @@ from cropkt.rivals import PAN_CANCER, RIVALS, SOURCES, networks
 from cropkt.rivals.case import Case, Others, gather_others
 from cropkt.rivals.methods import own_abmil_tuned
 from cropkt.rivals.pan_cancer import PanCancerNetworks
+from cropkt.rivals.task_vectors import adaptive_of, entropy_of_hazards, mean_of, merged_risk, slope_of_entropy
 from cropkt.survival.concordance import concordance
 from cropkt.survival.cox import ridge_cox
 from cropkt.survival.losses import LOSSES
@@ -164,6 +166,28 @@ def test_networks_trained_elsewhere_see_no_outcome_of_a_test_patient(name: str, 
     assert risks[0] is not None
     assert np.ptp(risks[0]) > 0
     np.testing.assert_array_equal(*risks)
+
+
+def test_adaptive_merging_lowers_the_entropy_of_what_is_predicted(tmp_path: Path) -> None:
+    cohort = open_study(write_study(tmp_path / "study", "acc", patients=30).folder).cohorts["acc"]
+    means, bags = measure_means(cohort), read_bags(cohort)
+    plan = SourcePlan(tmp_path, Architecture(features=bags.features.shape[1]), TrainingConfig(epochs=2), 0)
+    trained = trained_elsewhere(bags, plan)
+    train, held = np.arange(20), hold_target(cohort, bags)
+    others = others_of(bags.features.shape[1])
+    case = Case(with_outcomes(cohort, means), train, np.arange(20, 30), others, 3, held, plan, *trained)
+    entropy = {}
+
+    def merge(added: torch.Tensor, model: MILModel, start: torch.Tensor) -> torch.Tensor:
+        adapted = adaptive_of(added, slope_of_entropy(case, model, start))
+        for name, vector in (("mean", mean_of(added)), ("adapted", adapted)):
+            vector_to_parameters(start + vector, model.parameters())
+            hazard = torch.from_numpy(predict([model], bags.take(train)).hazard[0])
+            entropy[name] = float(entropy_of_hazards(hazard).mean())
+        return adapted
+
+    merged_risk(case, merge)
+    assert entropy["adapted"] < entropy["mean"] - 0.01
 
 
 def test_a_choice_inside_is_scored_on_patients_that_were_not_learnt_from(

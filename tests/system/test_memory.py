@@ -15,6 +15,7 @@ import pytest
 from processes import Script, kill_worker
 from small_studies import DIM, small_plan, write_study
 
+from cropkt.borrowing.means import measure_means
 from cropkt.data.slide_files.digests import YOUNG
 from cropkt.data.study import Cohort, open_study
 from cropkt.experiments.command import SOME_FAILED
@@ -192,6 +193,23 @@ def test_what_is_found_is_the_same_at_three_fifths_of_the_rate(streamed: Measure
         slow, fast = streamed.use[stage].seconds, resident.use[stage].seconds
         print(f"{stage}: {fast:.1f} s of a processor without a limit, {slow:.1f} s with it")
         assert slow < fast / 0.6
+
+
+def test_means_hold_no_more_of_a_slide_with_twenty_times_the_patches(tmp_path: Path) -> None:
+    """Borrowing needs patients' means only: 8 MB of patches, then 154, in each of a patient's slides."""
+    held = {}
+    for patches in (5_000, 100_000):
+        study = write_study(tmp_path / str(patches), "acc", patients=4)
+        study.set(encoders={"uni2-h": study.settings()["encoders"]["uni2-h"] | {"dim": 384}})
+        for number, (_, slide, *_) in enumerate(study.rows("acc")[1:]):
+            values = np.random.default_rng(number).standard_normal((patches, 384), dtype=np.float32)
+            study.write_slide("ACC", slide, values)
+        time.sleep(YOUNG / 1e9)
+        opened(study.folder, small_plan(tmp_path))  # the digests are known from here on
+        use = used_by(lambda folder, plan: measure_means(opened(folder, plan)), study.folder, small_plan(tmp_path))
+        held[patches] = use.held
+    print(f"means: {held[5_000] / 1e6:.0f} MB, {(held[100_000] - held[5_000]) / 1e6:+.1f} MB for 20 times the patches")
+    assert held[100_000] - held[5_000] < 30_000_000
 
 
 def test_slides_that_kill_whoever_reads_them_are_begun_twice_and_stop_no_other_target(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ REDRAWN = 50
 """How often the lenders' summaries are drawn anew."""
 FEWEST_LENDERS = 8
 """With fewer cohorts that lend, borrowing has not been shown to help (docs/borrowing.md)."""
+COIN = 0.45, 0.6
+"""Between these, whether borrowing gains is about a coin's throw; below, the target's outcomes speak against it."""
 
 
 def recommendation_path(out: Path, encoder: str, target: str) -> Path:
@@ -137,10 +139,12 @@ def advice(*, probability: float, lending: int, events: int, needed: float, expe
             f"Only {lending} cohorts lend; borrowing has not been shown to help with fewer than {FEWEST_LENDERS}, and "
             "has hurt with three."
         )
-    if probability < 0.5:
+    if probability < COIN[0]:
         return "Do not borrow: this cohort's own outcomes speak against the others'."
     if events >= needed:
         return f"{events} events are enough to do without: an own model is as good from about {needed:.0f} on."
+    if probability < COIN[1]:
+        return "It hardly matters: the other cohorts foretell so little here that a gain is about a coin's throw."
     if expected.lower <= 0.5:
         return "Borrow with care: on cohorts like this one the result may be no better than chance."
     return "Borrow."

@@ -66,7 +66,7 @@ def _recommendation(run: Run, slides: Sequence[tuple[str, Path]], name: str, coh
     expected = _expected(shelf, codes, lenders, target, splits)
     needed = _needed(run)
     weights = tuple(lender_weights(lenders, target.features, seed=run.plan.seed))
-    probability = probability_of_gain(events, fit.probability) if events else np.nan
+    probability = probability_of_gain(fit.probability, fit.signal) if events else np.nan
     said = advice(
         probability=probability,
         lending=len(lenders.model.summaries),

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from cropkt.rivals.measure import Subject, measure_draw
 from cropkt.rivals.rows import CurveRow
 from cropkt.transfer.columns import row_from_json
 
-CURVE_VERSION = 1
+CURVE_VERSION = 2
 """Raised when the code changes what a method of the same draw measures."""
 TRUTH = "truth_patients.parquet"
 
@@ -49,9 +50,15 @@ class CurveJob:
         """What the methods are given (rivals.NEEDS)."""
         return {RIVALS[name].needs for name in self.methods}
 
+    @cached_property
+    def _lenders(self) -> dict[str, list[str]]:
+        """By target; every method of every draw asks, and comparing patients of all cohorts takes milliseconds."""
+        run = self.run
+        return {target: lender_codes(run.cohorts, target, run.sources) for target in run.targets}
+
     def lenders(self, target: str) -> list[str]:
         """The cohorts that lend to a target."""
-        return lender_codes(self.run.cohorts, target, self.run.sources)
+        return self._lenders[target]
 
     def networks(self, target: str) -> StoredNetworks:
         """Its pan-cancer networks, trained or not."""

@@ -62,6 +62,7 @@ def test_the_targets_own_c_index_counts_by_its_precision() -> None:
         ({}, "Borrow."),
         ({"lending": 3}, "Only 3 cohorts"),
         ({"probability": 0.2}, "Do not borrow"),
+        ({"probability": 0.5}, "It hardly matters"),
         ({"events": 90, "needed": 40.0}, "enough to do without"),
         ({"expected": Expectation(0.6, 0.45, 0.75, 9)}, "with care"),
         ({"probability": np.nan, "needed": np.nan, "events": 0}, "Borrow."),
@@ -72,10 +73,14 @@ def test_advice_says_no_where_it_should(settings: dict, word: str) -> None:
     assert word in advice(**{**asked, **settings})
 
 
-def test_the_probability_of_a_gain_falls_with_events_and_with_disagreement() -> None:
-    agreed = [probability_of_gain(events, 0.95) for events in (0, 3, 10, 30, 100)]
-    assert agreed == sorted(agreed, reverse=True)
-    assert probability_of_gain(10, PRIOR_PROBABILITY / 3) == pytest.approx(probability_of_gain(10, 0.9) / 3)
+def test_without_a_signal_a_gain_is_a_coins_throw_and_disagreement_scales_it() -> None:
+    assert probability_of_gain(0.95, 0.0) == 0.5
+    told = [probability_of_gain(0.95, signal) for signal in (0.0, 0.1, 0.4, 1.2)]
+    assert told == sorted(told)
+    assert told[-1] > 0.9
+    assert probability_of_gain(PRIOR_PROBABILITY / 3, 0.4) == pytest.approx(
+        probability_of_gain(PRIOR_PROBABILITY, 0.4) / 3
+    )
 
 
 def test_joining_a_library_with_a_summary_is_as_good_as_joining_with_patients(tmp_path: Path) -> None:

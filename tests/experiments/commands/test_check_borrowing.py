@@ -1,11 +1,14 @@
 """One table over worlds, and the recommendation that cropkt predict tells."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from cropkt.borrowing.advice.helps import probability_of_gain
 from cropkt.experiments.commands import predict
 from cropkt.experiments.commands.checks import borrowing
 from cropkt.rivals.rows import CURVE, CurveRow
@@ -58,3 +61,29 @@ def test_gains_of_a_method_are_those_of_its_own_draws() -> None:
     found = borrowing._rows("world", pd.DataFrame(rows).assign(study="s"), "c_index")
     shown = {row["method"]: row["shown"] for row in found}
     assert shown["pan_cox"] == ".700; +.100, 1 targets"
+
+
+def test_what_was_said_stands_beside_what_was_seen(tmp_path: Path) -> None:
+    """Two draws without a signal, of which one gains; three with a strong one, all gain: half, and all."""
+    rows = []
+    for number, (signal, gain) in enumerate([(0.0, 0.05), (0.0, -0.05), (3.0, 0.05), (3.0, 0.05), (3.0, 0.05)]):
+        of_draw = CurveRow("acc", "e", "abmil", "borrowed", "20", number, 5.0, 40, 10, 0.6 + gain, np.nan, 1.0, signal)
+        rows += [vars(of_draw), vars(replace(of_draw, method="own_ridge", c_index=0.6, signal=np.nan))]
+    CURVE.write(tmp_path / "out" / "curve.parquet", CURVE.frame(rows))
+    table = tmp_path / "table.md"
+    assert borrowing.main([f"rna={tmp_path / 'out'}", "--out", str(table)]) == 0
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.read_text().splitlines()]
+    (world,) = (line for line in lines if line[0] == "rna")
+    strong = borrowing._number(probability_of_gain(1.0, 3.0))
+    said = borrowing._number((2 * 0.5 + 3 * probability_of_gain(1.0, 3.0)) / 5)
+    assert world[1:4] == ["5", said, ".800"]
+    assert world[6] == ".500 (1)"
+    (coin,) = (line for line in lines if line[0] == ".450 to .550")
+    assert coin[1:] == ["2", ".500", ".500", "+.000"]
+    assert ["3", strong, "1.000", "+.050"] in [line[1:] for line in lines]
+
+
+def test_a_table_without_the_signal_says_nothing_of_gains(tmp_path: Path) -> None:
+    write_curve(tmp_path / "one", {"borrowed": 0.7, "own_ridge": 0.65})
+    assert borrowing.main([f"one={tmp_path / 'one'}", "--out", str(tmp_path / "table.md")]) == 0
+    assert "said" not in (tmp_path / "table.md").read_text()

@@ -68,6 +68,14 @@ MUTATIONS = (
         "features that were extracted again would be borrowed from as they were",
     ),
     Mutation(
+        "half-a-bad-slide-counts",
+        "cropkt/borrowing/means.py",
+        "    while True:\n        parts = []\n",
+        "    parts = []\n    while True:\n",
+        ("tests/borrowing/test_means.py",),
+        "patches of a slide that turns out bad, and all before it a second time, would be in a patient's mean",
+    ),
+    Mutation(
         "outcomes-in-the-order-of-labels",
         "cropkt/borrowing/means.py",
         "rows = cohort.labels.loc[list(means.patients)]",

@@ -48,6 +48,33 @@ MUTATIONS = (
         "leak: with several targets left out together, each would train the networks of the others and its own",
     ),
     Mutation(
+        "pan-cancer-networks-tuned-on-whom-they-are-tested-on",
+        "cropkt/rivals/methods/networks/pan_abmil_tuned.py",
+        "tuned = train_from(case, starts, [case.train] * len(starts), settings)",
+        "tuned = train_from(case, starts, [np.union1d(case.train, case.test)] * len(starts), settings)",
+        (METHODS,),
+        "leak: the rival would know the outcomes of the patients it is tested on",
+    ),
+    Mutation(
+        "pan-cancer-vectors-borrow-with-test-patients",
+        "cropkt/rivals/methods/networks/pan_abmil_borrowed.py",
+        "fits = case.pan_cancer.fits(case.train, own.time, own.event)",
+        "every = np.union1d(case.train, case.test)\n"
+        "    fits = case.pan_cancer.fits(every, case.target.time[every], case.target.event[every])",
+        (METHODS,),
+        "leak: coefficients on vectors would know the outcomes of the patients they are tested on",
+    ),
+    Mutation(
+        "sources-to-merge-chosen-on-test-patients",
+        "cropkt/rivals/task_vectors.py",
+        "scores = [case.shrunken_c_index(of_source) for of_source in risk]",
+        "from cropkt.survival.concordance import concordance as told\n"
+        "    everyone = predict([case.sources[name] for name in names], case.held.bags).risk.astype(np.float64)\n"
+        "    scores = [told(case.target.time, case.target.event, risk).c_index for risk in everyone]",
+        (METHODS,),
+        "leak: the sources that are merged would be those that rank the test patients best",
+    ),
+    Mutation(
         "tuned-on-whom-it-learnt-from",
         "cropkt/rivals/methods/own_abmil_tuned.py",
         "learning = [np.setdiff1d(case.train, part) for part in parts]",

@@ -1,6 +1,8 @@
 """Check what borrowing is worth: one table over all methods, simulated worlds and real sets; and its probability."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +12,21 @@ from cropkt.experiments.config import Parser
 from cropkt.files import atomic_path
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 EPILOG = """
 Reads the curve.parquet that cropkt curve has left. Folders of one NAME are put together: their targets are one world.
 SARC, whose reversal is planted in simulated studies, is a column of its own. A cell is a method's mean C-index (the
 true one where a study is simulated), and what borrowing gains over it with the 95 % interval over targets.
+Below, how reliable the probability of a gain is: said on each draw, against whether borrowed beat the own ridge model.
 
   cropkt check-borrowing fractions=runs/seed401 fractions=runs/seed402 fractions=runs/seed403 rna=runs/tme
 """
 REVERSED = "sarc"
+TOLD = 0.02
+"""Gains and costs of the C-index that are worth a word."""
+RANGES = (0.0, 0.45, 0.55, 0.6, 0.7, 0.8, 0.9, 1.01)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +55,7 @@ def _check(folders: Sequence[str], out: Path | None) -> int:
         if not path.is_file():
             raise ConfigError(f"{named}: no {path}; run cropkt curve first")
         worlds.setdefault(name, []).append(pd.read_parquet(path).assign(study=folder))
-    rows = []
+    rows, found = [], []
     for name, parts in worlds.items():
         curve = pd.concat(parts, ignore_index=True)
         measure = next(iter(measures(curve)))
@@ -56,8 +63,11 @@ def _check(folders: Sequence[str], out: Path | None) -> int:
         rows += _rows(name, curve[~(simulated & (curve["target"] == REVERSED))], measure)
         if simulated:
             rows += _rows(f"{name}: {REVERSED}", curve[curve["target"] == REVERSED], measure)
-        _print_calibration(name, curve, measure)
+        if said := _said(name, curve, measure):
+            found.append(said)
     table = _markdown(rows)
+    if found:
+        table += f"\n\n{_reliability(found)}"
     print(f"\n{table}")
     if out is not None:
         with atomic_path(out) as temporary:
@@ -123,29 +133,61 @@ def _number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.3f}".replace("0.", ".", 1)
 
 
-def _print_calibration(world: str, curve: "pd.DataFrame", measure: str) -> None:
-    """The probability that borrowing helps, against whether borrowed beat the own ridge model on the draw."""
+@dataclass(frozen=True)
+class _Said:
+    """Draws of a world: the probability of a gain that was said of each, and what borrowed gained over own ridge."""
+
+    world: str
+    said: "np.ndarray"
+    gain: "np.ndarray"
+
+
+def _said(world: str, curve: "pd.DataFrame", measure: str) -> _Said | None:
+    """None where nothing can be said: no own ridge model to gain on, or a table that lacks the signal."""
     import numpy as np
 
     from cropkt.borrowing.advice.helps import probability_of_gain
 
     keys = ["study", "patients", "target", "draw", "train_events"]
     wide = curve.pivot_table(index=keys, columns="method", values=measure)
-    if not {"borrowed", "own_ridge"} <= set(wide):
-        return
-    known = curve[curve["method"] == "borrowed"].set_index(keys)["probability"].reindex(wide.index)
+    if not {"borrowed", "own_ridge"} <= set(wide) or "signal" not in curve:
+        return None
+    known = curve[curve["method"] == "borrowed"].set_index(keys)[["probability", "signal"]].reindex(wide.index)
     gain = (wide["borrowed"] - wide["own_ridge"]).to_numpy()
-    usable = np.isfinite(gain) & np.isfinite(known.to_numpy())
-    gain, agreement = gain[usable], known.to_numpy()[usable]
-    events = wide.index.get_level_values("train_events").to_numpy()[usable]
-    helps = np.array([probability_of_gain(n, p) for n, p in zip(events, agreement, strict=True)])
-    helped = gain > 0
-    if not len(gain):
-        return
-    print(f"\n{world}: {len(gain)} draws, borrowed beat own ridge in {helped.mean():.2f}")
-    for name, probability in (("agreement with the others", agreement), ("probability of a gain", helps)):
-        brier, constant = np.mean((probability - helped) ** 2), helped.mean() * (1 - helped.mean())
-        hurt, good = probability[gain < -0.02], probability[gain > 0.02]
-        costs, gains = (f"{part.mean():.2f} ({len(part)})" if len(part) else "-" for part in (hurt, good))
-        print(f"  {name}: mean {probability.mean():.2f}, Brier {brier:.3f} (a constant {constant:.3f})")
-        print(f"    where borrowing cost more than .02: {costs}, where it gained more: {gains}")
+    usable = np.isfinite(gain) & np.isfinite(known.to_numpy()).all(axis=1)
+    if not usable.any():
+        return None
+    said = [probability_of_gain(agreement, signal) for agreement, signal in known.to_numpy()[usable]]
+    return _Said(world, np.array(said), gain[usable])
+
+
+def _reliability(found: Sequence[_Said]) -> str:
+    """Markdown: a row for each world, then one for each range of the probability over all of them."""
+    import numpy as np
+
+    lines = [
+        "| draws of | draws | said, mean | gained | Brier score | of a constant | said where it cost more than .02 "
+        "| where it gained more than .02 |",
+        f"|{'---|' * 8}",
+    ]
+    for one in found:
+        gained = one.gain > 0
+        brier, constant = np.mean((one.said - gained) ** 2), gained.mean() * (1 - gained.mean())
+        numbers = " | ".join(map(_number, (one.said.mean(), gained.mean(), brier, constant)))
+        cost, good = (_mean_of(one.said[chosen]) for chosen in (one.gain < -TOLD, one.gain > TOLD))
+        lines.append(f"| {one.world} | {len(gained)} | {numbers} | {cost} | {good} |")
+    lines += ["", "| probability said | draws | said, mean | gained | mean gain |", f"|{'---|' * 5}"]
+    said, gain = (np.concatenate([getattr(one, name) for one in found]) for name in ("said", "gain"))
+    for low, high in pairwise(RANGES):
+        inside = (said >= low) & (said < high)
+        if inside.any():
+            numbers = f"{_number(said[inside].mean())} | {_number((gain[inside] > 0).mean())}"
+            lines.append(
+                f"| {_number(low)} to {_number(min(high, 1.0))} | {inside.sum()} | {numbers} "
+                f"| {_number(gain[inside].mean(), '+')} |"
+            )
+    return "\n".join(lines)
+
+
+def _mean_of(said: "np.ndarray") -> str:
+    return f"{_number(said.mean())} ({len(said)})" if len(said) else "-"

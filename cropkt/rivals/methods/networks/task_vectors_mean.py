@@ -8,7 +8,7 @@ from cropkt.rivals.task_vectors import mean_of, merged_risk
 
 
 def _fit(case: Case) -> np.ndarray | None:
-    return merged_risk(case, mean_of)
+    return merged_risk(case, lambda added, *_: mean_of(added))
 
 
 RIVAL = Rival("task_vectors_mean", label="five best sources merged, mean of task vectors", fit=_fit, needs=SOURCES)
