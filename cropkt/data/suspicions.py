@@ -142,9 +142,9 @@ def fold_suspicions(cohort: Cohort) -> list[Suspicion]:
 
 def slide_suspicions(cohort: Cohort) -> list[Suspicion]:
     """By their TCGA barcodes: slides of normal tissue, and frozen sections among diagnostic ones, in patients' bags."""
-    parts = [found for slide in cohort.slides["slide"] if (found := _TCGA_SLIDE.match(slide))]
-    normal = sum(found["sample"].startswith("1") for found in parts)
-    frozen = sum(found["kind"].upper() != "DX" for found in parts)
+    parts = [part for slide in cohort.slides["slide"] if (part := _TCGA_SLIDE.match(slide))]
+    normal = sum(part["sample"].startswith("1") for part in parts)
+    frozen = sum(part["kind"].upper() != "DX" for part in parts)
     remedy = (
         "move them to another folder, or list the slides you mean in a column of slides, with `unmatched: leave_out`"
     )
