@@ -73,7 +73,7 @@ def spacing(corners: np.ndarray) -> float:
 
 def _attributes(path: Path) -> dict[str, Any]:
     """Attributes of an HDF5 file and of its coordinates, the latter first."""
-    if path.suffix not in (".h5", ".hdf5"):
+    if path.suffix.lower() not in (".h5", ".hdf5"):
         return {}
     with h5py.File(path, "r", locking=False) as file:
         held = next((file[name] for name in COORDINATE_NAMES if name in file), None)

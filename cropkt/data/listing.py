@@ -49,13 +49,14 @@ class SlideFiles:
         """Paths of the files that may be the slide whose file is expected in `places`.
 
         One, none, or several between which nothing decides. In a folder the exact name comes first; else files whose
-        name goes on after the slide's id (`TCGA-OR-A5J1-01Z-00-DX1.<UUID>.h5`), as published.
+        name goes on after the slide's id (`TCGA-OR-A5J1-01Z-00-DX1.<UUID>.h5`), as published. Suffixes count
+        in any case.
         """
         found: list[str] = []
         for folder, name in places:
             listing = self.listing(folder)
             stem, suffix = os.path.splitext(name)
-            longer = [path for path in listing.by_slide.get(stem, ()) if path.endswith(suffix)]
+            longer = [path for path in listing.by_slide.get(stem, ()) if path.lower().endswith(suffix.lower())]
             found += listing.paths.get(name, longer)
         return tuple(dict.fromkeys(found))
 
@@ -102,8 +103,9 @@ class SlideFiles:
         stem, suffix = os.path.splitext(pattern)
         before, after = stem.split("{slide}", 1)
         for name, paths in self.listing(folder).paths.items():
-            if name.endswith(suffix):
-                slide = slide_id(name.removesuffix(suffix).removeprefix(before).removesuffix(after))
+            if name.lower().endswith(suffix.lower()):
+                own = name[: len(name) - len(suffix)]
+                slide = slide_id(own.removeprefix(before).removesuffix(after))
                 yield from ((path, slide) for path in paths)
 
     def _by_patient(self, folder: str) -> dict[str, list[str]]:

@@ -26,6 +26,7 @@ MOST_EVENTS = 0.75
 """Events per patient; the most of the 26 cohorts is .65 (MESO)."""
 LONGEST_FOLLOWED = 0.1
 """Those followed longest are mostly censored: at most .47 (GBMLGG) of this part of a cohort has an event."""
+_TCGA_SLIDE = re.compile(r"TCGA-\w\w-\w{4}-(?P<sample>\d\d)[A-Z]?-\d\d-(?P<kind>DX|TS|BS|MS)", re.IGNORECASE)
 FEW_EVENTS = 5
 """With fewer events a C-index has no verdict."""
 
@@ -49,7 +50,12 @@ def suspicions(study: Study) -> list[Suspicion]:
 def cohort_suspicions(cohort: Cohort, study: Study) -> list[Suspicion]:
     """All suspicions about one cohort of `study`."""
     unit = study.settings.columns.time.unit
-    return [*time_suspicions(cohort, unit), *event_suspicions(cohort), *fold_suspicions(cohort)]
+    return [
+        *time_suspicions(cohort, unit),
+        *event_suspicions(cohort),
+        *fold_suspicions(cohort),
+        *slide_suspicions(cohort),
+    ]
 
 
 def time_suspicions(cohort: Cohort, unit: str) -> list[Suspicion]:
@@ -131,6 +137,24 @@ def fold_suspicions(cohort: Cohort) -> list[Suspicion]:
             message = f"no patient with an event is in {part} of fold {', '.join(empty)}"
             remedy = "remove the cohort's splits to have folds made that share out the events, or use fewer folds"
             found.append(Suspicion("fold without event", cohort.code, message, remedy))
+    return found
+
+
+def slide_suspicions(cohort: Cohort) -> list[Suspicion]:
+    """By their TCGA barcodes: slides of normal tissue, and frozen sections among diagnostic ones, in patients' bags."""
+    parts = [part for slide in cohort.slides["slide"] if (part := _TCGA_SLIDE.match(slide))]
+    normal = sum(part["sample"].startswith("1") for part in parts)
+    frozen = sum(part["kind"].upper() != "DX" for part in parts)
+    remedy = (
+        "move them to another folder, or list the slides you mean in a column of slides, with `unmatched: leave_out`"
+    )
+    found = []
+    if normal:
+        message = f"{normal} of {len(parts)} slides are of normal tissue (sample type 10 to 19 in their barcodes)"
+        found.append(Suspicion("normal tissue", cohort.code, message, remedy))
+    if 0 < frozen < len(parts):
+        message = f"{frozen} slides are frozen sections (TS, BS, MS) beside {len(parts) - frozen} diagnostic ones (DX)"
+        found.append(Suspicion("frozen and diagnostic", cohort.code, message, remedy))
     return found
 
 

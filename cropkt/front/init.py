@@ -14,13 +14,15 @@ from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser
 from cropkt.front.slides.encoders import FoundEncoder, find_encoders
 from cropkt.front.slides.layouts import find_sources
-from cropkt.front.slides.match import Match, SlideNames
+from cropkt.front.slides.match import Match, SlideNames, likely_cause
 from cropkt.front.slides.vectors import vector_tables, write_vectors
 from cropkt.front.study_file import Key, StudyFile, columns_value
 from cropkt.front.tables.cohort_tables import read_tables
 from cropkt.front.tables.label_tables import StudyLabels, read_labels_of
 
 SHOWN_COHORTS = 8
+ARRAYS = (".npy", ".npz", ".pkl", ".pickle", ".mat", ".safetensors", ".pth", ".csv")
+"""Suffixes of files that may hold features and are not read: nothing says what is in them, or reading runs code."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,21 @@ def _what_is_there(folder: Path) -> str:
     if not kinds:
         return "it holds no files"
     ((suffix, count),) = kinds.most_common(1)
+    if suffix.lower() in ARRAYS:
+        return (
+            f"it holds {count} files *{suffix}; write each slide's array (patches, width) as .h5 under the name "
+            "features (h5py), or with torch.save as .pt"
+        )
     return f"it holds {count} files {'*' + suffix if suffix else 'without a suffix'}; name the folder of features"
 
 
 def _nothing_fits(labels: StudyLabels, names: SlideNames) -> str:
     patients = next(match.patients_without for match in labels.matches.values())
+    likely = likely_cause(patients, names.slides)
     return (
         f"no slide is any patient's by its name. Slides: {', '.join(names.slides[:3])}; patients: "
-        f"{', '.join(patients[:3])}. Name the columns (--patient, --slide), give a table of patients and slides too, "
-        'or say which part of an id is the patient: --patient-rule "first 8"'
+        f"{', '.join(patients[:3])}. {likely + ' Else name' if likely else 'Name'} the columns (--patient, --slide), "
+        'give a table of patients and slides too, or say which part of an id is the patient: --patient-rule "first 8"'
     )
 
 

@@ -4,6 +4,7 @@
     model.safetensors       weights: null.NAME, sources.CODE.FOLD.NAME
     statistics.safetensors  seen.CODE.FIELD (seen.py), references.SOURCE.COHORT.FIELD (reference.py)
     transfer.csv            the transfer matrix, a row per pair
+    advice.json             which source to take for a cohort (advice.py)
     README.md, LICENSE      the model card, and the licence of the weights
 
 Nothing in it is of one patient: no ids, no digests of ids, no slide names, no rows of a table.
@@ -21,14 +22,15 @@ from safetensors import safe_open
 from cropkt.errors import CheckpointError, ConfigError, refuse_unknown
 from cropkt.files import content_digest, digest, read_json
 from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
+from cropkt.portable.advice import ADVICE
 from cropkt.portable.reference import Reference
 from cropkt.portable.seen import SeenFeatures
 from cropkt.survival.calibration import Recalibration
 from cropkt.training.config import TrainingConfig
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, STATISTICS, MATRIX = "config.json", "model.safetensors", "statistics.safetensors", "transfer.csv"
-DIGESTED = (WEIGHTS, STATISTICS, MATRIX)
+DIGESTED = (WEIGHTS, STATISTICS, MATRIX, ADVICE)
 ENSEMBLE = "ensemble"
 """The source that is all other sources of a cohort together (the mean of their percentiles)."""
 CALIBRATED = "calibration."

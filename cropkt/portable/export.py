@@ -23,6 +23,7 @@ from cropkt.data.study import Cohort, Study
 from cropkt.errors import CheckpointError, ConfigError, InputError, refuse_unknown
 from cropkt.files import content_digest, digest, write_json
 from cropkt.models.checkpoint import load_model
+from cropkt.portable.advice import ADVICE, advice_of
 from cropkt.portable.bundle import (
     CONFIG,
     DIGESTED,
@@ -90,6 +91,8 @@ def export_library(
         statistics = _statistics(study, sources, references, report)
         save_arrays(statistics, temporary / STATISTICS)
         _matrix(results, sources).to_csv(temporary / MATRIX, index=False)
+        read_in = in_registry_order({cohort for _, cohort in references})
+        write_json(temporary / ADVICE, advice_of(results, read_in, sources))
         _write_words(temporary, _config(results, study, cards, references, settings), settings)
         temporary.rename(to)
     finally:

@@ -45,8 +45,8 @@ def find_slides(features: Path, table: Path | None) -> list[NewSlide]:
     `table` is a CSV with a column of slides and one of patients; slides may be written with their suffix. Without one
     each slide is a patient. Raises ConfigError where there are no files, two are of one slide, or the table lacks one.
     """
-    is_slide = features.is_file() or features.suffix in SUFFIXES
-    paths = [features] if is_slide else sorted(path for path in features.glob("*") if path.suffix in SUFFIXES)
+    is_slide = features.is_file() or features.suffix.lower() in SUFFIXES
+    paths = [features] if is_slide else sorted(path for path in features.glob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ConfigError(f"--features {features}: no feature file there ({', '.join(SUFFIXES)})")
     slides = [slide_id(path.name.removesuffix(path.suffix)) for path in paths]

@@ -10,8 +10,10 @@ The target's own model is no candidate: it has been trained on the patients it w
 The oracle has been chosen on the very patients it is measured on, so it has neither error nor p-value.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -180,3 +182,22 @@ def _ensemble(
 
 def _above_median(risk: np.ndarray, training: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(risk), (risk > np.median(training)).astype(float), np.nan)
+
+
+def choice_sentence(row: Mapping[Any, Any], own: float) -> str:
+    """Whom a target should take, in words. row: of source_choice.parquet, method "honest"; own: its own C-index."""
+    target, source = row["target"].upper(), Counter(row["sources"]).most_common(1)[0][0].upper()
+    lower, upper = _number(row["interval_lower"]), _number(row["interval_upper"])
+    found = f"{_number(row['c_index_pooled'])} ({lower} to {upper})"
+    if row["c_index_pooled"] <= 0.5 and not own > 0.5:
+        return f"for {target} nothing predicts: {source} {found}, own model {_number(own)}"
+    if not np.isfinite(own):
+        return f"for {target} take {source}: {found}, own model unknown"
+    if row["difference_self"] > 0:
+        return f"for {target} take {source}: {found}, own model {_number(own)}"
+    return f"for {target} keep its own model: {_number(own)}; {source} {found}"
+
+
+def _number(value: float) -> str:
+    """.87; 1.00; unknown"""
+    return f"{value:.2f}".removeprefix("0") if np.isfinite(value) else "unknown"

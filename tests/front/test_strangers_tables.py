@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from published_layouts import Person, months, people, trident, values, write_h5, write_pt, write_table
 
+from cropkt.data.bags import read_bags
 from cropkt.data.study import Study, open_study
 from cropkt.experiments.commands import main
 from cropkt.front.slides.match import SlideNames
@@ -28,6 +30,7 @@ class Written:
     delimiter: str = ","
     encoding: str = "utf-8"
     before: str = ""
+    after_header: str = ""
     flags: Sequence[str] = field(default=())
 
 
@@ -98,6 +101,54 @@ TABLES = {
 }
 
 
+def on(days: int, pattern: str = "%Y-%m-%d") -> str:
+    """The date so many days after diagnosis."""
+    return (date(2010, 3, 5) + timedelta(days=days)).strftime(pattern)
+
+
+def dates(person: Person, pattern: str = "%Y-%m-%d") -> list[str]:
+    """Diagnosis, death of the dead, last contact of the living."""
+    end = on(person.days, pattern)
+    return [on(0, pattern), end if person.event else "", "" if person.event else end]
+
+
+def biotab(person: Person) -> list[Any]:
+    dead, alive = (person.days, "[Not Applicable]") if person.event else ("[Not Available]", person.days)
+    return [f"u-{person.patient}", person.patient, said(person.event), alive, dead]
+
+
+DATES = ["date_of_diagnosis", "date_of_death", "date_last_contact"]
+BIOTAB = ["bcr_patient_uuid", "bcr_patient_barcode", "vital_status", "last_contact_days_to", "death_days_to"]
+TABLES |= {
+    "dates alone": Written(["id", *DATES], lambda p: [p.patient, *dates(p)]),
+    "dates with times of day": Written(["id", *DATES], lambda p: [p.patient, *dates(p, "%Y-%m-%dT00:00:00")]),
+    "dates, the day first": Written(
+        ["id", "Diagnosis date", "Last follow-up", "Status"],
+        lambda p: [p.patient, on(0, "%d.%m.%Y"), on(p.days, "%d.%m.%Y"), said(p.event)],
+        delimiter=";",
+        encoding="utf-8-sig",
+    ),
+    "dates, the month first": Written(
+        ["id", "dx_date", "date_of_birth", "last_fu_date", "death"],
+        lambda p: [p.patient, on(0, "%m/%d/%Y"), "01/31/1950", on(p.days, "%m/%d/%Y"), p.event],
+    ),
+    "two first dates": Written(
+        ["id", "surgery_date", *DATES], lambda p: [p.patient, on(20), *dates(p)], flags=["--start", "date_of_diagnosis"]
+    ),
+    "GDC's biotab": Written(
+        BIOTAB,
+        biotab,
+        "clinical_patient_acc.txt",
+        "\t",
+        before="\t".join(BIOTAB) + "\n",
+        after_header="CDE_ID:1\tCDE_ID:2",
+    ),
+    "a status of OS with causes": Written(
+        ["id", "os_days", "status"], lambda p: [p.patient, p.days, said(p.event, ("NED", "AWD")[p.days % 2], "DOC")]
+    ),
+}
+
+
 def opened(folder: Path, *arguments: Path | str) -> Study:
     out = folder / "study"
     assert main(["init", *map(str, arguments), "--out", str(out)]) == 0
@@ -123,7 +174,10 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_table_is_read_as_it_is_meant(case: str, tmp_path: Path, features: Path) -> None:
     given = TABLES[case]
     path = write_table(tmp_path / given.name, given.header, list(map(given.row, PERSONS)), delimiter=given.delimiter)
-    path.write_bytes((given.before + path.read_text()).encode(given.encoding))
+    text = path.read_text()
+    if given.after_header:
+        text = text.replace("\n", f"\n{given.after_header}\n", 1)
+    path.write_bytes((given.before + text).encode(given.encoding))
     require_all(opened(tmp_path, features, path, *given.flags))
 
 
@@ -263,7 +317,70 @@ def test_a_folder_of_other_files_says_what_it_holds(tmp_path: Path, capsys: pyte
     table = write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS)))
     assert main(["init", str(tmp_path / "f"), str(table), "--out", str(tmp_path / "study")]) == 2
     assert "no .h5, .hdf5, .pt or .zarr in it" in (told := capsys.readouterr().err)
-    assert "it holds 3 files *.npy" in told
+    assert "it holds 3 files *.npy; write each slide's array (patches, width) as .h5" in told
+
+
+@pytest.mark.parametrize(
+    ("slide", "patient", "expected"),
+    [
+        ("{:05d}", "{}", "have lost the zeros they begin with"),
+        ("{}_1", "{}.0", "have lost their form"),
+        ("{}", "1.2E+05", "A spreadsheet has shortened long ids (1.2E+05)"),
+        ("H{:03d}A", "H{:03d}", '--patient-rule "first 4"'),
+    ],
+)
+def test_ids_that_begin_no_slides_name_say_the_likely_cause(
+    tmp_path: Path, slide: str, patient: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(30):
+        write_h5(tmp_path / "f" / f"{slide.format(120 + number)}.h5", values(seed=number))
+    rows = [[patient.format(120 + number), one.days, one.event] for number, one in enumerate(PERSONS)]
+    table = write_table(tmp_path / "acc.csv", ["case_id", "os_days", "dead"], rows)
+    assert main(["init", str(tmp_path / "f"), str(table), "--out", str(tmp_path / "study")]) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        (["id", "os_weeks", "dead"], lambda p: [p.patient, p.days // 7, p.event], "os_weeks is in weeks"),
+        (["id", "day", "dead"], lambda p: [p.patient, on(p.days), p.event], "Dates are in day"),
+        (["id", "os_days", "status"], lambda p: [p.patient, p.days, p.event * (1 + p.days % 2)], "--event-value VALUE"),
+        (["id", "surgery_date", *DATES], lambda p: [p.patient, on(9), *dates(p)], "--start date_of_diagnosis"),
+        (
+            ["id", "diagnosis_date", "last_contact", "dead"],
+            lambda p: [p.patient, "03/05/2010", f"{1 + p.days % 12}/4/2015", p.event],
+            "no certain order of day and month",
+        ),
+    ],
+)
+def test_a_time_or_event_that_is_not_certain_says_what_to_do(
+    tmp_path: Path, features: Path, header: Sequence[str], row: Row, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_table(tmp_path / "acc.csv", header, list(map(row, PERSONS)))
+    assert main(["init", str(features), str(table), "--out", str(tmp_path / "study")]) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".H5", ".HDF5", ".PT"])
+def test_suffixes_count_in_any_case(tmp_path: Path, suffix: str) -> None:
+    write = write_pt if suffix == ".PT" else write_h5
+    for number, person in enumerate(PERSONS):
+        write(tmp_path / "f" / f"{person.slide}{suffix if number % 2 else suffix.lower()}", values(seed=number))
+    table = write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS)))
+    study = opened(tmp_path, tmp_path / "f", table)
+    require_all(study)
+    assert len(read_bags(study.cohorts["acc"])) == len(PERSONS)
+
+
+def test_features_deep_in_a_file_say_where_they_lie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for person in PERSONS:
+        (tmp_path / "f").mkdir(exist_ok=True)
+        with h5py.File(tmp_path / "f" / f"{person.slide}.h5", "w") as file:
+            file["20x/features"] = values()
+    table = write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS)))
+    assert main(["init", str(tmp_path / "f"), str(table), "--out", str(tmp_path / "study")]) == 2
+    assert "it holds 20x/features" in capsys.readouterr().err
 
 
 def test_a_death_of_another_cause_is_no_event_of_the_disease_and_never_guessed(

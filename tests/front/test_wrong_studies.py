@@ -60,6 +60,14 @@ def features(study: SmallStudy, values: np.ndarray) -> None:
     study.write_slide("ACC", SLIDE, values)
 
 
+def another_slide(study: SmallStudy, part: str) -> None:
+    """A slide more of a patient, of another part of the barcode."""
+    rows = study.rows("acc")
+    slide = f"{rows[2][0]}-{part}"
+    study.write_slide("ACC", slide, np.ones((2, DIM), np.float32))
+    study.write_rows("acc", [*rows, [rows[2][0], slide, *rows[2][2:]]])
+
+
 def split(study: SmallStudy, text: str | None) -> None:
     """Have splits made, then give the first one another text, or remove the last."""
     open_study(study.folder)
@@ -192,6 +200,8 @@ BREAK: dict[str, Callable[[SmallStudy], object]] = {
     "few events": lambda study: column(study, "e", lambda n, _: str(int(n < 3))),
     "encoder named otherwise in the files": lambda study: encoder_in_files(study, "conch_v15"),
     "two encoders in one folder": lambda study: encoder_in_files(study, "uni_v2", "conch_v15"),
+    "frozen sections beside diagnostic slides": lambda study: another_slide(study, "01A-01-TS1"),
+    "slides of normal tissue": lambda study: another_slide(study, "11A-01-TS1"),
     "table of no cohort": lambda study: (
         study.set(cohorts=["acc"]) or study.labels("acc").with_name("other.csv").write_text("a,b\n")
     ),

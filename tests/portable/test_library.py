@@ -1,5 +1,6 @@
 """A library of a small run: it scores as the sweep did, says nothing of patients, and is whole or refused."""
 
+import json
 import os
 import re
 import shutil
@@ -15,18 +16,22 @@ import torch
 from made_library import CODES, FOLDS, Made
 from safetensors.torch import load_file
 
+from cropkt.borrowing.recommendation import recommendation_path
 from cropkt.data.persons import person_digest
 from cropkt.data.slide_files.features import read_features, write_h5
 from cropkt.errors import CheckpointError, ConfigError, InputError
 from cropkt.experiments.commands import main
+from cropkt.files import write_json
 from cropkt.models.checkpoint import load_model
 from cropkt.models.mil import TrainedWith
 from cropkt.portable import export, new_slides
+from cropkt.portable.advice import advice_of, read_advice
 from cropkt.portable.bundle import DIGESTED, ENSEMBLE, Library, open_library
 from cropkt.portable.export import ExportSettings, export_library
 from cropkt.portable.predict import Question, ask
 from cropkt.portable.seen import SeenFeatures
 from cropkt.training.config import TrainingConfig
+from cropkt.transfer.store import ResultsFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_RAY = """
@@ -200,7 +205,7 @@ def test_a_changed_or_missing_config_is_refused(made: Made, tmp_path: Path) -> N
     (folder / "config.json").write_text(text.replace('"uni2-h"', '"conch"'))
     with pytest.raises(CheckpointError, match="changed since the export"):
         open_library(folder)
-    (folder / "config.json").write_text(text.replace('"format": 1', '"format": 99'))
+    (folder / "config.json").write_text(text.replace('"format": 2', '"format": 99'))
     with pytest.raises(CheckpointError, match="has format 99"):
         open_library(folder)
     with pytest.raises(CheckpointError, match="no library here"):
@@ -279,6 +284,7 @@ def test_slides_are_unlike_those_of_the_cohort_that_is_asked_about(
         (["--source", "acc", "--cohort", "brca"], "unknown"),
         (["--ensemble"], "--ensemble needs --cohort"),
         ([], "nothing is asked"),
+        (["--cohort", "acc"], "nothing is asked: name a --source, or --ensemble; (for ACC|the library cannot)"),
         (["--source", "acc", "--years", "0"], "it must be 1 to"),
         (["--source", "acc", "--out", "risks.xlsx"], "end it with .csv or .parquet"),
         (["--source", "acc", "--features", "nowhere"], "no feature file there"),
@@ -291,6 +297,54 @@ def test_wrong_questions_are_answered_with_one_message(
     given = ["--library", str(made.library.folder), "--features", str(features), *arguments]
     assert main(["predict", *given]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, lower: float = 0.6) -> None:
+    """A sweep that chose uvm for acc on training patients, where meso would have been best on the others."""
+    rows = [
+        {"target": "acc", "method": "self", "sources": [], "c_index_pooled": 0.63},
+        {"target": "acc", "method": "honest", "sources": ["uvm", "meso", "uvm"], "c_index_pooled": 0.81},
+        {"target": "acc", "method": "oracle", "sources": ["meso"] * 3, "c_index_pooled": 0.9},
+        {"target": "brca", "method": "honest", "sources": ["uvm"] * 3, "c_index_pooled": 0.7},
+    ]
+    more = {"interval_lower": lower, "interval_upper": 0.93, "difference_self": 0.18}
+    monkeypatch.setattr(ResultsFolder, "choice", lambda _: pd.DataFrame([row | more for row in rows]))
+
+
+def test_whom_to_ask_is_the_source_chosen_on_training_patients(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen(monkeypatch)
+    library = export_library(made.results, made.study, tmp_path / "library", report=lambda _: None)
+    sentence = "for ACC take UVM: .81 (.60 to .93), own model .63"
+    assert read_advice(library.folder) == {"acc": {"source": "uvm", "sentence": sentence}}
+    predict(replace(made, library=library), "acc", tmp_path / "run", "--source", "meso", "--cohort", "acc")
+    assert sentence in capsys.readouterr().out
+    given = ["--library", str(library.folder), "--features", str(tmp_path / "run" / "new"), "--cohort", "acc"]
+    assert main(["predict", *given]) == 2
+    assert f"name a --source, or --ensemble; {sentence}" in capsys.readouterr().err
+
+
+def test_a_source_that_is_not_there_or_has_too_few_events_is_not_advised(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen(monkeypatch)
+    assert set(advice_of(made.results, CODES, CODES)) == {"acc"}
+    assert not advice_of(made.results, CODES, ["acc", "meso"])
+    assert not advice_of(made.results, ["uvm"], CODES)
+    chosen(monkeypatch, lower=np.nan)
+    assert not advice_of(made.results, CODES, CODES)
+
+
+def test_what_recommend_found_travels_too(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = shutil.copytree(made.results.out, tmp_path / "out")
+    results = ResultsFolder(out, made.results.encoder, made.results.architecture)
+    stored = {"target": "acc", "sentences": ["Borrow.", "With probability 0.93.", "More."]}
+    write_json(recommendation_path(out, made.results.encoder, "acc"), stored)
+    library = export_library(results, made.study, tmp_path / "library", report=lambda _: None)
+    predict(replace(made, library=library), "acc", tmp_path / "run", "--source", "uvm", "--cohort", "acc")
+    assert "Borrow.\nWith probability 0.93.\nall of it: " in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "risks_recommendation_acc.json").read_text()) == stored
 
 
 def test_an_export_never_overwrites(made: Made) -> None:

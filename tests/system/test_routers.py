@@ -151,7 +151,7 @@ def test_wrong_input_is_one_message(study: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     ended = run("predict.py", "--model", tmp_path / "nothing", "--features", study)
     assert ended.code == 2
-    assert "no .h5 or .pt file there" in ended.err
+    assert "no feature file there" in ended.err
 
 
 def test_models_of_sources_were_not_trained_again(routed: tuple[Path, Ended], swept: Path) -> None:

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 SUFFIXES = (".h5", ".hdf5", ".pt", ".zarr")
+"""In lower case; files may have them in any case, as copies made on Windows do."""
 LARGEST_FEATURE = 1e8
 """No encoder gives such numbers (the largest of any features we know, areas in square micrometres, are 4e6); memory
 that was never set, and files read in the wrong byte order, do."""
@@ -167,9 +168,9 @@ def opened_slide(path: str | Path) -> Iterator[SlideContent]:
     path = Path(path)
     if is_packed(path):
         from cropkt.data.packs.read import opened_packed as opened
-    elif path.suffix == ".pt":
+    elif path.suffix.lower() == ".pt":
         from cropkt.data.slide_files.pt_file import opened_pt as opened
-    elif path.suffix == ".zarr":
+    elif path.suffix.lower() == ".zarr":
         from cropkt.data.slide_files.zarr_file import opened_zarr as opened
     else:
         opened = opened_h5

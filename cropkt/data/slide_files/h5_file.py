@@ -39,7 +39,7 @@ def opened_h5(path: Path) -> Iterator[SlideContent]:
 def _content(file: h5py.File) -> SlideContent:
     here = list(file)
     try:
-        features = choose_features(_datasets(file, FEATURE_NAMES, here), ", ".join(here[:8]))
+        features = choose_features(_datasets(file, FEATURE_NAMES, here), ", ".join(_held(file, here)[:8]))
         coordinates = next(iter(_datasets(file, COORDINATE_NAMES, here).values()), None)
         require_floating(_type_name(features))
         return SlideContent(features, coordinates, lambda: encoder_in(features.attrs, file.attrs))
@@ -64,6 +64,16 @@ def _datasets(file: h5py.File, names: tuple[str, ...], here: Sequence[str]) -> d
                 _refuse_other_file(name)
             found[name] = held
     return found
+
+
+def _held(file: h5py.File, here: Sequence[str]) -> list[str]:
+    """Those of `here`, and in place of a group all that lies in it, by path: a message can say how deep they lie."""
+    held: list[str] = []
+    for name in here:
+        is_group = file.get(name, getclass=True, getlink=False) is h5py.Group
+        own = is_group and not isinstance(file.get(name, getlink=True), h5py.ExternalLink)
+        held += [f"{name}/{inner}" for inner in file[name]] if own else [name]
+    return held
 
 
 def _refuse_other_file(name: str) -> None:

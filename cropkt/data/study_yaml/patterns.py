@@ -69,7 +69,7 @@ def feature_patterns(value: Any, named: str, faults: Faults) -> tuple[str, ...]:
         name = Path(pattern).name
         if "{slide}" not in name:
             study_fault(faults, f"{named} is {pattern!r}", "the file's own name needs {slide}")
-        elif Path(pattern).suffix not in SUFFIXES:
+        elif Path(pattern).suffix.lower() not in SUFFIXES:
             study_fault(faults, f"{named} is {pattern!r}", f"it must end in {', '.join(SUFFIXES)}")
         elif "*" in name or "**" in pattern:
             to_do = "* stands for the name of one folder; a file is found by the part of its name before the first dot"

@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             required=True,
             help="a router (OUT/routing/.../TARGET/router/fold_0.safetensors), or TARGET's folder: all folds' mean",
         )
-        parser.add_argument(
-            "--features", type=Path, required=True, help="a feature file (.h5, .pt), or a folder of them"
-        )
+        parser.add_argument("--features", type=Path, required=True, help="a feature file, or a folder of them")
         parser.add_argument(
             "--patients", type=Path, metavar="CSV", help="columns patient_id, slide (default: every slide is a patient)"
         )
@@ -114,9 +112,12 @@ def _years(calibration: "Recalibration | None", most: int) -> list[int]:
 
 def slides_in(features: Path, patients: Path | None) -> list[tuple[str, Path]]:
     """(patient, file) of every slide, a patient's one after the other."""
-    paths = [features] if features.is_file() else sorted([*features.glob("*.h5"), *features.glob("*.pt")])
+    from cropkt.data.slide_files.features import SUFFIXES
+
+    one = features.is_file() or features.suffix.lower() in SUFFIXES
+    paths = [features] if one else sorted(path for path in features.glob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise ConfigError(f"--features {features}: no .h5 or .pt file there")
+        raise ConfigError(f"--features {features}: no feature file there ({', '.join(SUFFIXES)})")
     if patients is None:
         return [(path.stem, path) for path in paths]
     try:

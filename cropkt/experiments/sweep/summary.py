@@ -1,13 +1,12 @@
 """Ten lines at the end of a sweep: how much transfers, and which source to take for which target."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from cropkt.transfer.judgement.names import PROVEN, Verdict
+from cropkt.transfer.source_choice import choice_sentence
 
 TARGETS = 8
 """Targets named; with the first and the last line that makes ten."""
@@ -40,22 +39,4 @@ def _targets(choice: pd.DataFrame) -> Iterator[tuple[float, str]]:
     for row in choice[choice["method"] == "honest"].to_dict("records"):
         if np.isfinite(row["interval_lower"]):
             clear = np.sign(row["difference_self"]) * (1 - row["p_self"])
-            yield np.nan_to_num(clear, nan=-1.0), _sentence(row, float(own.get(row["target"], np.nan)))
-
-
-def _sentence(row: Mapping[Any, Any], own: float) -> str:
-    target, source = row["target"].upper(), Counter(row["sources"]).most_common(1)[0][0].upper()
-    lower, upper = _number(row["interval_lower"]), _number(row["interval_upper"])
-    found = f"{_number(row['c_index_pooled'])} ({lower} to {upper})"
-    if row["c_index_pooled"] <= 0.5 and not own > 0.5:
-        return f"for {target} nothing predicts: {source} {found}, own model {_number(own)}"
-    if not np.isfinite(own):
-        return f"for {target} take {source}: {found}, own model unknown"
-    if row["difference_self"] > 0:
-        return f"for {target} take {source}: {found}, own model {_number(own)}"
-    return f"for {target} keep its own model: {_number(own)}; {source} {found}"
-
-
-def _number(value: float) -> str:
-    """.87; 1.00; unknown"""
-    return f"{value:.2f}".removeprefix("0") if np.isfinite(value) else "unknown"
+            yield np.nan_to_num(clear, nan=-1.0), choice_sentence(row, float(own.get(row["target"], np.nan)))

@@ -73,7 +73,7 @@ class FeatureSource:
     @property
     def slides(self) -> list[str]:
         """The slide of each file."""
-        return [slide_id(os.path.basename(file).removesuffix(self.suffix)) for file in self.files]
+        return [slide_id(os.path.splitext(os.path.basename(file))[0]) for file in self.files]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def find_sources(root: Path) -> FoundFeatures:
         layout, encoder, grid = _layout_of(Path(os.path.abspath(root), folder).as_posix())
         encoder = encoder or encoder_in_folders(_naming_folders(root, folder))
         for name in names:
-            key = (layout, encoder, grid, os.path.splitext(name)[1])
+            key = (layout, encoder, grid, os.path.splitext(name)[1].lower())
             groups.setdefault(key, {}).setdefault(folder, []).append(name)
     sources = [_source(root, *key, folders) for key, folders in groups.items()]
     return _used(sources)
@@ -104,10 +104,12 @@ def _folders(root: Path) -> Iterable[tuple[str, list[str]]]:
     for folder, folders, names in os.walk(root, followlinks=True):
         below = os.path.relpath(folder, root)
         depth = 0 if below == "." else below.count(os.sep) + 1
-        stores = [name for name in folders if name.endswith(".zarr")]
+        stores = [name for name in folders if name.lower().endswith(".zarr")]
         skipped = NO_FEATURES | set(stores) if depth < DEEPEST else set(folders)
         folders[:] = sorted(name for name in folders if name not in skipped and not name.startswith("."))
-        held = sorted(name for name in [*names, *stores] if name.endswith(SUFFIXES) and not name.startswith("."))
+        held = sorted(
+            name for name in [*names, *stores] if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        )
         if held:
             yield below, held
 

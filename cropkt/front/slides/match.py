@@ -108,3 +108,20 @@ def match(patients: Iterable[str], slides_written: Sequence[tuple[str, str]] | N
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
+
+
+def likely_cause(patients: Sequence[str], slides: Sequence[str]) -> str:
+    """Why the ids of a table may begin no slide's name, with the remedy; "" where nothing speaks for any cause."""
+    stems = [slide.casefold() for slide in slides]
+    if any(re.fullmatch(r"\d(?:[.,]\d+)?e\+\d+", patient, re.IGNORECASE) for patient in patients):
+        return f"A spreadsheet has shortened long ids ({patients[0]}), and they are lost: export the ids anew, as text."
+    numbers = {number for slide in stems if (number := re.match(r"\d+", slide))}
+    whole = {str(int(number[0])) for number in numbers}
+    if whole & {patient.removesuffix(".0") for patient in patients}:
+        padded = any(number[0] != str(int(number[0])) for number in numbers)
+        lost = "the zeros they begin with" if padded else "their form"
+        return f"The table's ids were read as numbers and have lost {lost}: export them anew, as text."
+    lengths = {len(patient) for patient in patients}
+    if len(lengths) == 1 and {stem[: min(lengths)] for stem in stems} & {patient.casefold() for patient in patients}:
+        return f'Slides\' names go on without a break after the id: try --patient-rule "first {min(lengths)}".'
+    return ""

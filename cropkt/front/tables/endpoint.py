@@ -10,6 +10,7 @@ from cropkt.data.study_yaml.columns import DAYS, EventColumn, TimeColumn, as_num
 from cropkt.errors import StudyError, suggestion
 from cropkt.front.choosing import Chooser, Reading
 from cropkt.front.tables.column_names import UNITS, is_called, words_of
+from cropkt.front.tables.dates import DAYS_TOGETHER, are_dates, date_columns
 from cropkt.front.tables.follow_up import TOGETHER, is_part
 
 ENDPOINTS = {
@@ -35,6 +36,8 @@ CENSORED_BEGINS = ("alive", "living", "censored", "disease free", "diseasefree",
 """Words that values of an event column begin with."""
 OF_OTHER_CAUSE = ("dead tumor free", "doc", "other cause", "other reason", "other disease", "unrelated", "non-cancer")
 """In values that mean death, and no event where the endpoint is the cancer's own."""
+MOST_VALUES = 8
+"""A column of more values is none of events."""
 CERTAIN_DAYS = 1200.0
 """A longest time beyond it cannot be months (100 years)."""
 LONGEST_YEARS = 80.0
@@ -55,7 +58,7 @@ def read_endpoint(table: Table, chooser: Chooser) -> Endpoint:
     """The endpoint of `table`. Raises StudyError where there is none, or several, and nobody says which."""
     time, event, why = _pair(table, chooser)
     unit = chooser.choose(f"the unit of {time}", "time-unit", _units(time, cells_of(table, time)))
-    coding = _coding(event, cells_of(table, event), chooser)
+    coding = _coding(event, cells_of(table, event), chooser, endpoint_of(event) or endpoint_of(time))
     return Endpoint(TimeColumn(time, unit.value), coding.value, why, unit.evidence, coding.evidence)
 
 
@@ -123,7 +126,16 @@ def _no_pair(table: Table, times: list[str], events: list[str], wanted: str | No
         return f"--endpoint {wanted}: no columns of time and event are called so (times: {', '.join(times) or 'none'})"
     lacking = "time" if not times else "event" if not events else "time that goes with an event"
     some = ", ".join(table.columns[:20]) + (", ..." if len(table.columns) > 20 else "")
-    return f"no column of {lacking} is known by its name (it has {some}); name it: --time COLUMN --event COLUMN"
+    known = f"no column of {lacking} is known by its name (it has {some}); name it: --time COLUMN --event COLUMN"
+    weeks = [name for name in table.columns if {"week", "weeks", "wk", "wks"} & set(words_of(name))]
+    if not times and weeks:
+        return f"{known}. {weeks[0]} is in weeks: write days, months or years"
+    if not times and (dates := date_columns(table)):
+        return (
+            f"{known}. Dates are in {', '.join(dates[:4])}; days are counted from a date of diagnosis (or surgery) to "
+            "one of death and one of last contact, if the columns are called so, beside a column of events"
+        )
+    return known
 
 
 def _times(table: Table, chooser: Chooser) -> list[str]:
@@ -135,7 +147,18 @@ def _times(table: Table, chooser: Chooser) -> list[str]:
 def _events(table: Table, chooser: Chooser) -> list[str]:
     if (given := chooser.flag("event")) is not None:
         return [_column(table, given, "event")]
-    return [name for name in table.columns if _is_event(name, cells_of(table, name))]
+    return events_in(table, chooser)
+
+
+def events_in(table: Table, chooser: Chooser) -> list[str]:
+    """The columns of events by their names: those whose values say which is one, else those that need to be told."""
+    if (given := chooser.flag("event")) is not None:
+        return [given] if given in table.columns else []
+    named = {name: cells_of(table, name) for name in table.columns if _is_called_event(name)}
+    named = {name: cells for name, cells in named.items() if cells and not are_dates(cells)}
+    return [name for name, cells in named.items() if _codings(name, cells)] or [
+        name for name, cells in named.items() if len(set(map(normal_value, cells))) <= MOST_VALUES
+    ]
 
 
 def _column(table: Table, name: str, flag: str) -> str:
@@ -149,16 +172,14 @@ def _column(table: Table, name: str, flag: str) -> str:
 
 def _is_time(name: str, cells: Sequence[str]) -> bool:
     words = set(words_of(name))
-    if name != TOGETHER and (not words & TIME_WORDS or words & NO_TIME or is_part(name)):
+    if name not in (TOGETHER, DAYS_TOGETHER) and (not words & TIME_WORDS or words & NO_TIME or is_part(name)):
         return False
     numbers = [number for number in map(as_number, cells) if math.isfinite(number)]
     return 2 * len(numbers) > len(cells) > 0
 
 
-def _is_event(name: str, cells: Sequence[str]) -> bool:
-    words = set(words_of(name))
-    named = words & (EVENT_WORDS | CENSORED_WORDS) or is_called(name, ENDPOINTS)
-    return bool(named and cells and _codings(name, cells))
+def _is_called_event(name: str) -> bool:
+    return bool(set(words_of(name)) & (EVENT_WORDS | CENSORED_WORDS) or is_called(name, ENDPOINTS))
 
 
 def _fit(time: str, event: str, times: Sequence[str], events: Sequence[str]) -> bool:
@@ -192,7 +213,7 @@ def _units(name: str, cells: Sequence[str]) -> list[Reading]:
     return [Reading(unit, unit, f"{seen}, which is {longest * DAYS[unit] / 365.25:.3g} years") for unit in possible]
 
 
-def _coding(name: str, cells: Sequence[str], chooser: Chooser) -> Reading:
+def _coding(name: str, cells: Sequence[str], chooser: Chooser, endpoint: str) -> Reading:
     values = list(dict.fromkeys(map(normal_value, cells)))
     event, censored = chooser.flag("event-value"), chooser.flag("censored-value")
     if event or censored:
@@ -203,7 +224,7 @@ def _coding(name: str, cells: Sequence[str], chooser: Chooser) -> Reading:
         rest = tuple(value for value in values if value not in given[0] + given[1])
         coding = EventColumn(name, given[0] or rest, given[1] or rest)
         return Reading(coding, "", "the flags say so")
-    codings = _codings(name, cells)
+    codings = _codings(name, cells, endpoint)
     if not codings:
         some = ", ".join(values[:8])
         raise StudyError(
@@ -215,11 +236,13 @@ def _coding(name: str, cells: Sequence[str], chooser: Chooser) -> Reading:
     return codings[0]
 
 
-def _codings(name: str, cells: Sequence[str]) -> list[Reading]:
-    """The ways to read a column of events; none where its values are no such thing."""
+def _codings(name: str, cells: Sequence[str], endpoint: str | None = None) -> list[Reading]:
+    """The ways to read a column of events of an `endpoint` (by default the one its name says); none where its values
+    are no such thing, or do not say."""
+    endpoint = endpoint_of(name) if endpoint is None else endpoint
     values = tuple(dict.fromkeys(map(normal_value, cells)))
     words = set(words_of(name))
-    if len(values) > 8:
+    if len(values) > MOST_VALUES:
         return []
     if set(values) <= {"0", "1"}:
         return _of_numbers(name, words)
@@ -229,7 +252,7 @@ def _codings(name: str, cells: Sequence[str]) -> list[Reading]:
     if all(re.match(r"[01]\s*:", value) for value in values):
         event = {value for value in values if value.startswith("1")}
         return [_reading(name, values, event, "1: and 0: before the words, as cBioPortal writes them")]
-    if (in_words := [_event_in_words(value, endpoint_of(name)) for value in values]) and None not in in_words:
+    if (in_words := [_event_in_words(value, endpoint) for value in values]) and None not in in_words:
         event = {value for value, is_event in zip(values, in_words, strict=True) if is_event}
         return [_reading(name, values, event, "the words say so")]
     if set(values) <= {"1", "2"}:

@@ -216,7 +216,7 @@ def _written(
     lines = _table_lines(of_cohorts) if of_cohorts else []
     lines += [f"{read.table.path.name}: {_read_as(read.reading)}" for read in reads[:SHOWN_TABLES]]
     lines += [table.line for table in several if table is not None and table.others]
-    lines += [f"{read.table.path.name}: time is {read.table.made}" for read in reads if read.table.made]
+    lines += [f"{read.table.path.name}: {read.table.made}" for read in reads if read.table.made]
     for person, own in list(listed.items())[:1]:
         lines.append(f"whose slide it is: a table of slides says, or the id within its name: {own[0]} is {person}'s")
     lines.append(f"written anew as {FOLDER}/{{cohort}}.csv, in days, a row for each slide")

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cropkt.data.patients.tables import Table, read_table
+from cropkt.data.patients.tables import Table, TableRow, read_table
 from cropkt.data.persons import patient_id, person_of, tissue_source_site
 from cropkt.data.slide_files.slide_names import is_plain_name
 from cropkt.data.study_yaml.columns import Columns, as_number, is_missing
@@ -14,7 +14,8 @@ from cropkt.errors import StudyError
 from cropkt.front.choosing import Chooser, Reading
 from cropkt.front.slides.match import SlideNames
 from cropkt.front.tables.column_names import called
-from cropkt.front.tables.endpoint import Endpoint, cells_of, has_endpoint, has_time, read_endpoint
+from cropkt.front.tables.dates import from_dates
+from cropkt.front.tables.endpoint import Endpoint, cells_of, events_in, has_endpoint, has_time, read_endpoint
 from cropkt.front.tables.follow_up import in_one_column
 
 LOOKED_AT = 20
@@ -65,7 +66,19 @@ def read_input_table(path: Path) -> InputTable:
         raise StudyError(f"{path}: {error}") from error
     if not content.rows:
         raise StudyError(f"{path}: holds no rows; name a table of patients with time and event")
-    return InputTable(path, content)
+    rows = _without_second_header(content)
+    made = "the rows of names and CDE_IDs below its header are passed over" if rows != content.rows else ""
+    return InputTable(path, Table(content.columns, rows), made)
+
+
+def _without_second_header(table: Table) -> tuple[TableRow, ...]:
+    """The rows of `table`; those of GDC's biospecimen tables without the two that repeat and number the header."""
+    numbered = next((n for n, row in enumerate(table.rows[:2]) if _numbers_a_header(row)), None)
+    return table.rows if numbered is None else table.rows[numbered + 1 :]
+
+
+def _numbers_a_header(row: TableRow) -> bool:
+    return any(cell.startswith("CDE_ID:") for cell in row.cells.values())
 
 
 def with_time(table: InputTable, chooser: Chooser) -> InputTable:
@@ -73,7 +86,17 @@ def with_time(table: InputTable, chooser: Chooser) -> InputTable:
     if chooser.flag("time") is not None or has_time(table.content, chooser):
         return table
     together = in_one_column(table.content)
-    return table if together is None else InputTable(table.path, *together)
+    if together is None:
+        has_event = bool(events_in(table.content, chooser))
+        try:
+            together = from_dates(table.content, chooser, has_event=has_event)
+        except StudyError as error:
+            raise StudyError(f"{table.path}: {error}") from error
+    return table if together is None else replace(table, content=together[0], made=_how(table, together[1]))
+
+
+def _how(table: InputTable, how: str) -> str:
+    return f"{table.made}; time is {how}" if table.made else f"time is {how}"
 
 
 def is_slide_table(table: InputTable, names: SlideNames, chooser: Chooser) -> bool:

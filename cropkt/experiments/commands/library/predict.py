@@ -1,9 +1,9 @@
 """Score new slides with a library's models: risk, percentile and survival, and which slides are unlike its cohorts'."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, run_command
@@ -17,6 +17,8 @@ Writes a row per source and patient: patient_id, source, cohort, slides, slides_
 from the cohort's mean; a higher risk means an earlier event), percentile (of the cohort's patients with a lower risk),
 survival_year_1, survival_year_1_lower, survival_year_1_upper, ... (empty beyond the cohort's follow-up), risk_fold_0,
 ... (each model's own). Beside it, NAME_slides: patches of each slide, its distance to the cohort's slides, the limit.
+It says which source the run behind the library chose for the cohort, and what cropkt recommend found there, if it was
+asked (NAME_recommendation_COHORT.json).
 
   cropkt predict --library libraries/demo --features new_slides/ --source gbmlgg --cohort acc --out risks.csv
   cropkt predict --library libraries/demo --features new_slides/ --table patients.csv --ensemble --cohort acc
@@ -35,14 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"--years is {chosen.years}; it must be 1 to {MOST_YEARS}")
         if chosen.out.suffix not in (".csv", ".parquet"):
             raise ConfigError(f"--out {chosen.out}: end it with .csv or .parquet")
+        from cropkt.portable.advice import read_advice
         from cropkt.portable.bundle import ENSEMBLE, open_library
         from cropkt.portable.new_slides import find_slides, require_encoder
         from cropkt.portable.predict import Question, ask
 
         library = open_library(chosen.library)
+        advice = read_advice(chosen.library)
         if chosen.ensemble and chosen.cohort is None:
             raise ConfigError("--ensemble needs --cohort, the cohort that the new patients are like")
         asked = ((ENSEMBLE,) if chosen.ensemble else ()) + chosen.source
+        if not asked:
+            raise ConfigError(_nothing_asked(advice, chosen.cohort))
         questions = [Question(source, chosen.cohort or source, chosen.years) for source in asked]
         slides = find_slides(chosen.features, chosen.table)
         if warning := require_encoder(slides, library.config.encoder):
@@ -52,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write(chosen.out, answer.patients)
         _write(beside, answer.slides)
         _warn(answer.slides)
+        _advise(advice, dict.fromkeys(question.cohort for question in questions), chosen.out)
         print(f"{answer.patients['patient_id'].nunique()} patients: {chosen.out}; their slides: {beside}")
         return DONE
 
@@ -78,6 +85,29 @@ def _parser() -> Parser:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default: cpu")
     parser.add_argument("--strict", action="store_true", help="a slide that cannot be used is an error")
     return parser
+
+
+def _nothing_asked(advice: Mapping[str, Any], cohort: str | None) -> str:
+    """No source is taken for the person who asks, but the library may know whom to ask."""
+    from cropkt.portable.advice import sentences_of
+
+    if cohort is None:
+        return "nothing is asked: name a --source; with --cohort, the one the patients are like, it says which"
+    known = sentences_of(advice, cohort)[:1] or [f"the library cannot tell which source reads {cohort} best"]
+    return f"nothing is asked: name a --source, or --ensemble; {known[0]}"
+
+
+def _advise(advice: Mapping[str, Any], cohorts: Iterable[str], table: Path) -> None:
+    """Say which source the run chose for the cohorts, and whether to borrow; the latter's JSON goes beside `table`."""
+    from cropkt.files import write_json
+    from cropkt.portable.advice import sentences_of
+
+    for cohort in cohorts:
+        print("\n".join(sentences_of(advice, cohort)) or f"which source reads {cohort} best the library cannot tell")
+        if borrowing := advice.get(cohort, {}).get("borrowing"):
+            beside = table.with_name(f"{table.stem}_recommendation_{cohort}.json")
+            write_json(beside, borrowing)
+            print(f"all of it: {beside}")
 
 
 def _write(path: Path, table: "pd.DataFrame") -> None:

@@ -54,6 +54,7 @@ def _parser() -> Parser:
     for flag, metavar, help in (
         ("endpoint", "NAME", "endpoint where tables have several: OS, DSS, PFI, ..."),
         ("time", "COLUMN", "column of time to event or last follow-up"),
+        ("start", "COLUMN", "date on which time begins, where tables have dates: of diagnosis, of surgery"),
         ("time-unit", "UNIT", "its unit: days, months or years"),
         ("event", "COLUMN", "column of events"),
         ("patient", "COLUMN", "column of patient ids"),
