@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cropkt.borrowing.recommendation import recommendation_path
+from cropkt.borrowing.advice.recommendation import recommendation_path
 from cropkt.files import read_json
 from cropkt.transfer.source_choice import choice_sentence
 from cropkt.transfer.store import ResultsFolder

@@ -16,7 +16,7 @@ import torch
 from made_library import CODES, FOLDS, Made
 from safetensors.torch import load_file
 
-from cropkt.borrowing.recommendation import recommendation_path
+from cropkt.borrowing.advice.recommendation import recommendation_path
 from cropkt.data.persons import person_digest
 from cropkt.data.slide_files.features import read_features, write_h5
 from cropkt.errors import CheckpointError, ConfigError, InputError
