@@ -135,7 +135,7 @@ def test_real_slides_with_missing_values_open(
     """Pathologists' readings of frozen slides of 2 cohorts, with the labels of 26."""
     features = tmp_path / "pathologist_slides"
     features.mkdir()
-    whole, codes = real_data / "features" / "pathologist_slides", ("paad", "stes")
+    whole, codes = real_data / "features" / "pathologist_slides", ("stes", "paad")
     for code in codes:
         (features / f"{code}.parquet").symlink_to(whole / f"{code}.parquet")
     tables = sorted((real_data / "labels").glob("*_survival.csv"))
