@@ -157,6 +157,8 @@ def test_a_table_of_another_kind_or_size_is_refused(small_study: Callable) -> No
     assert "holds 60000 MB; at most 50 MB are read" in refusal(study.folder)
     study.labels("acc").write_text('patient_id,"' + "x" * 200_000)
     assert "cannot be read after row 1 (field larger than field limit" in refusal(study.folder)
+    study.labels("acc").write_text(",".join(f"gene{number}" for number in range(1_000_000)))
+    assert "has 1,000,000 columns; at most 100,000 are read" in refusal(study.folder)
     for suffix, expected in (
         (".xlsx", "is a spreadsheet; save the sheet as CSV"),
         (".parquet", "is not a Parquet table"),

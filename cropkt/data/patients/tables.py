@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 from cropkt.data.text_files import TextFileError, check_regular_file, read_text
 
 MOST_BYTES = 50_000_000
+MOST_COLUMNS = 100_000
+"""Clinical tables have some hundred columns; one that was joined to gene expression, some ten thousand."""
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t", ".txt": "\t,;"}
 """By suffix, the separators looked for in the header; the first one where it holds none of them."""
 _SEPARATOR_LINE = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
@@ -84,8 +87,11 @@ def _read_text_table(text: str, delimiters: str) -> Table:
 
 
 def _check_columns(columns: tuple[str, ...]) -> None:
-    for name in columns:
-        if name and columns.count(name) > 1:
+    if len(columns) > MOST_COLUMNS:
+        reason = f"has {len(columns):,} columns; at most {MOST_COLUMNS:,} are read"
+        raise TextFileError(reason, "this seems to be another file; mend the path, or keep only what is needed")
+    for name, times in Counter(columns).items():
+        if name and times > 1:
             raise TextFileError(f"has two columns {name}", "remove or rename one")
 
 
@@ -98,6 +104,7 @@ def _read_parquet(path: Path) -> Table:
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     columns = tuple(str(name) for name in frame.columns)
+    _check_columns(columns)
     cells = zip(*(map(_text, frame[name]) for name in frame.columns), strict=True)
     return Table(
         columns, tuple(TableRow(row, dict(zip(columns, of_row, strict=True))) for row, of_row in enumerate(cells, 1))
