@@ -193,7 +193,8 @@ def _read_columns(
         return {}
     wanted = dict(columns) if columns is not None else _usual_columns(table.columns)
     if missing := [name for name in wanted.values() if name not in table.columns]:
-        there = ", ".join(name for name in table.columns if name) or "none"
+        named = [name for name in table.columns if name]
+        there = (", ".join(named[:20]) or "none") + (", ..." if len(named) > 20 else "")
         to_do = "a split needs train and test, optionally validation; other names go under `splits_columns`"
         if columns is None and "val" in table.columns:
             what = "where SurvPath and MCAT write two columns, val is the test set"
