@@ -50,9 +50,8 @@ def _best_penalty(
     for fitted, held_out in inner.split(train, event[train]):
         model = _fit(columns, time, event, train[fitted], penalties)
         test = train[held_out]
-        risks = columns[test] @ model.coef_  # what its predict says of each penalty, up to a constant
-        for number, risk in enumerate(risks.T):
-            found = concordance(time[test], event[test], risk)
+        for number, penalty in enumerate(penalties):
+            found = concordance(time[test], event[test], model.predict(columns[test], alpha=penalty))
             score[number] += found.concordant + 0.5 * found.tied_risk
         pairs += found.comparable
     return int(score.argmax()) if pairs else 0
