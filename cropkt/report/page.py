@@ -45,13 +45,14 @@ def draw_report(results: ResultsFolder, *, study: str, settings: Mapping[str, st
     kept = read_json(_run_path(results)) or {}
     if kept.get("shown") == shown and kept.get("drawn") == _digests(_pictures(results)):
         return
+    tables = read_tables(results)
     draw_matrix(
-        read_tables(results),
+        tables,
         results.out / MATRIX,
         title="Transfer of prognostic knowledge between cancers",
         subtitle=f"study {study} · {results.encoder} · {results.architecture} · pooled C-index",
     )
-    write_report(results, study=study, settings=settings)
+    _write_page(results, tables, study, settings)
     drawn = _digests(_pictures(results))
     write_json(_run_path(results), {"study": study, "settings": dict(settings), "shown": shown, "drawn": drawn})
 
@@ -63,7 +64,7 @@ def write_report(results: ResultsFolder, *, study: str, settings: Mapping[str, s
     settings give the same bytes. Raises InputError when the tables are missing or damaged, or hold no pair of this
     encoder and architecture.
     """
-    path = _write_page(results, study, settings)
+    path = _write_page(results, read_tables(results), study, settings)
     write_json(_run_path(results), {"study": study, "settings": dict(settings)})
     return path
 
@@ -78,7 +79,7 @@ def remake_report(results: ResultsFolder) -> Path:
     study, settings = run.get("study"), run.get("settings")
     if not (isinstance(study, str) and isinstance(settings, dict)):
         study, settings = results.out.resolve().name, _settings_of_models(results)
-    return _write_page(results, study, settings)
+    return _write_page(results, read_tables(results), study, settings)
 
 
 def _shown(results: ResultsFolder, study: str, settings: Mapping[str, str]) -> str:
@@ -101,8 +102,7 @@ def _run_path(results: ResultsFolder) -> Path:
     return parts_folder(results) / "run.json"
 
 
-def _write_page(results: ResultsFolder, study: str, settings: Mapping[str, str]) -> Path:
-    tables = read_tables(results)
+def _write_page(results: ResultsFolder, tables: ResultTables, study: str, settings: Mapping[str, str]) -> Path:
     data = {
         **build_payload(tables, results),
         "marks": MARKS,

@@ -137,6 +137,16 @@ def study_folder(out: Path) -> Path | None:
     return folder
 
 
+def known_study_folder(out: Path) -> Path:
+    """As `study_folder`; raises ConfigError also where `out` does not say which study it is of."""
+    folder = study_folder(out)
+    if folder is None:
+        raise ConfigError(
+            f"{out}: does not say which study it is of; run the sweep again, or give --study where there is that flag"
+        )
+    return folder
+
+
 def current_records(
     results: ResultsFolder, expected: Expected, target: str | None = None, *, unknown: str = NOT_IN_STUDY
 ) -> Current:

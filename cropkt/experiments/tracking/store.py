@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
@@ -205,11 +205,12 @@ class Store:
         return [run for run in runs if is_whole(run)]
 
 
+@cache
 def _hurry(database: Path) -> None:
     """Let nobody wait for the disk at each of some thousand commits to this SQLite file: two thirds of the time.
 
     A process that dies loses nothing by it; a power failure may. The file mirrors the results folder beside it, and
-    `cropkt log` makes it anew.
+    `cropkt log` makes it anew. Asked for once per file and process, as what listens is never taken away.
     """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine

@@ -96,13 +96,11 @@ def _precision(chosen: argparse.Namespace) -> int:
 
     from cropkt.data.study import open_study
     from cropkt.report.read import choose_results
-    from cropkt.transfer.current import study_folder
+    from cropkt.transfer.current import known_study_folder
     from cropkt.transfer.judgement.precision_check import precision_rows
 
-    results, folder = choose_results(chosen.out, None, None), study_folder(chosen.out)
-    if folder is None:
-        raise ConfigError(f"{chosen.out}: does not say which study it is of; run the sweep again")
-    cohorts = open_study(folder, encoder=results.encoder).cohorts
+    results = choose_results(chosen.out, None, None)
+    cohorts = open_study(known_study_folder(chosen.out), encoder=results.encoder).cohorts
     sources = [cohorts[code] for code in results.models.cohorts()]
     rows = [row for target in cohorts.values() for row in precision_rows(results, sources, target)]
     table = pd.DataFrame([{**vars(row), "errors_away": row.errors_away} for row in rows])

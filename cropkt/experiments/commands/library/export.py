@@ -37,13 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from cropkt.data.study import open_study
         from cropkt.portable.export import ExportSettings, export_library
         from cropkt.report.read import choose_results
-        from cropkt.transfer.current import study_folder
+        from cropkt.transfer.current import known_study_folder
 
         results = choose_results(chosen.out, chosen.encoder, chosen.architecture)
-        folder = chosen.study or study_folder(chosen.out)
-        if folder is None:
-            raise ConfigError(f"{chosen.out}: does not say which study it is of; name it with --study DIR")
-        study = open_study(folder, encoder=results.encoder)
+        study = open_study(chosen.study or known_study_folder(chosen.out), encoder=results.encoder)
         settings = ExportSettings(chosen.sources, chosen.license, _text(chosen.license_file))
         library = export_library(results, study, chosen.to, settings)
         size = sum(path.stat().st_size for path in chosen.to.iterdir()) / 1e6
