@@ -21,7 +21,7 @@ from cropkt.cohorts import cohort_info, in_registry_order
 from cropkt.data.slide_files.features import FeatureFileError, read_features
 from cropkt.data.study import Cohort, Study
 from cropkt.errors import CheckpointError, ConfigError, InputError, refuse_unknown
-from cropkt.files import content_digest, digest, write_json
+from cropkt.files import atomic_path, content_digest, digest, write_json
 from cropkt.models.checkpoint import load_model
 from cropkt.portable.advice import ADVICE, advice_of
 from cropkt.portable.bundle import (
@@ -89,7 +89,8 @@ def export_library(
         _write_weights(temporary / WEIGHTS, results, cards)
         references = _references(results, study, cards, report)
         statistics = _statistics(study, sources, references, report)
-        save_arrays(statistics, temporary / STATISTICS)
+        with atomic_path(temporary / STATISTICS) as path:
+            save_arrays(statistics, path)
         _matrix(results, sources).to_csv(temporary / MATRIX, index=False)
         read_in = in_registry_order({cohort for _, cohort in references})
         write_json(temporary / ADVICE, advice_of(results, read_in, sources))
@@ -133,7 +134,8 @@ def _write_weights(path: Path, results: ResultsFolder, cards: Mapping[str, Seque
     weights: dict[str, torch.Tensor] = {}
     for prefix, model in models.items():
         weights |= {prefix + name: value.contiguous() for name, value in load_model(model).state_dict().items()}
-    save_file(weights, path, metadata={"format": "pt"})
+    with atomic_path(path) as temporary:  # with the mode of the umask: safetensors gives its files to their owner alone
+        save_file(weights, temporary, metadata={"format": "pt"})
 
 
 def _references(

@@ -97,6 +97,12 @@ def test_the_weights_are_those_of_the_run(made: Made) -> None:
     assert all(name.startswith("null.") for name in stored)
 
 
+def test_its_files_can_be_read_by_whom_the_umask_lets(made: Made) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in made.library.folder.iterdir()}
+    assert len(modes) >= 6
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_nothing_in_it_names_a_patient(made: Made) -> None:
     content = b"\n".join(path.read_bytes() for path in sorted(made.library.folder.iterdir()))
     for cohort in made.study.cohorts.values():
