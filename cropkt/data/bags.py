@@ -1,9 +1,11 @@
 """Bags: the patches of a cohort's patients, one after the other in one tensor. Every slide is read once."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import repeat
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +16,7 @@ from jaxtyping import Float, Int64
 from cropkt.data.packs.read import mapped_together, require_same_numbers
 from cropkt.data.slide_files.features import header, read_features_into
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SkippedSlide, SlideFault
+from cropkt.data.slide_files.stored_rows import stored_rows
 from cropkt.data.streams.mapped import let_go, mapped_scratch
 from cropkt.data.streams.tiles import LongBag, runs_of_bags
 from cropkt.data.study import Cohort
@@ -59,6 +62,8 @@ class PatientBags(Protocol):
         """Raise StudyError where there is a budget and `what` needs more bytes than it."""
 
 
+MOST_THREADS = 8
+"""More read no faster from one disk or page cache, and each holds a slide."""
 SlideRow = tuple[str, str, str, int]
 """Patient, slide, path and patches of one slide; 0 patches where its header was bad."""
 
@@ -271,18 +276,19 @@ def read_rows(
     rows = [0]
     skipped = []
     end = 0
-    for patient, slide, path, patches in slides:
-        part = buffer[end : end + patches]
-        try:
-            if mapped is None or not patches:
-                read_slide(path, part)
-        except FeatureFileError as error:
-            left_out = SkippedSlide(cohort, slide, patient, path, error.fault, str(error), error.passing)
+    parts = buffer.split([patches for *_, patches in slides]) if slides else ()
+    faults = _faults([path for _, _, path, _ in slides], parts, there=mapped is not None)
+    for (patient, slide, path, patches), part, fault in zip(slides, parts, faults, strict=True):
+        if fault is not None:
+            left_out = SkippedSlide(cohort, slide, patient, path, fault.fault, str(fault), fault.passing)
             skipped.append(leave_out(left_out, strict=strict, warn=warn))
             continue
+        place = buffer[end : end + patches]
+        if place.data_ptr() != part.data_ptr():
+            place.copy_(part.clone())  # it moves up over those that were left out
         end += patches
         if copied:
-            let_go(part)
+            let_go(place)
         if patients and patients[-1] == patient:
             rows[-1] = end
         else:
@@ -292,8 +298,37 @@ def read_rows(
     return _bags(tuple(patients), buffer[:end], offsets, tuple(skipped), mapped=copied or mapped is not None)
 
 
-def read_slide(path: str, part: torch.Tensor) -> None:
-    """Fill `part` (N, D) from `path`, or raise FeatureFileError with the reason."""
+def _faults(paths: Sequence[str], parts: Sequence[torch.Tensor], *, there: bool) -> Iterator[FeatureFileError | None]:
+    """Fill each of `parts` (N, D) with the slide of `paths`, in order; the fault of each, or None.
+
+    Where they are `there` already, only those without patches are looked at. As many threads read as torch may use;
+    with one thread, a slide is read when its fault is asked for.
+    """
+    threads = min(torch.get_num_threads(), MOST_THREADS)
+    if there or threads == 1:
+        yield from (
+            None if there and len(part) else _fault(path, part) for path, part in zip(paths, parts, strict=True)
+        )
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="read slides") as pool:
+        try:
+            yield from pool.map(_fault, paths, parts, repeat(stored_rows))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _fault(
+    path: str, part: torch.Tensor, read: Callable[[str], np.ndarray | None] | None = None
+) -> FeatureFileError | None:
+    try:
+        read_slide(path, part, read(path) if read else None)
+    except FeatureFileError as error:
+        return error
+    return None
+
+
+def read_slide(path: str, part: torch.Tensor, stored: np.ndarray | None = None) -> None:
+    """Fill `part` (N, D) from `path`, or from what is read of it already, or raise FeatureFileError with the reason."""
     if len(part) == 0:
         # Nothing was promised for it when the study was opened: its header says why, or is a good one by now.
         _, width = header(path)
@@ -301,7 +336,7 @@ def read_slide(path: str, part: torch.Tensor) -> None:
             raise FeatureFileError(SlideFault.WIDTH, f"has {width} features, not {part.shape[1]}")
         reason = "could not be read when the study was opened, and can be now; run again to use it"
         raise FeatureFileError(SlideFault.CHANGED, reason, passing=True)
-    read_features_into(path, part)
+    read_features_into(path, part, stored)
 
 
 def leave_out(slide: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from joblib import cpu_count  # type: ignore[import-untyped]
 
+from cropkt.data.bags import MOST_THREADS
 from cropkt.data.streams.memory import budget
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import own_sigterm
@@ -176,13 +177,14 @@ class Cluster:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cpus = [int(node.get("CPU", 0)) for node in nodes]
         gpus = [int(node.get("GPU", 0)) for node in nodes]
-        workers = self._on_gpus(jobs, gpus) if self.device == "cuda" else self._on_cpus(jobs, cpus)
+        workers = self._on_gpus(jobs, gpus, cpus) if self.device == "cuda" else self._on_cpus(jobs, cpus)
         for name, there, each in (("GPUs", gpus, workers.gpus), ("CPUs", cpus, workers.cpus)):
             if (needed := each * workers.count) > sum(there):
                 print(f"the cluster has {sum(there)} {name}; waiting for it to grow to {needed:g}", file=sys.stderr)
         return workers
 
-    def _on_gpus(self, jobs: int, gpus: Sequence[int]) -> Workers:
+    def _on_gpus(self, jobs: int, gpus: Sequence[int], cpus: Sequence[int]) -> Workers:
+        """Each with its share of a machine's cores, which read for it (see `read_bags`)."""
         if not sum(gpus) and not (self._config.ray_address and self._config.workers):
             raise ConfigError(
                 "--device cuda: Ray sees no GPU on this machine or cluster; use --device cpu or, on a cluster that "
@@ -191,7 +193,8 @@ class Cluster:
         count = max(1, min(self._config.workers or sum(gpus), jobs))
         # Beyond the GPUs there are, workers share them on one machine; a cluster is waited for.
         sharing = 1 if self._config.ray_address else math.ceil(count / sum(gpus))
-        return Workers(count, 1, 1 / sharing)
+        shares = [cores // (there * sharing) for cores, there in zip(cpus, gpus, strict=True) if there]
+        return Workers(count, max(1, min([MOST_THREADS, *shares]) if shares else 1), 1 / sharing)
 
     def _on_cpus(self, jobs: int, cpus: Sequence[int]) -> Workers:
         count = max(1, min(self._config.workers or sum(cpus), jobs))

@@ -2,8 +2,9 @@
 
 import mmap
 import os
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_each_file_is_read_once(small_study: Callable, monkeypatch: pytest.Monke
     cohort = opened(small_study("acc"))
     read = []
     original = bags_module.read_features_into
-    monkeypatch.setattr(bags_module, "read_features_into", lambda path, part: (read.append(path), original(path, part)))
+    monkeypatch.setattr(bags_module, "read_features_into", lambda path, *of: (read.append(path), original(path, *of)))
     read_bags(cohort)
     assert read == cohort.slides["path"].tolist()
 
@@ -178,6 +179,34 @@ SPOILT = {
 }
 
 
+@pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Threads that torch may use, and that read slides ahead."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_slides_that_are_read_ahead_give_the_same_bags(
+    small_study: Callable, threads: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = opened(small_study("acc"))
+    readers = set()
+    original = bags_module.stored_rows
+    monkeypatch.setattr(
+        bags_module, "stored_rows", lambda path: (readers.add(threading.get_ident()), original(path))[1]
+    )
+    bags = read_bags(cohort, dtype=dtype)
+    assert threading.get_ident() not in readers
+    assert (len(readers) > 1) == (threads > 1)
+    for patient in bags.patients:
+        wanted = torch.from_numpy(expected(cohort, patient)).to(dtype).float().numpy()
+        np.testing.assert_array_equal(bag(bags, patient), wanted)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: spoil.__name__)
 def test_a_slide_that_is_bad_when_read_is_left_out_and_named(small_study: Callable, spoil: Callable) -> None:
     study = small_study("acc")

@@ -29,10 +29,10 @@ def laid_out(
         (LAPTOP, "cpu", 676, 0, "", Workers(8, 1, 0)),
         (LAPTOP, "cpu", 676, 2, "", Workers(2, 4, 0)),
         (LAPTOP, "cpu", 3, 0, "", Workers(3, 2, 0)),
-        (WORKSTATION, "cuda", 676, 0, "", Workers(2, 1, 1.0)),
-        (WORKSTATION, "cuda", 676, 3, "", Workers(3, 1, 0.5)),  # two thirds of a GPU each would fit two workers only
+        (WORKSTATION, "cuda", 676, 0, "", Workers(2, 8, 1.0)),
+        (WORKSTATION, "cuda", 676, 3, "", Workers(3, 4, 0.5)),  # two thirds of a GPU each would fit two workers only
         (CLUSTER, "cpu", 676, 3, "auto", Workers(3, 2, 0)),  # eight CPUs by three is two: no node has room for more
-        (CLUSTER, "cuda", 676, 0, "auto", Workers(2, 1, 1.0)),
+        (CLUSTER, "cuda", 676, 0, "auto", Workers(2, 4, 1.0)),
         (SCALED_TO_NOTHING, "cuda", 676, 8, "auto", Workers(8, 1, 1.0)),
     ],
 )

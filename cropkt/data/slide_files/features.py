@@ -44,7 +44,9 @@ LARGEST_FEATURE = 1e8
 that was never set, and files read in the wrong byte order, do."""
 ZERO_PATCHES = 0.01
 """No encoder gives a patch features that are all exactly zero: more than this share of them was never written."""
-ROWS_AT_ONCE = 256
+NUMBERS_AT_ONCE = 32_768
+"""torch works on no more than these in one thread; several threads of it, in each of several that read slides, would
+get in each other's way."""
 
 
 def header(path: str | Path) -> tuple[int, int]:
@@ -76,27 +78,39 @@ def read_features(path: str | Path) -> np.ndarray:
     return values
 
 
-def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
+def read_features_into(path: str | Path, destination: "torch.Tensor", stored: np.ndarray | None = None) -> None:
     """Fill the contiguous CPU tensor `destination` (N, D) with a slide's features, converted to its dtype.
 
-    A file of that very dtype is read with no copy in between. Raises FeatureFileError when the file cannot be read, its
-    shape is another one, or its values are none that an encoder gives.
+    `stored`, (N, D) or (1, N, D), is what another thread has read of the file (see `stored_rows`); without it the file
+    is read here, with no copy in between where it is of that very dtype. Raises FeatureFileError when the file cannot
+    be read, its shape is another one, or its values are none that an encoder gives.
     """
     import torch
 
-    with opened_slide(path) as content:
-        _require_shape(content.shape, (len(destination), destination.shape[1]))
-        features = content.features
-        if isinstance(features, torch.Tensor):
-            extremes = _convert(features.reshape(content.shape), destination)
-        elif isinstance(features, h5py.Dataset) and destination.dtype == torch.float32 and features.dtype == np.float32:
-            features.read_direct(destination.numpy().reshape(features.shape))
-            extremes = _extremes(destination)
-        else:
-            extremes = _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
+    promised = (len(destination), destination.shape[1])
+    if stored is not None:
+        _require_shape((stored.shape[-2], stored.shape[-1]), promised)
+        extremes = _convert(torch.from_numpy(_native(stored).reshape(promised)), destination)
+    else:
+        with opened_slide(path) as content:
+            _require_shape(content.shape, promised)
+            extremes = _fill(destination, content)
     seen = _Values()
     seen.add(*extremes)
     seen.require_plausible()
+
+
+def _fill(destination: "torch.Tensor", content: SlideContent) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Copy the features of `content` to `destination`; the extremes of its rows."""
+    import torch
+
+    features = content.features
+    if isinstance(features, torch.Tensor):
+        return _convert(features.reshape(content.shape), destination)
+    if isinstance(features, h5py.Dataset) and destination.dtype == torch.float32 and features.dtype == np.float32:
+        features.read_direct(destination.numpy().reshape(features.shape))
+        return _extremes(destination)
+    return _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
 
 
 def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
@@ -200,9 +214,10 @@ def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torc
     import torch
 
     lows, highs = [], []
-    for start in range(0, len(source), ROWS_AT_ONCE):
-        rows = source[start : start + ROWS_AT_ONCE].float()
-        destination[start : start + ROWS_AT_ONCE].copy_(rows)
+    at_once = max(1, NUMBERS_AT_ONCE // source.shape[1])
+    for start in range(0, len(source), at_once):
+        rows = source[start : start + at_once].float()
+        destination[start : start + at_once].copy_(rows)
         lows.append(rows.amin(dim=1))
         highs.append(rows.amax(dim=1))
     return torch.cat(lows), torch.cat(highs)
@@ -212,7 +227,7 @@ def _extremes(features: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]
     """The smallest and the largest number (N,) of each row of `features` (N, D); NaN where a row has one."""
     import torch
 
-    blocks = features.split(ROWS_AT_ONCE)
+    blocks = features.split(max(1, NUMBERS_AT_ONCE // features.shape[1]))
     return torch.cat([block.amin(dim=1) for block in blocks]), torch.cat([block.amax(dim=1) for block in blocks])
 
 

@@ -22,6 +22,7 @@ from cropkt.data.slide_files.features import (
     write_h5,
 )
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault
+from cropkt.data.slide_files.stored_rows import stored_rows
 
 VALUES = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
 COORDS = np.arange(14).reshape(7, 2)
@@ -103,6 +104,8 @@ WRITERS = {
     "x beside a list of x positions": h5_of(features=VALUES, x=np.arange(7.0), coords=COORDS),
     "a chunk a patch, growing": h5("float32", chunks=(1, 4), maxshape=(None, 4)),
     "compressed": h5("float32", axis=True, chunks=(1, 3, 4), compression="gzip"),
+    "compressed, shuffled": h5("float16", chunks=(3, 3), compression="gzip", shuffle=True),
+    "compressed, with checksums": h5("float32", chunks=(3, 3), compression="gzip", fletcher32=True),
     "tensor": pt(TENSOR),
     "tensor with leading axis": pt(TENSOR[None]),
     "tensor in float16": pt(TENSOR.half()),
@@ -127,7 +130,7 @@ WRITERS = {
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_kind_of_file_gives_the_same_features(kind: str, tmp_path: Path) -> None:
     path = WRITERS[kind](tmp_path)
-    tolerance = 0.02 if "bfloat16" in kind else 0.002 if "float16" in kind else 0
+    tolerance = 0.02 if "bfloat16" in kind else 0.002 if "float16" in kind or "shuffled" in kind else 0
     assert header(path) == (7, 4)
     assert read_features(path).shape == (7, 4)
     np.testing.assert_allclose(read_features(path), VALUES, atol=tolerance)
@@ -135,6 +138,33 @@ def test_every_kind_of_file_gives_the_same_features(kind: str, tmp_path: Path) -
         filled = torch.full((7, 4), torch.nan, dtype=dtype)
         read_features_into(path, filled)
         np.testing.assert_allclose(filled.float().numpy(), VALUES, atol=tolerance + loss)
+
+
+READ_AHEAD = {"UNI2-h, leading axis", "TRIDENT, CLAM", "hdf5", "float64", "float32 of another machine", "float16"}
+READ_AHEAD |= {"STAMP, float16", "embeddings", "x beside a list of x positions", "compressed", "compressed, shuffled"}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_another_thread_has_read_is_the_same(kind: str, tmp_path: Path) -> None:
+    path = WRITERS[kind](tmp_path)
+    stored = stored_rows(str(path))
+    assert (stored is not None) == (kind in READ_AHEAD)
+    if stored is None:
+        return
+    usual, ahead = torch.empty(7, 4), torch.empty(7, 4)
+    read_features_into(path, usual)
+    read_features_into(path, ahead, stored)
+    assert torch.equal(ahead, usual)
+
+
+@pytest.mark.parametrize("kind", ["UNI2-h, leading axis", "compressed, shuffled"])
+def test_a_file_that_is_cut_short_is_not_read_ahead(kind: str, tmp_path: Path) -> None:
+    path = WRITERS[kind](tmp_path)
+    assert stored_rows(str(path)) is not None
+    os.truncate(path, path.stat().st_size // 2)
+    assert stored_rows(str(path)) is None
+    with pytest.raises(FeatureFileError):
+        read_features(path)
 
 
 def test_features_keep_their_dtype(tmp_path: Path) -> None:
