@@ -16,7 +16,8 @@ COLOURS = {"float32": LOW, "bfloat16": HIGH}
 def lines(found: Benchmark) -> Iterator[str]:
     """The benchmark, a line at a time."""
     rates = ", ".join(f"{rate:.0f} GFLOP/s {precision}" for precision, rate in found.machine.multiply.items())
-    yield f"{found.processor} / {found.device}, {found.threads} threads: {rates}; reads {found.machine.read:.0f} MB/s"
+    reads = f"reads {found.machine.read:.0f} MB/s of files, {found.machine.read_packed:.0f} MB/s of a pack"
+    yield f"{found.processor} / {found.device}, {found.threads} threads: {rates}; {reads}"
     yield f"{'':9s}{'patches':>8s}{'precision':>10s}{'plain, s':>10s}{'ours, s':>10s}{'speed-up':>9s}{'of limit':>9s}"
     for speed in found.speeds:
         yield (
@@ -27,9 +28,15 @@ def lines(found: Benchmark) -> Iterator[str]:
     yield f"peak memory {found.peak_memory / 1e9:.1f} GB, on the device {found.peak_device_memory / 1e9:.1f} GB"
     full = found.full_study
     yield (
-        f"full study, {full.precision}: scoring {full.scoring:.1f} h, training {full.training:.1f} h, one read "
-        f"{full.reading:.1f} h; straightforward loop {full.plain_scoring:.1f} h and {full.plain_training:.1f} h"
+        f"full study, {full.precision}: scoring {_time(full.scoring)}, training {_time(full.training)}, one read "
+        f"{_time(full.reading)}, of a pack {_time(full.reading_packed)}; all of it {_time(full.whole)}, from a pack "
+        f"{_time(full.whole_packed)}; straightforward loop {_time(full.plain_scoring)} and {_time(full.plain_training)}"
     )
+
+
+def _time(hours: float) -> str:
+    """ "12.3 h" or, below an hour, "12.3 min"."""
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 @styled

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from cropkt.benchmark.clock import by_turns
 from cropkt.benchmark.settings import BenchmarkSettings
 from cropkt.benchmark.straightforward import PlainABMIL, score_slides, train_model
 from cropkt.data.bags import Bags, read_slides
+from cropkt.data.packs.read import mapped
 from cropkt.data.slide_files.features import write_h5
 from cropkt.models.mil import Architecture, MILModel, TrainedWith, build_model
-from cropkt.models.precision import DTYPES
+from cropkt.models.precision import DTYPES, resolve_precision
 from cropkt.models.predict import predict
 from cropkt.seeds import generator, named_seed
 from cropkt.survival.losses import SurvivalTargets
@@ -31,11 +33,13 @@ MULTIPLIED = 4096
 class Machine:
     """Rates measured beside the work: multiplying in GFLOP/s (a multiply-add is two), reading in MB/s.
 
-    Files are read from the page cache: a disk or network may be slower.
+    read: of float32 .h5 files, to bags on the device. read_packed: of a bfloat16 pack, likewise. Files are read from
+    the page cache: a disk or network may be slower.
     """
 
     multiply: dict[str, float]
     read: float
+    read_packed: float
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Slides:
-    """Slides of one length on disk, with the labels they are trained on."""
+    """Slides of one length on disk, with the labels they are trained on; `pack` holds the same patches as bfloat16."""
 
     paths: list[Path]
+    pack: Path
     patches: int
     targets: SurvivalTargets
 
@@ -75,21 +80,30 @@ def operations(patches: int, features: int, *, training: bool) -> int:
 
 def write_slides(folder: Path, patches: int, settings: BenchmarkSettings) -> Slides:
     """Slides of standard normal features, and made-up labels."""
-    paths = []
+    paths, packed = [], []
     for slide in range(settings.slides):
         random = generator(settings.seed, "benchmark", patches, slide)
         paths.append(folder / f"slide_{patches}_{slide:03d}.h5")
         values = random.standard_normal((patches, settings.features), dtype=np.float32)
         write_h5(paths[-1], values, np.zeros((patches, 2), np.int32))
+        packed.append(torch.from_numpy(values).bfloat16())
+    pack = folder / f"pack_{patches}.safetensors"
+    save_file({"features": torch.cat(packed), "coords": torch.zeros(patches * len(packed), 2)}, pack)
     interval = torch.arange(settings.slides, device=settings.device) % 8
     targets = SurvivalTargets(interval * 365.0, interval % 2, interval)
-    return Slides(paths, patches, targets)
+    return Slides(paths, pack, patches, targets)
 
 
 def read(slides: Slides, settings: BenchmarkSettings, precision: str) -> Bags:
     """The slides' bags on the device."""
     named = [(path.stem, path) for path in slides.paths]
     return read_slides(named, settings.features, dtype=DTYPES[precision]).to(settings.device)
+
+
+def read_packed(slides: Slides, settings: BenchmarkSettings) -> torch.Tensor:
+    """The packed patches on the device."""
+    features, _ = mapped(slides.pack.parent, slides.pack.name, 0, slides.patches * settings.slides)
+    return features.to(settings.device, copy=True)
 
 
 def new_models(count: int, settings: BenchmarkSettings, precision: str) -> list[MILModel]:
@@ -140,7 +154,8 @@ def measure_speed(slides: Slides, settings: BenchmarkSettings) -> tuple[Machine,
     learner = PlainABMIL(settings.features).to(settings.device)
     interval, event = slides.targets.interval, slides.targets.event
     works: dict[str, Callable[[], object]] = {
-        "read": lambda: read(slides, settings, "float32"),
+        "read": lambda: read(slides, settings, resolve_precision("auto", settings.device)),
+        "read packed": lambda: read_packed(slides, settings),
         "plain scoring": lambda: score_slides(plain, slides.paths, settings.device),
         "plain training": lambda: train_model(
             learner, slides.paths, interval, event, epochs=1, update=UPDATE, device=settings.device
@@ -156,6 +171,7 @@ def measure_speed(slides: Slides, settings: BenchmarkSettings) -> tuple[Machine,
     machine = Machine(
         {precision: float(np.median(rate)) / 1e9 for precision, rate in rates.items()},
         octets / float(np.median(found["read"])) / 1e6,
+        octets / 2 / float(np.median(found["read packed"])) / 1e6,
     )
     speeds = []
     for work, plain_count, count in (

@@ -13,7 +13,7 @@ from cropkt.benchmark.clock import by_turns
 from cropkt.benchmark.extrapolation import extrapolate
 from cropkt.benchmark.growth import slope
 from cropkt.benchmark.settings import BenchmarkSettings, FullStudy, settings_for
-from cropkt.benchmark.speed import Machine, Speed, new_models, operations, plain_models, read, write_slides
+from cropkt.benchmark.speed import Machine, Speed, new_models, operations, plain_models, read, read_packed, write_slides
 from cropkt.benchmark.straightforward import read_slide, score_slides, train_model
 from cropkt.experiments.commands import benchmark as command
 from cropkt.models.predict import predict
@@ -83,11 +83,27 @@ def test_the_full_study_is_patches_times_seconds() -> None:
         Speed("training", "float32", 50, plain=360, ours=180, speed_up=2, share=1),
         Speed("scoring", "float32", 10, plain=1, ours=1, speed_up=1, share=1),
     ]
-    found = extrapolate(speeds, Machine({"float32": 1}, read=1), TINY, "float32", study)
+    found = extrapolate(speeds, Machine({"float32": 1}, read=1, read_packed=4), TINY, "float32", study)
     assert found.scoring == pytest.approx(36 * 20 * 10 / 3600)
     assert found.training == pytest.approx(180 * 20 * 0.8 * 15 / 3600)
     assert found.plain_training == pytest.approx(2 * found.training)
     assert found.reading == pytest.approx(1000 * 6 * 4 / 1e6 / 3600)
+    assert found.reading_packed == pytest.approx(found.reading / 2 / 4)
+    assert found.whole == pytest.approx(2 * found.reading + found.training + found.scoring)
+    assert found.whole_packed == pytest.approx(found.reading_packed + found.training + found.scoring)
+
+
+def test_a_sweep_that_waits_for_the_disk_takes_as_long_as_it_reads() -> None:
+    study = FullStudy(slides=10, patches=1000, cohorts=2, folds=5, epochs=3, training_share=0.8)
+    speeds = [Speed(work, "float32", 50, plain=1, ours=1e-6, speed_up=2, share=1) for work in ("scoring", "training")]
+    found = extrapolate(speeds, Machine({"float32": 1}, read=1, read_packed=4), TINY, "float32", study)
+    assert found.whole == pytest.approx(3 * found.reading + found.training)
+    assert found.whole_packed == pytest.approx(2 * found.reading_packed + found.training)
+
+
+def test_a_pack_holds_the_same_patches(tmp_path: Path) -> None:
+    slides = write_slides(tmp_path, 7, TINY)
+    assert torch.equal(read_packed(slides, TINY), read(slides, TINY, "float32").features.bfloat16())
 
 
 def test_shares_and_speed_ups_are_taken_within_a_round() -> None:
