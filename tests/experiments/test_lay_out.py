@@ -29,7 +29,7 @@ def laid_out(
         (LAPTOP, "cpu", 676, 0, "", Workers(8, 1, 0)),
         (LAPTOP, "cpu", 676, 2, "", Workers(2, 4, 0)),
         (LAPTOP, "cpu", 3, 0, "", Workers(3, 2, 0)),
-        (WORKSTATION, "cuda", 676, 0, "", Workers(2, 8, 1.0)),
+        (WORKSTATION, "cuda", 676, 0, "", Workers(2, 4, 1.0)),
         (WORKSTATION, "cuda", 676, 3, "", Workers(3, 4, 0.5)),  # two thirds of a GPU each would fit two workers only
         (CLUSTER, "cpu", 676, 3, "auto", Workers(3, 2, 0)),  # eight CPUs by three is two: no node has room for more
         (CLUSTER, "cuda", 676, 0, "auto", Workers(2, 4, 1.0)),

@@ -156,6 +156,10 @@ def test_little_memory_gives_the_same_weights(monkeypatch: pytest.MonkeyPatch) -
     """Activations computed again instead of kept, dropout included."""
     monkeypatch.setattr(loop, "PATCHES_PER_PIECE", {"cuda": 200})
     plain = trained("cuda", "float32", 0.25)
-    monkeypatch.setattr(loop, "logits_of", lambda network, parts, recompute: logits_of(network, parts, recompute=True))  # noqa: ARG005
+    monkeypatch.setattr(
+        loop,
+        "logits_of",
+        lambda network, parts, recompute, **more: logits_of(network, parts, recompute=True, **more),  # noqa: ARG005
+    )
     again = trained("cuda", "float32", 0.25)
     assert again.losses == pytest.approx(plain.losses, abs=1e-5)

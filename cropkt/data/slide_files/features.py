@@ -18,6 +18,7 @@ from cropkt.data.packs.index import is_packed
 from cropkt.data.slide_files.h5_file import opened_h5
 from cropkt.data.slide_files.slide_content import SlideContent, require_matching
 from cropkt.data.slide_files.slide_faults import FeatureFileError, SlideFault
+from cropkt.data.slide_files.stored_rows import ROWS_AT_ONCE, are_known, stored_rows
 from cropkt.files import atomic_path
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ LARGEST_FEATURE = 1e8
 that was never set, and files read in the wrong byte order, do."""
 ZERO_PATCHES = 0.01
 """No encoder gives a patch features that are all exactly zero: more than this share of them was never written."""
-NUMBERS_AT_ONCE = 32_768
-"""torch works on no more than these in one thread; several threads of it, in each of several that read slides, would
-get in each other's way."""
 
 
 def header(path: str | Path) -> tuple[int, int]:
@@ -78,39 +76,32 @@ def read_features(path: str | Path) -> np.ndarray:
     return values
 
 
-def read_features_into(path: str | Path, destination: "torch.Tensor", stored: np.ndarray | None = None) -> None:
+def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
     """Fill the contiguous CPU tensor `destination` (N, D) with a slide's features, converted to its dtype.
 
-    `stored`, (N, D) or (1, N, D), is what another thread has read of the file (see `stored_rows`); without it the file
-    is read here, with no copy in between where it is of that very dtype. Raises FeatureFileError when the file cannot
-    be read, its shape is another one, or its values are none that an encoder gives.
+    Raises FeatureFileError when the file cannot be read, its shape is another one, or its values are none that an
+    encoder gives.
     """
     import torch
 
-    promised = (len(destination), destination.shape[1])
-    if stored is not None:
-        _require_shape((stored.shape[-2], stored.shape[-1]), promised)
-        extremes = _convert(torch.from_numpy(_native(stored).reshape(promised)), destination)
-    else:
-        with opened_slide(path) as content:
-            _require_shape(content.shape, promised)
-            extremes = _fill(destination, content)
     seen = _Values()
-    seen.add(*extremes)
+    with opened_slide(path) as content:
+        _require_shape(content.shape, (len(destination), destination.shape[1]))
+        end = 0
+        for block in _blocks(Path(path), content):
+            source = block if isinstance(block, torch.Tensor) else torch.from_numpy(_native(block))
+            seen.add(*_convert(source, destination[end : end + len(block)]))
+            end += len(block)
     seen.require_plausible()
 
 
-def _fill(destination: "torch.Tensor", content: SlideContent) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Copy the features of `content` to `destination`; the extremes of its rows."""
-    import torch
-
+def _blocks(path: Path, content: SlideContent) -> "Iterator[torch.Tensor | np.ndarray]":
+    """The features of `content`, the open file `path`, in blocks (n, D), in order."""
     features = content.features
-    if isinstance(features, torch.Tensor):
-        return _convert(features.reshape(content.shape), destination)
-    if isinstance(features, h5py.Dataset) and destination.dtype == torch.float32 and features.dtype == np.float32:
-        features.read_direct(destination.numpy().reshape(features.shape))
-        return _extremes(destination)
-    return _convert(torch.from_numpy(_native(features[...]).reshape(content.shape)), destination)
+    if isinstance(features, h5py.Dataset) and are_known(features):
+        yield from stored_rows(path, features)
+    else:
+        yield features[...].reshape(content.shape)
 
 
 def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
@@ -214,10 +205,9 @@ def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torc
     import torch
 
     lows, highs = [], []
-    at_once = max(1, NUMBERS_AT_ONCE // source.shape[1])
-    for start in range(0, len(source), at_once):
-        rows = source[start : start + at_once].float()
-        destination[start : start + at_once].copy_(rows)
+    for start in range(0, len(source), ROWS_AT_ONCE):
+        rows = source[start : start + ROWS_AT_ONCE].float()
+        destination[start : start + ROWS_AT_ONCE].copy_(rows)
         lows.append(rows.amin(dim=1))
         highs.append(rows.amax(dim=1))
     return torch.cat(lows), torch.cat(highs)
@@ -227,7 +217,7 @@ def _extremes(features: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]
     """The smallest and the largest number (N,) of each row of `features` (N, D); NaN where a row has one."""
     import torch
 
-    blocks = features.split(max(1, NUMBERS_AT_ONCE // features.shape[1]))
+    blocks = features.split(ROWS_AT_ONCE)
     return torch.cat([block.amin(dim=1) for block in blocks]), torch.cat([block.amax(dim=1) for block in blocks])
 
 

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(
             "--threads",
             type=int,
-            help="threads of the CPU (default: 1, as a sweep's worker; beside a GPU 8, which read)",
+            help="threads of the CPU (default: 1, as a sweep's worker; beside a GPU 4, which read)",
         )
         parser.add_argument(
             "--ray", action=BooleanOptionalAction, default=True, help="measure Ray and MLflow too (default: --ray)"

@@ -92,8 +92,8 @@ MUTATIONS = (
     Mutation(
         "skipped-slides-stay",
         "cropkt/data/bags.py",
-        "            continue\n        end += patches\n",
-        "        end += patches\n",
+        "            continue\n        place = buffer",
+        "        place = buffer",
         ("tests/data/test_bags.py",),
         "a slide that could not be read would be random memory in a bag",
     ),
