@@ -1,10 +1,12 @@
 """Losses against values worked out by hand, and their gradients where probabilities run out of digits."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
+from cropkt.survival.discrete import likelihood
 from cropkt.survival.discrete.risk import hazard, incidence_survival, risk, survival
 from cropkt.survival.losses.cox_nll import cox_nll
 from cropkt.survival.losses.discrete_nll import discrete_nll
@@ -94,3 +96,27 @@ def test_survival_and_risk_by_hand() -> None:
     assert curve.tolist() == [[0.5, 0.25], [1.0, 0.0]]
     assert risk(curve).tolist() == [-0.75, -1.0], "who survives less has the higher risk"
     assert incidence_survival(torch.zeros(4, dtype=torch.float64)).tolist() == pytest.approx([0.75, 0.5, 0.25, 0])
+
+
+@pytest.mark.parametrize("size", [1.0, 4.0, 40.0], ids=["usual", "large", "hazards of exactly 1"])
+def test_the_curves_gradient_is_torchs_own(size: float) -> None:
+    """torch's cumprod knows what to do with zeros; the likelihood's clamp makes them cost nothing."""
+    random = torch.Generator().manual_seed(3)
+    logits = torch.randn(40, 32, generator=random) * size
+    interval, event = torch.randint(0, 32, (40,), generator=random), torch.arange(40) % 2
+    gradients = []
+    clamped = partial(likelihood.clamped_log, eps=1e-7)
+    for curve in (likelihood.survival_curve, lambda rate: (1 - rate).cumprod(dim=1)):
+        value = logits.clone().requires_grad_()
+        index, rate = interval[:, None], hazard(value)
+        products = curve(rate)
+        before = torch.cat([torch.ones_like(products[:, :1]), products], dim=1)
+        died = -clamped(before.gather(1, index)) - clamped(rate.gather(1, index))
+        likelihood.weigh_censored(died, -clamped(products.gather(1, index)), event, 0.5).mean().backward()
+        gradients.append(value.grad)
+    ones = bool((hazard(logits) == 1).any())
+    assert ones == (size == 40.0)
+    if ones:  # torch takes another way then, with other rounding
+        torch.testing.assert_close(*gradients)
+    else:
+        assert torch.equal(*gradients)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Integer, Real
 from torch import Tensor
 
-from cropkt.survival.discrete.likelihood import clamped_log, weigh_censored
+from cropkt.survival.discrete.likelihood import clamped_log, survival_curve, weigh_censored
 from cropkt.survival.discrete.risk import hazard, risk, survival
 from cropkt.survival.losses import Loss, SurvivalTargets
 
@@ -24,7 +24,7 @@ def discrete_nll(
     """
     index = interval.long()[:, None]
     rate = hazard(logits)
-    curve = (1 - rate).cumprod(dim=1)
+    curve = survival_curve(rate)
     before = torch.cat([torch.ones_like(curve[:, :1]), curve], dim=1)
     died = -clamped_log(before.gather(1, index), eps) - clamped_log(rate.gather(1, index), eps)
     censored = -clamped_log(curve.gather(1, index), eps)
