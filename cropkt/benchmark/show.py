@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from cropkt.benchmark.growth import Growth
+from cropkt.benchmark.growth import FACTORS, Growth
 from cropkt.benchmark.run import Benchmark
 from cropkt.benchmark.speed import Speed
 from cropkt.report.style import CHOSEN, HIGH, LOW, NEUTRAL, QUIET, new_figure, save_figure, styled
@@ -66,5 +66,9 @@ def _growth(axes: Axes, growth: Sequence[Growth]) -> None:
         sizes = [size / one.sizes[0] for size in one.sizes]
         axes.loglog(sizes, one.seconds, styles[one.axis], color=colour, marker="o", label=label)
     axes.set_xlabel("times as many")
+    axes.set_xticks(FACTORS, [str(factor) for factor in FACTORS])
+    axes.minorticks_off()
     axes.set_ylabel("seconds")
-    axes.legend()
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low))  # room for the legend above the lines
+    axes.legend(loc="upper left")
