@@ -55,9 +55,9 @@ class LargestVector(Fusion):
         return embedding.amax(dim=1), None
 
 
-def _shortest_first(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    patches = target.bags.lengths.cpu().numpy().astype(float)
-    return measure_by_fold("toy_few_patches", target, plan, lambda *_: -patches)
+def _shortest_first(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    patches = held.bags.lengths.cpu().numpy().astype(float)
+    return measure_by_fold("toy_few_patches", held, plan, lambda *_: -patches)
 
 
 BASELINE = Baseline(
