@@ -43,11 +43,11 @@ class Faults:
     known: set[Fault] = field(default_factory=set)
 
     def add(
-        self, kind: str, file: str, what: str, to_do: str, at: Place = NOWHERE, *, source: str | None = None
+        self, kind: str, file: str, what: str, to_do: str, at: Place = NOWHERE, *, origin: str | None = None
     ) -> None:
         """Note `what` is wrong in `file` at a place, and what `to_do`.
 
-        Of many faults of a kind in one `source` (default: the file; a folder of features) only a few are told. The same
+        Of many faults of a kind in one `origin` (default: the file; a folder of features) only a few are told. The same
         fault found again (one table may serve several cohorts) is one fault.
         """
         where = [file]
@@ -55,7 +55,7 @@ class Faults:
         where += [f"patient {at.patient}"] if at.patient else []
         where += [f"slide {at.slide}"] if at.slide else []
         told = (text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}..." for text in (", ".join(where), what))
-        fault = Fault(kind, f"{': '.join(told)}; {to_do}", source or file)
+        fault = Fault(kind, f"{': '.join(told)}; {to_do}", origin or file)
         if fault not in self.known:
             self.known.add(fault)
             self.found.append(fault)

@@ -138,7 +138,7 @@ def check_headers(
             if wrong_encoder:
                 to_do = "extract the slide with that encoder, or mend `dim`"
                 at, folder = Place(patient=patient, slide=slide), os.path.dirname(path)
-                faults.add("wrong feature width", shown(path), what, to_do, at, source=folder)
+                faults.add("wrong feature width", shown(path), what, to_do, at, origin=folder)
             found = FeatureFileError(SlideFault.WIDTH, what)
         if isinstance(found, FeatureFileError):
             unusable.append(SkippedSlide(cohort, slide, patient, path, found.fault, str(found), found.passing))
@@ -173,5 +173,5 @@ def not_in_labels(files: SlideFiles, faults: Faults, *, shown: Callable[[str | P
     strangers = files.not_asked_for()
     for path, slide in [] if leave_out else strangers:
         what, to_do = "slide without patient: no label row names it", f"label it, move the file, or {LEAVE_OUT}"
-        faults.add("slide without patient", shown(path), what, to_do, Place(slide=slide), source=os.path.dirname(path))
+        faults.add("slide without patient", shown(path), what, to_do, Place(slide=slide), origin=os.path.dirname(path))
     return len(strangers)

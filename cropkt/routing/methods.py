@@ -175,11 +175,11 @@ def fit_method(
     held: ResidentTarget,
     outer: OuterFold,
     vectors: Tensor,
-    source: MILModel | None = None,
+    source_model: MILModel | None = None,
 ) -> tuple[Combination, Combined]:
     """Fit one method on `outer.train` with `vectors` (B, n, V); the model, and what it says of `outer.test`."""
     vectors = vectors.to(held.bags.features.device)
-    model = _start(method, recipe, held, vectors, source, plan).to(vectors.device)
+    model = _start(method, recipe, held, vectors, source_model, plan).to(vectors.device)
     train_folds(
         [fold_training(outer.number, model, held.bags, vectors, outer.train)],
         held.bags,
@@ -193,10 +193,10 @@ def fit_method(
     return model, found
 
 
-def _can_start(method: Method, source: MILModel | None) -> bool:
+def _can_start(method: Method, source_model: MILModel | None) -> bool:
     if method.from_source == "head":
-        return source is not None and source.has_linear_head
-    return method.from_source == "" or source is not None
+        return source_model is not None and source_model.has_linear_head
+    return method.from_source == "" or source_model is not None
 
 
 def default_recipe(method: str, settings: RoutingSettings, plan: SourcePlan) -> Recipe:
@@ -233,19 +233,19 @@ def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:
 
 
 def _start(
-    method: str, recipe: Recipe, held: ResidentTarget, vectors: Tensor, source: MILModel | None, plan: SourcePlan
+    method: str, recipe: Recipe, held: ResidentTarget, vectors: Tensor, source_model: MILModel | None, plan: SourcePlan
 ) -> Combination:
     from_source = METHODS[method].from_source if method in METHODS else ""
     if from_source == "model":
-        assert source is not None
-        return copy.deepcopy(source)
+        assert source_model is not None
+        return copy.deepcopy(source_model)
     features, intervals = held.bags.features.shape[1], plan.architecture.intervals
     model = build_combination(
         recipe, features=features, vectors=vectors, intervals=intervals, seed=plan.seed, precision=plan.precision
     )
     if from_source == "head":
-        assert source is not None
-        model.get_submodule("pred_head").load_state_dict(source.get_submodule("pred_head").state_dict())
+        assert source_model is not None
+        model.get_submodule("pred_head").load_state_dict(source_model.get_submodule("pred_head").state_dict())
     return model
 
 

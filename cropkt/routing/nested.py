@@ -111,20 +111,20 @@ def without(outer: OuterFold, parts: Sequence[int]) -> np.ndarray:
 
 def expert_vectors(
     own: Mapping[tuple[int, ...], np.ndarray],
-    sources: np.ndarray,
+    lent: np.ndarray,
     outer: OuterFold,
     held_out: int | None,
     *,
     cross_fitted: bool,
 ) -> Tensor:
-    """(B, n, V) float32: `own` and then `sources` (B, n - 1, V), for the inner part `held_out` or the final fit (None).
+    """(B, n, V) float32: `own` and then `lent` (B, n - 1, V), for the inner part `held_out` or the final fit (None).
 
     NaN for patients who have no business there.
     """
     reference = own[()]
-    vectors = np.full((len(reference), 1 + sources.shape[1], reference.shape[1]), np.nan, dtype=np.float32)
+    vectors = np.full((len(reference), 1 + lent.shape[1], reference.shape[1]), np.nan, dtype=np.float32)
     asked = outer.train if held_out is not None else np.concatenate([outer.train, outer.test])
-    vectors[asked, 1:] = sources[asked]
+    vectors[asked, 1:] = lent[asked]
     base: tuple[int, ...] = () if held_out is None else (held_out,)
     vectors[asked, 0] = own[base][asked]
     if cross_fitted:

@@ -101,22 +101,29 @@ def pair_fingerprint(source_fingerprint: str, cohort: Cohort, precision: str) ->
     return digest(TRANSFER_VERSION, source_fingerprint, cohort.fingerprint, precision)
 
 
-def measure_pair(source: SourceModels, held: TargetCohort) -> PairResult:
-    """Score every patient of `held` that the protocol allows with every fold model of `source`."""
-    known = held.known.get(source.cohort)
-    predictions = predict(source.models, held.bags) if known is None else known
-    valid = may_score(source.cohort, source.folds, source.seen, held.cohort.code, held.bags.patients, held.tested_in)
+def measure_pair(source_models: SourceModels, held: TargetCohort) -> PairResult:
+    """Score every patient of `held` that the protocol allows with every fold model of `source_models`."""
+    known = held.known.get(source_models.cohort)
+    predictions = predict(source_models.models, held.bags) if known is None else known
+    valid = may_score(
+        source_models.cohort,
+        source_models.folds,
+        source_models.seen,
+        held.cohort.code,
+        held.bags.patients,
+        held.tested_in,
+    )
     return pair_result(
         Scored(
-            source.cohort,
-            source.models[0].architecture.name,
-            source.folds,
+            source_models.cohort,
+            source_models.models[0].architecture.name,
+            source_models.folds,
             predictions.risk,
             valid,
             predictions.hazard,
             predictions.representation,
-            knows_target=source.cohort == held.cohort.code,
-            passing_slides=source.passing_slides,
+            knows_target=source_models.cohort == held.cohort.code,
+            passing_slides=source_models.passing_slides,
         ),
         held,
     )

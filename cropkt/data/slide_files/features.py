@@ -192,7 +192,7 @@ def _require_shape(found: tuple[int, int], promised: tuple[int, int]) -> None:
     raise FeatureFileError(SlideFault.CHANGED, reason, passing=True)
 
 
-def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+def _convert(stored: "torch.Tensor", destination: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
     """Copy by way of float32, a few rows at a time: float16 to bfloat16 is four times as fast so as directly.
 
     Returns the smallest and the largest number of each row, as `_extremes`.
@@ -200,8 +200,8 @@ def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torc
     import torch
 
     lows, highs = [], []
-    for start in range(0, len(source), ROWS_AT_ONCE):
-        rows = source[start : start + ROWS_AT_ONCE].float()
+    for start in range(0, len(stored), ROWS_AT_ONCE):
+        rows = stored[start : start + ROWS_AT_ONCE].float()
         destination[start : start + ROWS_AT_ONCE].copy_(rows)
         lows.append(rows.amin(dim=1))
         highs.append(rows.amax(dim=1))

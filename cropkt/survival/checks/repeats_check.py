@@ -129,12 +129,12 @@ def _train(setting: Learning, repeats: int, random: np.random.Generator) -> Trai
     return trained
 
 
-def _chosen(sources: np.ndarray, time: np.ndarray, event: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """(FOLDS, N): for each fold the one of `sources` (SOURCES, N) that ranks its training patients best."""
+def _chosen(risks: np.ndarray, time: np.ndarray, event: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(FOLDS, N): for each fold the one of `risks` (SOURCES, N) that ranks its training patients best."""
     earlier = (time[:, None] < time[None, :]) & (event[:, None] == 1)
-    concordant = earlier & (sources[:, :, None] > sources[:, None, :])
+    concordant = earlier & (risks[:, :, None] > risks[:, None, :])
     best = [np.argmax(concordant[:, ~tested][:, :, ~tested].sum(axis=(1, 2))) for tested in valid]
-    return np.asarray(sources[best])
+    return np.asarray(risks[best])
 
 
 def _learn(
