@@ -238,19 +238,19 @@ def read_slides(
     return _required(read_rows("new slides", rows, width, dtype, strict=strict), "new slides", rows)
 
 
-def _required(bags: Bags, cohort: str, slides: Sequence[SlideRow]) -> Bags:
+def _required(bags: Bags, code: str, slides: Sequence[SlideRow]) -> Bags:
     if not len(bags):
-        raise no_bag_left(cohort, len(slides))
+        raise no_bag_left(code, len(slides))
     return bags
 
 
-def no_bag_left(cohort: str, slides: int) -> StudyError:
+def no_bag_left(code: str, slides: int) -> StudyError:
     """The error for a cohort of which nothing can be used."""
-    return StudyError(f"{cohort}: none of its {slides} slides can be used; see the warnings above")
+    return StudyError(f"{code}: none of its {slides} slides can be used; see the warnings above")
 
 
 def read_rows(
-    cohort: str,
+    code: str,
     slides: Sequence[SlideRow],
     width: int,
     dtype: torch.dtype,
@@ -259,14 +259,14 @@ def read_rows(
     scratch: Path | None = None,
     warn: bool = True,
 ) -> Bags:
-    """Bags of `slides`, a patient's one after the other; none where no slide is good. `cohort` is for messages."""
+    """Bags of `slides`, a patient's one after the other; none where no slide is good. `code` is for messages."""
     require_same_numbers([path for _, _, path, _ in slides], dtype)
     mapped = mapped_together([path for _, _, path, patches in slides if patches], dtype)
     size = (sum(patches for *_, patches in slides), width)
     copied = mapped is None and scratch is not None and size[0] > 0
     buffer = mapped
     if buffer is None:
-        buffer = mapped_scratch(scratch, size, dtype, cohort) if copied and scratch else _allocate(size, dtype)
+        buffer = mapped_scratch(scratch, size, dtype, code) if copied and scratch else _allocate(size, dtype)
     patients: list[str] = []
     rows = [0]
     skipped = []
@@ -277,7 +277,7 @@ def read_rows(
             if mapped is None or not patches:
                 read_slide(path, part)
         except FeatureFileError as error:
-            left_out = SkippedSlide(cohort, slide, patient, path, error.fault, str(error), error.passing)
+            left_out = SkippedSlide(code, slide, patient, path, error.fault, str(error), error.passing)
             skipped.append(leave_out(left_out, strict=strict, warn=warn))
             continue
         end += patches

@@ -41,17 +41,17 @@ class Fold:
         return Fold(*(tuple(part) for part in lists))
 
 
-def make_splits(labels: pd.DataFrame, folds: int, seed: int, cohort: str) -> tuple[Fold, ...]:
+def make_splits(labels: pd.DataFrame, folds: int, seed: int, code: str) -> tuple[Fold, ...]:
     """`folds` folds of the patients of `labels` (index patient_id; columns event, project), stratified by both.
 
     Patients are shuffled within every stratum (event and project) and the strata, events first, are dealt out one
     after the other like one deck of cards. So fold sizes, events per fold and every stratum, however small, differ by
     at most one patient between any two folds' tests, and strata too small to fill all folds go on where the last one
-    stopped. The random stream is named by `seed` and `cohort`. Raises StudyError for fewer patients than folds.
+    stopped. The random stream is named by `seed` and `code`. Raises StudyError for fewer patients than folds.
     """
     if len(labels) < folds:
-        raise StudyError(f"{cohort}: {len(labels)} patients cannot fill {folds} folds; lower `folds`, or drop it")
-    random = generator(seed, "splits", cohort)
+        raise StudyError(f"{code}: {len(labels)} patients cannot fill {folds} folds; lower `folds`, or drop it")
+    random = generator(seed, "splits", code)
     deck: list[str] = []
     for event in (1, 0):
         for project in sorted(labels["project"].unique()):

@@ -74,7 +74,7 @@ class BagStream:
 
     def __init__(
         self,
-        cohort: str,
+        code: str,
         slides: Sequence[SlideRow],
         width: int,
         dtype: torch.dtype,
@@ -84,7 +84,7 @@ class BagStream:
         strict: bool = False,
         facts: BagFacts | None = None,
     ) -> None:
-        self._cohort, self._slides, self._width, self._dtype = cohort, list(slides), width, dtype
+        self._cohort, self._slides, self._width, self._dtype = code, list(slides), width, dtype
         self._device, self._memory, self._strict = torch.device(device), memory, strict
         self._facts = facts
 

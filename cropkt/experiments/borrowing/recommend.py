@@ -52,14 +52,14 @@ def recommend(config: RecommendConfig, slides: Sequence[tuple[str, Path]]) -> in
     return DONE
 
 
-def _recommendation(run: Run, slides: Sequence[tuple[str, Path]], name: str, cohort: str | None) -> Recommendation:
+def _recommendation(run: Run, slides: Sequence[tuple[str, Path]], name: str, code: str | None) -> Recommendation:
     shelf = CohortShelf(run)
-    if cohort is None:
+    if code is None:
         target, splits, codes = _unlabelled(run, slides, name), [], list(run.sources)
     else:
-        target = shelf.patients(cohort)
-        splits = fold_splits(run.cohorts[cohort], shelf.means(cohort).patients)
-        codes = lender_codes(run.cohorts, cohort, run.sources)
+        target = shelf.patients(code)
+        splits = fold_splits(run.cohorts[code], shelf.means(code).patients)
+        codes = lender_codes(run.cohorts, code, run.sources)
     lenders = shelf.lenders(codes)
     fit = fit_target(lenders.model, lenders.axes, target.features, target.time, target.event)
     events = int(target.event.sum())

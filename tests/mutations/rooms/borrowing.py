@@ -110,7 +110,7 @@ MUTATIONS = (
     Mutation(
         "recommended-to-lend-to-itself",
         "cropkt/experiments/borrowing/recommend.py",
-        "codes = lender_codes(run.cohorts, cohort, run.sources)",
+        "codes = lender_codes(run.cohorts, code, run.sources)",
         "codes = list(run.sources)",
         ("tests/experiments/borrowing/test_recommend.py",),
         "leak: a cohort would borrow from its own outcomes, and always be told to",

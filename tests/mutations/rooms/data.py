@@ -16,8 +16,8 @@ MUTATIONS = (
     Mutation(
         "splits-without-the-seed",
         "cropkt/data/patients/folds.py",
-        'generator(seed, "splits", cohort)',
-        'generator(0, "splits", cohort)',
+        'generator(seed, "splits", code)',
+        'generator(0, "splits", code)',
         ("tests/data/patients/test_folds.py",),
         "another seed would be no other split",
     ),

@@ -93,8 +93,8 @@ MUTATIONS = (
     Mutation(
         "draws-all-alike",
         "cropkt/rivals/draws.py",
-        'generator(seed, "training patients", cohort, number)',
-        'generator(seed, "training patients", cohort)',
+        'generator(seed, "training patients", code, number)',
+        'generator(seed, "training patients", code)',
         COMPARISON,
         "five draws would be one, with a fifth of its noise",
     ),
