@@ -48,8 +48,8 @@ class PatientBags(Protocol):
     def means(self) -> torch.Tensor:
         """(B, D) float32: the mean patch of each bag."""
 
-    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
-        """Every bag once, in order, in tiles of about `patches` patches; a bag of more than `longest` in parts."""
+    def tiles(self, n_patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in tiles of about `n_patches` patches; a bag of more than `longest` in parts."""
 
     @property
     def longest(self) -> int:
@@ -124,9 +124,9 @@ class Bags:
         """(B, D) float32: the mean patch of each bag."""
         return torch.stack([self.take([bag]).features.float().mean(dim=0) for bag in range(len(self))])
 
-    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
-        """Every bag once, in order, in views of about `patches` patches; a bag of more than `longest` in parts."""
-        at_most = patches if longest is None else min(patches, longest)
+    def tiles(self, n_patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in views of about `n_patches` patches; a bag of more than `longest` in parts."""
+        at_most = n_patches if longest is None else min(n_patches, longest)
         for run in runs_of_bags(np.diff(self._rows), at_most):
             tile = self.take(run)
             if longest is not None and len(run) == 1 and len(tile.features) > longest:
@@ -135,8 +135,8 @@ class Bags:
                 yield tile
             self.release()
 
-    def _views(self, features: torch.Tensor, patches: int) -> Iterator[torch.Tensor]:
-        for part in features.split(patches):
+    def _views(self, features: torch.Tensor, n_patches: int) -> Iterator[torch.Tensor]:
+        for part in features.split(n_patches):
             yield part
             self.release()
 
@@ -244,9 +244,9 @@ def _required(bags: Bags, code: str, slides: Sequence[SlideRow]) -> Bags:
     return bags
 
 
-def no_bag_left(code: str, slides: int) -> StudyError:
+def no_bag_left(code: str, n_slides: int) -> StudyError:
     """The error for a cohort of which nothing can be used."""
-    return StudyError(f"{code}: none of its {slides} slides can be used; see the warnings above")
+    return StudyError(f"{code}: none of its {n_slides} slides can be used; see the warnings above")
 
 
 def read_rows(

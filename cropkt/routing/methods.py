@@ -241,7 +241,7 @@ def _start(
         return copy.deepcopy(source_model)
     features, intervals = held.bags.features.shape[1], plan.architecture.intervals
     model = build_combination(
-        recipe, features=features, vectors=vectors, intervals=intervals, seed=plan.seed, precision=plan.precision
+        recipe, width=features, vectors=vectors, intervals=intervals, seed=plan.seed, precision=plan.precision
     )
     if from_source == "head":
         assert source_model is not None

@@ -158,7 +158,7 @@ class InnerTraining:
         self._models = [
             build_combination(
                 recipe,
-                features=held.bags.features.shape[1],
+                width=held.bags.features.shape[1],
                 vectors=self._vectors[0],
                 intervals=intervals,
                 seed=seed,

@@ -27,9 +27,9 @@ def calibration_path(router: Path) -> Path:
     return router.parent.parent / "calibration.json"
 
 
-def store_calibration(folder: RoutingFolder, folds: int) -> None:
-    """Recalibrate the routers of those of `folds` folds that are fitted, and keep it; nothing without test patients."""
-    records = folder.records(folds)
+def store_calibration(folder: RoutingFolder, n_folds: int) -> None:
+    """Recalibrate the routers of those of the `n_folds` that are fitted, and keep it; nothing without test patients."""
+    records = folder.records(n_folds)
     tables = [read_table(folder.predictions_path(fold), ["method", "time", "event", "risk"]) for fold in records]
     known = [table for table in tables if table is not None]
     if not known:

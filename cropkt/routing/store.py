@@ -118,9 +118,9 @@ class RoutingFolder:
             return None
         return record if whole and record.fold == fold and record.target == self.target else None
 
-    def records(self, folds: int) -> dict[int, FoldRecord]:
-        """Whole records by fold, of the first `folds` folds."""
-        return {fold: record for fold in range(folds) if (record := self.record(fold)) is not None}
+    def records(self, n_folds: int) -> dict[int, FoldRecord]:
+        """Whole records by fold, of the first `n_folds` folds."""
+        return {fold: record for fold in range(n_folds) if (record := self.record(fold)) is not None}
 
     def store_record(self, record: FoldRecord) -> None:
         """Write a fold's record, with the digests of the files that are there; it comes last."""
@@ -263,10 +263,10 @@ def method_table(first: RoutedFolds, repeats: Sequence[RoutedFolds] = ()) -> pd.
     return ROUTING.frame({**kind, **vars(row)} for row in rows)
 
 
-def read_gates(folder: RoutingFolder, folds: int) -> pd.DataFrame:
-    """Gates (rows.GATES) of the test patients of those of `folds` that are fitted."""
+def read_gates(folder: RoutingFolder, n_folds: int) -> pd.DataFrame:
+    """Gates (rows.GATES) of the test patients of those of `n_folds` that are fitted."""
     results = folder.results
-    tables = [pd.read_parquet(folder.gates_path(fold)) for fold in folder.records(folds)]
+    tables = [pd.read_parquet(folder.gates_path(fold)) for fold in folder.records(n_folds)]
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return GATES.filled(found.assign(target=folder.target, encoder=results.encoder, architecture=results.architecture))
 

@@ -49,9 +49,9 @@ class FoldTraining(Generic[Network]):
     losses: list[float] = field(default_factory=list)
 
 
-def shuffled(bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
-    """The order (indices of `bags` bags) in which `epoch` walks a cohort; `stream` names the cohort."""
-    return generator(seed, "order of bags", stream, epoch).permutation(bags)
+def shuffled(n_bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
+    """The order (indices of `n_bags` bags) in which `epoch` walks a cohort; `stream` names the cohort."""
+    return generator(seed, "order of bags", stream, epoch).permutation(n_bags)
 
 
 def train_folds(

@@ -99,8 +99,8 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
     seen.require_plausible()
 
 
-def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
-    """A slide's features of `shape` (N, D) in parts of `rows` patches of `dtype`, one after the other.
+def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", n_rows: int) -> "Iterator[torch.Tensor]":
+    """A slide's features of `shape` (N, D) in parts of `n_rows` patches of `dtype`, one after the other.
 
     Raises FeatureFileError as `read_features_into` does; for values that no encoder gives, after the last part only.
     """
@@ -110,8 +110,8 @@ def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", r
     with opened_slide(path) as content:
         _require_shape(content.shape, shape)
         features = content.features if len(content.features.shape) == 2 else _FirstOfOne(content.features)
-        for start in range(0, shape[0], rows):
-            held = features[start : start + rows]
+        for start in range(0, shape[0], n_rows):
+            held = features[start : start + n_rows]
             source = held if isinstance(held, torch.Tensor) else torch.from_numpy(_native(held))
             part = torch.empty(source.shape, dtype=dtype)
             seen.add(*_convert(source, part))

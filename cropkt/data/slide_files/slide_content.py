@@ -76,14 +76,14 @@ def require_stored(promised: int, stored: int) -> None:
         raise FeatureFileError(SlideFault.UNWRITTEN, reason)
 
 
-def require_matching(coordinates: Any | None, patches: int) -> None:
+def require_matching(coordinates: Any | None, n_patches: int) -> None:
     """Refuse coordinates that are not one row of at least two numbers per patch."""
     if coordinates is None:
         return
     shape = tuple(int(size) for size in coordinates.shape or ())
     rows = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    if len(rows) != 2 or rows[0] != patches or rows[1] < 2:
-        reason = f"holds coordinates of shape {shape} for {patches} patches; extract the slide again"
+    if len(rows) != 2 or rows[0] != n_patches or rows[1] < 2:
+        reason = f"holds coordinates of shape {shape} for {n_patches} patches; extract the slide again"
         raise FeatureFileError(SlideFault.COORDINATES, reason)
 
 

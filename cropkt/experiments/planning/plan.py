@@ -142,13 +142,13 @@ def _memory(run: Run, code: str) -> float:
     return process + (patches if run.plan.memory is None else min(patches, run.plan.memory))
 
 
-def _written(run: Run, models: int) -> float:
+def _written(run: Run, n_models: int) -> float:
     """Bytes of models, and of every patient's bag vectors, hazards and risks by every source model."""
     null = build_null_model(run.plan.architecture, run.plan.seed)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in null.parameters())
     patients = sum(len(run.cohorts[target].labels) for target in run.targets)
     numbers = run.plan.architecture.embedding + run.plan.architecture.intervals + 1
-    return models * weights + 4.0 * patients * len(run.sources) * len(run.folds) * numbers
+    return n_models * weights + 4.0 * patients * len(run.sources) * len(run.folds) * numbers
 
 
 def told(plan: RunPlan) -> list[str]:

@@ -64,6 +64,6 @@ def shared_axes(points: Sequence[np.ndarray], components: int) -> Axes:
     return Axes(mean, vectors[:, kept][:, ::-1].copy(), float(values[kept].sum() / values.sum()))
 
 
-def _parts(patients: int, parts: int, seed: int) -> np.ndarray:
+def _parts(n_patients: int, parts: int, seed: int) -> np.ndarray:
     """(patients,) which of `parts` groups of equal size each patient is in."""
-    return generator(seed, "factors", "parts", patients, parts).permutation(np.arange(patients) % parts)
+    return generator(seed, "factors", "parts", n_patients, parts).permutation(np.arange(n_patients) % parts)
