@@ -35,19 +35,19 @@ class BorrowedRisks:
 def borrowed_risks(
     lenders: Lenders,
     held: CohortPatients,
-    folds: Sequence[Split],
+    splits: Sequence[Split],
     *,
     prior_probability: float = PRIOR_PROBABILITY,
 ) -> BorrowedRisks:
-    """Risks of the cohort `held` over its `folds`, borrowed from `lenders`, which must not hold it.
+    """Risks of the cohort `held` over its `splits`, borrowed from `lenders`, which must not hold it.
 
     A fold without a training patient has NaN; one without a training event has the prior's risk under every answer
     but `alone`, where all risks are 0.
     """
-    shape = (len(folds), len(held.time))
+    shape = (len(splits), len(held.time))
     risks = {name: np.full(shape, np.nan) for name in ("averaged", "borrowed", "alone", "prior")}
-    probability = np.full(len(folds), np.nan)
-    for fold, split in enumerate(folds):
+    probability = np.full(len(splits), np.nan)
+    for fold, split in enumerate(splits):
         train, test = _apart(split)
         if not len(train):
             continue
@@ -66,10 +66,10 @@ def borrowed_risks(
     return BorrowedRisks(**risks, probability=probability)
 
 
-def ridge_risks(held: CohortPatients, folds: Sequence[Split], *, seed: int) -> np.ndarray:
+def ridge_risks(held: CohortPatients, splits: Sequence[Split], *, seed: int) -> np.ndarray:
     """(M, B) log-risks of the target's own ridge Cox model, the rival; NaN for a fold without a training event."""
-    risk = np.full((len(folds), len(held.time)), np.nan)
-    for fold, split in enumerate(folds):
+    risk = np.full((len(splits), len(held.time)), np.nan)
+    for fold, split in enumerate(splits):
         train, test = _apart(split)
         training = _chosen(held, train)
         if np.any(training.event):

@@ -23,10 +23,10 @@ def draw(n_patients: int, size: int, *, seed: int, code: str, number: int) -> Sp
     return np.sort(order[:size]), np.sort(order[size:])
 
 
-def splits_of(size: str, folds: Sequence[Split], n_patients: int, *, seed: int, code: str, number: int) -> list[Split]:
-    """The splits of a draw: one, or `folds` for the size ALL; none where too few patients would be tested."""
+def splits_of(size: str, splits: Sequence[Split], n_patients: int, *, seed: int, code: str, number: int) -> list[Split]:
+    """The splits of a draw: one, or `splits` for the size ALL; none where too few patients would be tested."""
     if size == ALL:
-        return [_apart(split) for split in folds if len(split[0])]
+        return [_apart(split) for split in splits if len(split[0])]
     found = draw(n_patients, int(size), seed=seed, code=code, number=number)
     return [] if found is None else [found]
 

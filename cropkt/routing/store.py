@@ -159,13 +159,13 @@ def read_source_vectors(
     return torch.stack(vectors, dim=1).numpy()
 
 
-def chosen_sources(predictions: TargetPredictions | None, folds: Sequence[Fold], sources: Sequence[str]) -> list[str]:
+def chosen_sources(predictions: TargetPredictions | None, splits: Sequence[Fold], sources: Sequence[str]) -> list[str]:
     """For each fold that of `sources` with the best C-index on the fold's training patients (source_choice.py); empty
     where none has been measured."""
     measured = [source for source in sources if predictions is not None and source in predictions.risk]
     if predictions is None or not measured:
         return []
-    return source_choices(predictions, measured, folds)[1]["honest"]
+    return source_choices(predictions, measured, splits)[1]["honest"]
 
 
 def store_own_vectors(

@@ -55,7 +55,7 @@ def shuffled(n_bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
 
 
 def train_folds(
-    folds: Sequence[FoldTraining[Any]],
+    trainings: Sequence[FoldTraining[Any]],
     bags: Bags,
     targets: SurvivalTargets,
     config: TrainingConfig,
@@ -72,13 +72,15 @@ def train_folds(
     `shuffled`); `report(epoch)` is called after each epoch. Bags, targets and models share one device.
     Raises ConfigError when a fold's training bags do not fill one update, TrainingError when a loss is not finite.
     """
-    for epoch in train_epochs(folds, bags, targets, config, seed=seed, stream=stream, precision=precision, order=order):
+    for epoch in train_epochs(
+        trainings, bags, targets, config, seed=seed, stream=stream, precision=precision, order=order
+    ):
         if report is not None:
             report(epoch)
 
 
 def train_epochs(
-    folds: Sequence[FoldTraining[Any]],
+    trainings: Sequence[FoldTraining[Any]],
     bags: Bags,
     targets: SurvivalTargets,
     config: TrainingConfig,
@@ -91,20 +93,20 @@ def train_epochs(
     """`train_folds` an epoch at a time: yields the epoch after each, with the models in eval mode."""
     order = order or (lambda epoch: shuffled(len(bags), epoch, seed=seed, stream=stream))
     lesson = _Lesson(bags, targets, config, seed, stream, precision, bags.offsets.cpu().numpy())
-    optimisers = [build_optimiser(fold.model, config) for fold in folds]
-    updates = [config.updates_per_epoch(len(fold.train)) for fold in folds]
+    optimisers = [build_optimiser(fold.model, config) for fold in trainings]
+    updates = [config.updates_per_epoch(len(fold.train)) for fold in trainings]
     device = bags.features.device
     for epoch in range(config.epochs):
         walk = order(epoch)
-        chosen = [walk[np.isin(walk, fold.train)] for fold in folds]
-        losses: list[list[Tensor]] = [[] for _ in folds]
-        for fold in folds:
+        chosen = [walk[np.isin(walk, fold.train)] for fold in trainings]
+        losses: list[list[Tensor]] = [[] for _ in trainings]
+        for fold in trainings:
             fold.model.train()
             fold.model.trained_with = TrainedWith(config.loss, precision)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for update in range(max(updates)):
                 for fold, optimiser, per_epoch, indices, found in zip(
-                    folds, optimisers, updates, chosen, losses, strict=True
+                    trainings, optimisers, updates, chosen, losses, strict=True
                 ):
                     if update >= per_epoch:
                         continue
@@ -116,7 +118,7 @@ def train_epochs(
                     found.append(_backward(lesson, fold, batch, epoch, update))
                     optimiser.step()
                     fold.rates.append(rate)
-        for fold, found in zip(folds, losses, strict=True):
+        for fold, found in zip(trainings, losses, strict=True):
             fold.model.eval()
             fold.losses += _checked(found, fold.fold, stream, epoch)
         yield epoch
@@ -139,29 +141,29 @@ class _Lesson:
     recompute: bool = False
 
 
-def _backward(lesson: _Lesson, fold: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
+def _backward(lesson: _Lesson, training: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
     """Put the gradients of `batch` (indices) into the fold's model; its mean survival loss, left on the device."""
     if not lesson.recompute:
         try:
-            return _attempt(lesson, fold, batch, epoch, update)
+            return _attempt(lesson, training, batch, epoch, update)
         except torch.OutOfMemoryError:
             lesson.recompute = True
-            fold.model.zero_grad()
+            training.model.zero_grad()
     # Not in the handler: the error holds on to the memory of the attempt.
-    return _attempt(lesson, fold, batch, epoch, update)
+    return _attempt(lesson, training, batch, epoch, update)
 
 
-def _attempt(lesson: _Lesson, fold: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
+def _attempt(lesson: _Lesson, training: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
     # Dropout is drawn from a stream of its own for each update, so that a fold trained alone and a fold trained beside
     # four others get the same numbers.
-    torch.manual_seed(named_seed(lesson.seed, "dropout", lesson.stream, fold.fold, epoch, update))
+    torch.manual_seed(named_seed(lesson.seed, "dropout", lesson.stream, training.fold, epoch, update))
     with matmul_precision(lesson.precision, lesson.bags.features.device.type):
-        if fold.forward is None:
+        if training.forward is None:
             parts = _parts(lesson, batch, epoch)
-            logits = logits_of(fold.model, parts, recompute=lesson.recompute, before_each=lesson.bags.release)
+            logits = logits_of(training.model, parts, recompute=lesson.recompute, before_each=lesson.bags.release)
             penalty = None
         else:
-            logits, penalty = fold.forward(batch)
+            logits, penalty = training.forward(batch)
     loss = survival_loss(logits, lesson.targets, batch, lesson.config)
     (loss if penalty is None else loss + penalty).backward()
     return loss.detach()

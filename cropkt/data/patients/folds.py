@@ -155,10 +155,10 @@ def read_splits(
 
 
 def check_kept(
-    folds: Sequence[Fold], kept: Sequence[Fold], files: Sequence[str], why: Mapping[str, str], faults: Faults
+    splits: Sequence[Fold], kept: Sequence[Fold], files: Sequence[str], why: Mapping[str, str], faults: Faults
 ) -> None:
     """A fold in which no training or test patient is left is a fault; `why` says why each patient is not kept."""
-    for fold, rest, file in zip(folds, kept, files, strict=True):
+    for fold, rest, file in zip(splits, kept, files, strict=True):
         for part, before, after in (("train", fold.train, rest.train), ("test", fold.test, rest.test)):
             if before and not after:
                 reasons = Counter(why.get(patient, "left out") for patient in before)

@@ -101,8 +101,8 @@ MUTATIONS = (
     Mutation(
         "tested-patients-train-in-folds",
         "cropkt/rivals/draws.py",
-        "return [_apart(split) for split in folds if len(split[0])]",
-        "return [split for split in folds if len(split[0])]",
+        "return [_apart(split) for split in splits if len(split[0])]",
+        "return [split for split in splits if len(split[0])]",
         COMPARISON,
         "leak, where a split file names a patient twice",
     ),
