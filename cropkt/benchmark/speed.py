@@ -117,12 +117,12 @@ def score(models: list[MILModel], bags: Bags) -> None:
         predict(models[start : start + FOLDS_TOGETHER], bags)
 
 
-def train(models: list[MILModel], bags: Bags, targets: SurvivalTargets, precision: str, seed: int) -> None:
+def train(models: list[MILModel], bags: Bags, labels: SurvivalTargets, precision: str, seed: int) -> None:
     """One epoch of every model on all resident bags, as the folds of a cohort train."""
     everything = np.arange(len(bags))
     jobs = [FoldTraining(fold, model, everything) for fold, model in enumerate(models)]
     config = TrainingConfig(epochs=1, bags_per_update=UPDATE)
-    train_folds(jobs, bags, targets, config, seed=seed, stream="benchmark", precision=precision)
+    train_folds(jobs, bags, labels, config, seed=seed, stream="benchmark", precision=precision)
 
 
 def multiplication(settings: BenchmarkSettings, precision: str) -> tuple[Callable[[], object], int]:

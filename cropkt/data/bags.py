@@ -93,13 +93,13 @@ class Bags:
         """`offsets` on the host, so that taking bags on a GPU never waits for it."""
         return self.offsets.cpu().numpy()
 
-    def take(self, bags: Sequence[int] | np.ndarray) -> "Bags":
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Bags":
         """The bags with these indices, in this order, one after the other.
 
         Bags that follow each other are taken as a view; nothing is copied when all do. Raises IndexError for an index
         that is not in 0 .. B - 1.
         """
-        chosen = np.asarray(bags, dtype=np.int64)
+        chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self)):
             raise IndexError(f"bags {chosen.min()} to {chosen.max()} asked for; there are {len(self)}")
         runs = np.split(chosen, np.flatnonzero(np.diff(chosen) != 1) + 1) if chosen.size else []
@@ -304,15 +304,15 @@ def read_slide(path: str, part: torch.Tensor) -> None:
     read_features_into(path, part)
 
 
-def leave_out(slide: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:
-    """`slide`; with `warn`, say that it is left out, with `strict`, raise StudyError."""
-    where = f"{slide.path}, slide {slide.slide}, patient {slide.patient}: {slide.reason}"
+def leave_out(skipped: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:
+    """`skipped`; with `warn`, say that it is left out, with `strict`, raise StudyError."""
+    where = f"{skipped.path}, slide {skipped.slide}, patient {skipped.patient}: {skipped.reason}"
     to_do = "extract it again or remove its label row"
     if strict:
-        raise StudyError(f"{slide.cohort}: {where}; {to_do}, or run without --strict to leave it out")
+        raise StudyError(f"{skipped.cohort}: {where}; {to_do}, or run without --strict to leave it out")
     if warn:
-        warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
-    return slide
+        warnings.warn(f"{skipped.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
+    return skipped
 
 
 def _allocate(size: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:

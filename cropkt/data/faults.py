@@ -66,7 +66,7 @@ class Faults:
             raise StudyError(describe(self.study, self.found))
 
 
-def describe(study: str, found: list[Fault]) -> str:
+def describe(study_name: str, found: list[Fault]) -> str:
     """All of `found` in one message: at most 20 in full, at most 3 of a kind from one source, every kind at least once.
 
     What is not shown in full is counted below the faults it is like.
@@ -80,7 +80,7 @@ def describe(study: str, found: list[Fault]) -> str:
     counted = Counter(fault.kind for fault in shown)
 
     total = f"{len(found)} faults" if len(found) > 1 else "1 fault"
-    lines = [f"{study}: {total}; mend the study and open it again"]
+    lines = [f"{study_name}: {total}; mend the study and open it again"]
     for kind, faults in by_kind.items():
         lines += [f"- {fault.message}" for fault in shown if fault.kind == kind]
         if more := len(faults) - counted[kind]:

@@ -131,9 +131,9 @@ def open_study(
     )
 
 
-def pack_folder(study: Path, encoder: Encoder) -> Path:
-    """Where the pack of `encoder` is, or would be, for the study in the folder `study`."""
-    return study / os.path.expanduser(encoder.pack)
+def pack_folder(folder: Path, encoder: Encoder) -> Path:
+    """Where the pack of `encoder` is, or would be, for the study in the folder `folder`."""
+    return folder / os.path.expanduser(encoder.pack)
 
 
 def _choose_encoder(settings: StudySettings, name: str | None) -> Encoder:

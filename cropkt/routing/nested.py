@@ -55,8 +55,8 @@ class InnerScore:
     loss: float
 
 
-def outer_fold(held: ResidentTarget, number: int, parts: int, seed: int) -> OuterFold:
-    """Fold `number` of the cohort `held`, its training patients dealt into at most `parts` inner parts, stratified by
+def outer_fold(held: ResidentTarget, number: int, n_parts: int, seed: int) -> OuterFold:
+    """Fold `number` of the cohort `held`, its training patients dealt into at most `n_parts` inner parts, stratified by
     event and project. Raises StudyError when fewer than two training patients, or no test patient, have features."""
     split = held.cohort.folds[number]
     train = held.bags.indices_of(split.train)
@@ -64,7 +64,7 @@ def outer_fold(held: ResidentTarget, number: int, parts: int, seed: int) -> Oute
         raise StudyError(f"{held.cohort.code}, fold {number}: no test patient has readable features")
     labels = held.cohort.labels.loc[[held.bags.patients[index] for index in train]]
     stream = f"inner parts of {held.cohort.code}, fold {number}"
-    inner = make_splits(labels, min(parts, max(2, len(train))), seed, stream)
+    inner = make_splits(labels, min(n_parts, max(2, len(train))), seed, stream)
     return OuterFold(
         number,
         train,

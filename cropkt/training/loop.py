@@ -57,7 +57,7 @@ def shuffled(n_bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
 def train_folds(
     trainings: Sequence[FoldTraining[Any]],
     bags: Bags,
-    targets: SurvivalTargets,
+    labels: SurvivalTargets,
     config: TrainingConfig,
     *,
     seed: int,
@@ -69,11 +69,11 @@ def train_folds(
     """Train every fold's model in place, on the bags its `train` names and no others.
 
     `stream` (the cohort's code) names the random streams; `order` gives the order of bags in an epoch (default:
-    `shuffled`); `report(epoch)` is called after each epoch. Bags, targets and models share one device.
+    `shuffled`); `report(epoch)` is called after each epoch. Bags, labels and models share one device.
     Raises ConfigError when a fold's training bags do not fill one update, TrainingError when a loss is not finite.
     """
     for epoch in train_epochs(
-        trainings, bags, targets, config, seed=seed, stream=stream, precision=precision, order=order
+        trainings, bags, labels, config, seed=seed, stream=stream, precision=precision, order=order
     ):
         if report is not None:
             report(epoch)
@@ -82,7 +82,7 @@ def train_folds(
 def train_epochs(
     trainings: Sequence[FoldTraining[Any]],
     bags: Bags,
-    targets: SurvivalTargets,
+    labels: SurvivalTargets,
     config: TrainingConfig,
     *,
     seed: int,
@@ -92,7 +92,7 @@ def train_epochs(
 ) -> Iterator[int]:
     """`train_folds` an epoch at a time: yields the epoch after each, with the models in eval mode."""
     order = order or (lambda epoch: shuffled(len(bags), epoch, seed=seed, stream=stream))
-    lesson = _Lesson(bags, targets, config, seed, stream, precision, bags.offsets.cpu().numpy())
+    lesson = _Lesson(bags, labels, config, seed, stream, precision, bags.offsets.cpu().numpy())
     optimisers = [build_optimiser(fold.model, config) for fold in trainings]
     updates = [config.updates_per_epoch(len(fold.train)) for fold in trainings]
     device = bags.features.device
@@ -132,7 +132,7 @@ class _Lesson:
     """
 
     bags: Bags
-    targets: SurvivalTargets
+    labels: SurvivalTargets
     config: TrainingConfig
     seed: int
     stream: str
@@ -164,7 +164,7 @@ def _attempt(lesson: _Lesson, training: FoldTraining[Any], batch: np.ndarray, ep
             penalty = None
         else:
             logits, penalty = training.forward(batch)
-    loss = survival_loss(logits, lesson.targets, batch, lesson.config)
+    loss = survival_loss(logits, lesson.labels, batch, lesson.config)
     (loss if penalty is None else loss + penalty).backward()
     return loss.detach()
 
@@ -193,7 +193,7 @@ def _checked(losses: Sequence[Tensor], fold: int, stream: str, epoch: int) -> li
     return found
 
 
-def survival_loss(logits: Tensor, targets: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:
+def survival_loss(logits: Tensor, labels: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:
     """The mean loss of the bags `batch` (indices) with `logits` (len(batch), K)."""
-    labels = targets.take(to_device(batch, logits.device))
-    return LOSSES[config.loss].value(logits, labels, config.censored_weight, config.clamp)
+    of_batch = labels.take(to_device(batch, logits.device))
+    return LOSSES[config.loss].value(logits, of_batch, config.censored_weight, config.clamp)

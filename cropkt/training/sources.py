@@ -191,14 +191,14 @@ def held_bags(plan: SourcePlan, cohort: Cohort) -> Bags:
 
 
 def _store(
-    plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining[MILModel]
+    plan: SourcePlan, cohort: Cohort, bags: Bags, labels: SurvivalTargets, job: FoldTraining[MILModel]
 ) -> SourceCard:
     split = cohort.folds[job.fold]
     test = bags.indices_of(split.test)
     own = None
     if len(test):
         risk = np.concatenate([_risk(job.model, bags, tile) for tile in _tiles(bags, test)])
-        own = concordance(targets.time.cpu().numpy()[test], targets.event.cpu().numpy()[test], risk)
+        own = concordance(labels.time.cpu().numpy()[test], labels.event.cpu().numpy()[test], risk)
     card = SourceCard(
         architecture=plan.architecture,
         training=plan.training,

@@ -30,9 +30,9 @@ class FirstPatch(PooledMIL):
         return at_least_float32(embedding[offsets[:-1]]), attention
 
 
-def _exponential(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -> Tensor:  # noqa: ARG001
+def _exponential(logits: Tensor, labels: SurvivalTargets, alpha: float, eps: float) -> Tensor:  # noqa: ARG001
     """Negative log-likelihood of a constant hazard exp(logit) per year."""
-    years, event = targets.time.float() / YEAR, targets.event.float()
+    years, event = labels.time.float() / YEAR, labels.event.float()
     return (logits[:, 0].exp() * years - event * logits[:, 0]).mean()
 
 

@@ -70,16 +70,16 @@ def require_same_numbers(paths: Iterable[str], dtype: torch.dtype) -> None:
             )
 
 
-def source_dtype(slide: SlideContent) -> str:
+def source_dtype(content: SlideContent) -> str:
     """The type of a file's features."""
-    dtype = slide.features.dtype
+    dtype = content.features.dtype
     return str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else f"float{8 * dtype.itemsize}"
 
 
-def coordinate_dtype(slide: SlideContent) -> str:
+def coordinate_dtype(content: SlideContent) -> str:
     """The type of a file's coordinates as torch names it; "" where there are none."""
-    if slide.coordinates is None:
+    if content.coordinates is None:
         return ""
-    dtype = slide.coordinates.dtype
+    dtype = content.coordinates.dtype
     name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else np.dtype(dtype).name
     return name if isinstance(getattr(torch, name, None), torch.dtype) else "float64"

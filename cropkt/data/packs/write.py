@@ -216,17 +216,17 @@ def _described(origin: Source, file: PackFile) -> PackedSlide:
         return replace(slide, file="", fault=str(error.fault), reason=str(error))
 
 
-def _write_slide(origin: Source, slide: PackedSlide, features: torch.Tensor, coordinates: torch.Tensor) -> PackedSlide:
-    if slide.fault:
-        return slide
-    rows = slice(slide.first, slide.first + slide.patches)
+def _write_slide(origin: Source, packed: PackedSlide, features: torch.Tensor, coordinates: torch.Tensor) -> PackedSlide:
+    if packed.fault:
+        return packed
+    rows = slice(packed.first, packed.first + packed.patches)
     try:
         read_features_into(origin.path, features[rows])
         found = read_coordinates(origin.path)
     except FeatureFileError as error:  # its rows are left to the next slide
-        return replace(slide, file="", patches=0, fault=str(error.fault), reason=str(error))
+        return replace(packed, file="", patches=0, fault=str(error.fault), reason=str(error))
     coordinates[rows] = torch.nan if found is None else torch.from_numpy(found.astype(np.float64))
-    return replace(slide, checksum=checksum(features[rows], coordinates[rows]))
+    return replace(packed, checksum=checksum(features[rows], coordinates[rows]))
 
 
 def checksum(features: torch.Tensor, coordinates: torch.Tensor) -> str:

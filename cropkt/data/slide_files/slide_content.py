@@ -33,11 +33,11 @@ class SlideContent:
         return two_axes(self.features.shape)
 
 
-def choose_features(named: Mapping[str, Any], held: str) -> Any:
-    """The one array of `named` that holds features; `held` lists everything in the file, for the message."""
+def choose_features(named: Mapping[str, Any], inside: str) -> Any:
+    """The one array of `named` that holds features; `inside` lists everything in the file, for the message."""
     if not named:
         known = ", ".join(FEATURE_NAMES)
-        reason = f"holds no features: none of {known}; it holds {held or 'nothing'}"
+        reason = f"holds no features: none of {known}; it holds {inside or 'nothing'}"
         raise FeatureFileError(SlideFault.NO_FEATURES, f"{reason}; rename the array that holds them")
     if len(named) > 1:
         named = {name: array for name, array in named.items() if len(array.shape or ()) > 1} or named
