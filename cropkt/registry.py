@@ -132,10 +132,10 @@ def _named(record: Record, name: str, where: str) -> Record:
     return record
 
 
-def _label_in(source: str, constant: str) -> str | None:
+def _label_in(text: str, constant: str) -> str | None:
     """The label of the record `constant` where it is written out: `label=` of its call, or `label =` of its class."""
     classes: dict[str, str] = {}
-    for node in ast.parse(source).body:
+    for node in ast.parse(text).body:
         match node:
             case ast.ClassDef(name, body=body):
                 for line in body:

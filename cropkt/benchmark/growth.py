@@ -55,21 +55,21 @@ def slope(sizes: tuple[int, ...], seconds: tuple[float, ...]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def _bags(patches: int, count: int, settings: BenchmarkSettings, precision: str) -> Bags:
-    features = torch.randn(patches * count, settings.features, device=settings.device).to(DTYPES[precision])
-    offsets = torch.arange(count + 1, device=settings.device) * patches
+def _bags(n_patches: int, count: int, settings: BenchmarkSettings, precision: str) -> Bags:
+    features = torch.randn(n_patches * count, settings.features, device=settings.device).to(DTYPES[precision])
+    offsets = torch.arange(count + 1, device=settings.device) * n_patches
     return Bags(tuple(f"patient {number}" for number in range(count)), features, offsets)
 
 
 def _scoring(
-    patches: int, count: int, models: int, settings: BenchmarkSettings, precision: str
+    n_patches: int, count: int, n_models: int, settings: BenchmarkSettings, precision: str
 ) -> Callable[[], object]:
-    bags, asked = _bags(patches, count, settings, precision), new_models(models, settings, precision)
+    bags, asked = _bags(n_patches, count, settings, precision), new_models(n_models, settings, precision)
     return lambda: score(asked, bags)
 
 
-def _training(patches: int, count: int, settings: BenchmarkSettings, precision: str) -> Callable[[], object]:
-    bags, learners = _bags(patches, count, settings, precision), new_models(1, settings, precision)
+def _training(n_patches: int, count: int, settings: BenchmarkSettings, precision: str) -> Callable[[], object]:
+    bags, learners = _bags(n_patches, count, settings, precision), new_models(1, settings, precision)
     interval = torch.arange(count, device=settings.device) % 8
     targets = SurvivalTargets(interval * 365.0, interval % 2, interval)
     return lambda: train(learners, bags, targets, precision, settings.seed)

@@ -69,29 +69,29 @@ class Slides:
     targets: SurvivalTargets
 
 
-def operations(patches: int, features: int, *, training: bool) -> int:
+def operations(n_patches: int, width: int, *, training: bool) -> int:
     """Multiplications and additions of ABMIL for one bag: the projection D x 512, two branches 512 x 384.
 
     A training update adds the gradients: of the projection's weights, of the branches' weights and of their input.
     """
-    projection, branches = 2 * features * 512, 2 * 2 * 512 * 384
-    return patches * (2 * projection + 3 * branches if training else projection + branches)
+    projection, branches = 2 * width * 512, 2 * 2 * 512 * 384
+    return n_patches * (2 * projection + 3 * branches if training else projection + branches)
 
 
-def write_slides(folder: Path, patches: int, settings: BenchmarkSettings) -> Slides:
+def write_slides(folder: Path, n_patches: int, settings: BenchmarkSettings) -> Slides:
     """Slides of standard normal features, and made-up labels."""
     paths, packed = [], []
     for slide in range(settings.slides):
-        random = generator(settings.seed, "benchmark", patches, slide)
-        paths.append(folder / f"slide_{patches}_{slide:03d}.h5")
-        values = random.standard_normal((patches, settings.features), dtype=np.float32)
-        write_h5(paths[-1], values, np.zeros((patches, 2), np.int32))
+        random = generator(settings.seed, "benchmark", n_patches, slide)
+        paths.append(folder / f"slide_{n_patches}_{slide:03d}.h5")
+        values = random.standard_normal((n_patches, settings.features), dtype=np.float32)
+        write_h5(paths[-1], values, np.zeros((n_patches, 2), np.int32))
         packed.append(torch.from_numpy(values).bfloat16())
-    pack = folder / f"pack_{patches}.safetensors"
-    save_file({"features": torch.cat(packed), "coords": torch.zeros(patches * len(packed), 2)}, pack)
+    pack = folder / f"pack_{n_patches}.safetensors"
+    save_file({"features": torch.cat(packed), "coords": torch.zeros(n_patches * len(packed), 2)}, pack)
     interval = torch.arange(settings.slides, device=settings.device) % 8
     targets = SurvivalTargets(interval * 365.0, interval % 2, interval)
-    return Slides(paths, pack, patches, targets)
+    return Slides(paths, pack, n_patches, targets)
 
 
 def read(slides: Slides, settings: BenchmarkSettings, precision: str) -> Bags:
@@ -131,12 +131,12 @@ def score(models: list[MILModel], bags: Bags) -> None:
         predict(models[start : start + FOLDS_TOGETHER], bags)
 
 
-def train(models: list[MILModel], bags: Bags, targets: SurvivalTargets, precision: str, seed: int) -> None:
+def train(models: list[MILModel], bags: Bags, labels: SurvivalTargets, precision: str, seed: int) -> None:
     """One epoch of every model on all resident bags, as the folds of a cohort train."""
     everything = np.arange(len(bags))
     jobs = [FoldTraining(fold, model, everything) for fold, model in enumerate(models)]
     config = TrainingConfig(epochs=1, bags_per_update=UPDATE)
-    train_folds(jobs, bags, targets, config, seed=seed, stream="benchmark", precision=precision)
+    train_folds(jobs, bags, labels, config, seed=seed, stream="benchmark", precision=precision)
 
 
 def multiplication(settings: BenchmarkSettings, precision: str) -> tuple[Callable[[], object], int]:
@@ -195,7 +195,7 @@ def _ours(slides: Slides, settings: BenchmarkSettings, precision: str) -> dict[s
     }
 
 
-def _speed(work: str, precision: str, patches: int, plain: np.ndarray, ours: np.ndarray, limit: np.ndarray) -> Speed:
+def _speed(work: str, precision: str, n_patches: int, plain: np.ndarray, ours: np.ndarray, limit: np.ndarray) -> Speed:
     """Medians over rounds; ratios are taken within a round."""
     median = {"plain": plain, "ours": ours, "speed_up": plain / ours, "share": limit / ours}
-    return Speed(work, precision, patches, **{name: float(np.median(values)) for name, values in median.items()})
+    return Speed(work, precision, n_patches, **{name: float(np.median(values)) for name, values in median.items()})

@@ -20,9 +20,9 @@ DROPOUT = 0.25
 class PlainABMIL(nn.Module):
     """Gated attention for one bag (Ilse et al. 2018, eq. 9), 512 and 384 wide, 32 intervals, as the study's model."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.feat_proj = nn.Sequential(nn.Linear(features, 512), nn.ReLU())
+        self.feat_proj = nn.Sequential(nn.Linear(width, 512), nn.ReLU())
         self.attention_net = nn.ModuleDict(
             {
                 "attention_a": nn.Sequential(nn.Linear(512, 384), nn.Tanh(), nn.Dropout(DROPOUT)),

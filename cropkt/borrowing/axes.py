@@ -69,7 +69,7 @@ class Axes:
         return features.mean(axis=0) / self.scale / np.sqrt(len(self.scale))
 
 
-def cohort_moments(cohort: str, features: np.ndarray, *, rank: int | None = None) -> Moments:
+def cohort_moments(code: str, features: np.ndarray, *, rank: int | None = None) -> Moments:
     """Moments of a cohort's patients, `features` (N, D) float.
 
     `rank` None keeps at most RANK axes and at most N / 2. Raises InputError for fewer than two patients or features
@@ -78,14 +78,14 @@ def cohort_moments(cohort: str, features: np.ndarray, *, rank: int | None = None
     features = np.asarray(features, dtype=np.float64)
     patients = len(features)
     if patients < 2:
-        raise InputError(f"{cohort}: {patients} patients have no covariance; a cohort needs 2 or more")
+        raise InputError(f"{code}: {patients} patients have no covariance; a cohort needs 2 or more")
     if not np.isfinite(features).all():
         rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
-        raise InputError(f"{cohort}: features of {len(rows)} patients are NaN or infinite, first in row {rows[0]}")
+        raise InputError(f"{code}: features of {len(rows)} patients are NaN or infinite, first in row {rows[0]}")
     mean = features.mean(axis=0)
     centred = (features - mean) / np.sqrt(patients - 1)
     kept = min(RANK, patients // 2) if rank is None else rank
-    return Moments(cohort, patients, mean, np.square(centred).sum(axis=0), _leading(centred, kept))
+    return Moments(code, patients, mean, np.square(centred).sum(axis=0), _leading(centred, kept))
 
 
 def build_axes(moments: Sequence[Moments], axes: int = AXES) -> Axes:

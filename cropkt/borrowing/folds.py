@@ -34,24 +34,24 @@ class BorrowedRisks:
 
 def borrowed_risks(
     lenders: Lenders,
-    target: CohortPatients,
-    folds: Sequence[Split],
+    held: CohortPatients,
+    splits: Sequence[Split],
     *,
     prior_probability: float = PRIOR_PROBABILITY,
 ) -> BorrowedRisks:
-    """Risks of `target` over its `folds`, borrowed from `lenders`, which must not hold it.
+    """Risks of the cohort `held` over its `splits`, borrowed from `lenders`, which must not hold it.
 
     A fold without a training patient has NaN; one without a training event has the prior's risk under every answer
     but `alone`, where all risks are 0.
     """
-    shape = (len(folds), len(target.time))
+    shape = (len(splits), len(held.time))
     risks = {name: np.full(shape, np.nan) for name in ("averaged", "borrowed", "alone", "prior")}
-    probability = np.full(len(folds), np.nan)
-    for fold, split in enumerate(folds):
+    probability = np.full(len(splits), np.nan)
+    for fold, split in enumerate(splits):
         train, test = _apart(split)
         if not len(train):
             continue
-        chosen = _chosen(target, train)
+        chosen = _chosen(held, train)
         fit = fit_target(
             lenders.model,
             lenders.axes,
@@ -61,21 +61,21 @@ def borrowed_risks(
             prior_probability=prior_probability,
         )
         for name, risk in risks.items():
-            risk[fold, test] = target.features[test] @ getattr(fit, name)
+            risk[fold, test] = held.features[test] @ getattr(fit, name)
         probability[fold] = fit.probability
     return BorrowedRisks(**risks, probability=probability)
 
 
-def ridge_risks(target: CohortPatients, folds: Sequence[Split], *, seed: int) -> np.ndarray:
+def ridge_risks(held: CohortPatients, splits: Sequence[Split], *, seed: int) -> np.ndarray:
     """(M, B) log-risks of the target's own ridge Cox model, the rival; NaN for a fold without a training event."""
-    risk = np.full((len(folds), len(target.time)), np.nan)
-    for fold, split in enumerate(folds):
+    risk = np.full((len(splits), len(held.time)), np.nan)
+    for fold, split in enumerate(splits):
         train, test = _apart(split)
-        training = _chosen(target, train)
+        training = _chosen(held, train)
         if np.any(training.event):
-            inner = named_seed(seed, "own ridge cox", target.cohort, fold)
+            inner = named_seed(seed, "own ridge cox", held.cohort, fold)
             model = ridge_cox(training.features, training.time, training.event, seed=inner)
-            risk[fold, test] = model.risk(target.features[test])
+            risk[fold, test] = model.risk(held.features[test])
     return risk
 
 
@@ -85,5 +85,5 @@ def _apart(split: Split) -> Split:
     return train[~np.isin(train, test)], test
 
 
-def _chosen(target: CohortPatients, patients: np.ndarray) -> CohortPatients:
-    return CohortPatients(target.cohort, target.features[patients], target.time[patients], target.event[patients])
+def _chosen(held: CohortPatients, patients: np.ndarray) -> CohortPatients:
+    return CohortPatients(held.cohort, held.features[patients], held.time[patients], held.event[patients])

@@ -30,13 +30,13 @@ class Library:
         """The axes that all summaries are on."""
         return self.folder / "axes.safetensors"
 
-    def moments_path(self, cohort: str) -> Path:
+    def moments_path(self, code: str) -> Path:
         """A cohort's moments, of which the axes were made."""
-        return self.folder / "moments" / f"{cohort}.safetensors"
+        return self.folder / "moments" / f"{code}.safetensors"
 
-    def summary_path(self, cohort: str) -> Path:
+    def summary_path(self, code: str) -> Path:
         """A cohort's summary: the file that travels."""
-        return self.folder / "summaries" / f"{cohort}.safetensors"
+        return self.folder / "summaries" / f"{code}.safetensors"
 
     def found(self, cohorts: Sequence[CohortPatients], *, axes: int = AXES) -> None:
         """Write the moments of `cohorts`, and the axes made of them as they are written."""

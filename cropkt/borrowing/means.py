@@ -41,9 +41,9 @@ class CohortMeans:
     passing_slides: int = 0
 
 
-def means_path(out: Path, encoder: str, cohort: str) -> Path:
+def means_path(out: Path, encoder: str, code: str) -> Path:
     """Where the means of a cohort are kept under the results folder `out`."""
-    return out / "borrowing" / encoder / "means" / f"{cohort}.safetensors"
+    return out / "borrowing" / encoder / "means" / f"{code}.safetensors"
 
 
 def measure_means(cohort: Cohort, *, strict: bool = False) -> CohortMeans:

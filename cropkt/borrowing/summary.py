@@ -29,7 +29,7 @@ class Summary:
     axes: str
 
 
-def summarise(cohort: str, features: np.ndarray, time: np.ndarray, event: np.ndarray, axes: Axes) -> Summary:
+def summarise(code: str, features: np.ndarray, time: np.ndarray, event: np.ndarray, axes: Axes) -> Summary:
     """Summary of a cohort's patients, `features` (N, D). Without events H and r are 0: it then tells nothing.
 
     b_c is the mode under N(0, s I), s the one of SPREADS with the highest Laplace evidence.
@@ -44,4 +44,4 @@ def summarise(cohort: str, features: np.ndarray, time: np.ndarray, event: np.nda
     gradient, information = likelihood.derivatives(mode.coefficients)
     linear = information @ mode.coefficients + gradient
     centroid = axes.centroid(features)
-    return Summary(cohort, len(features), likelihood.events, information, linear, centroid, axes.fingerprint)
+    return Summary(code, len(features), likelihood.events, information, linear, centroid, axes.fingerprint)

@@ -50,8 +50,8 @@ class PatientBags(Protocol):
     def means(self) -> torch.Tensor:
         """(B, D) float32: the mean patch of each bag."""
 
-    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
-        """Every bag once, in order, in tiles of about `patches` patches; a bag of more than `longest` in parts."""
+    def tiles(self, n_patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in tiles of about `n_patches` patches; a bag of more than `longest` in parts."""
 
     @property
     def longest(self) -> int:
@@ -97,13 +97,13 @@ class Bags:
         """`offsets` on the host, so that taking bags on a GPU never waits for it."""
         return self.offsets.cpu().numpy()
 
-    def take(self, bags: Sequence[int] | np.ndarray) -> "Bags":
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Bags":
         """The bags with these indices, in this order, one after the other.
 
         Bags that follow each other are taken as a view; nothing is copied when all do. Raises IndexError for an index
         that is not in 0 .. B - 1.
         """
-        chosen = np.asarray(bags, dtype=np.int64)
+        chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self)):
             raise IndexError(f"bags {chosen.min()} to {chosen.max()} asked for; there are {len(self)}")
         runs = np.split(chosen, np.flatnonzero(np.diff(chosen) != 1) + 1) if chosen.size else []
@@ -128,9 +128,9 @@ class Bags:
         """(B, D) float32: the mean patch of each bag."""
         return torch.stack([self.take([bag]).features.float().mean(dim=0) for bag in range(len(self))])
 
-    def tiles(self, patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
-        """Every bag once, in order, in views of about `patches` patches; a bag of more than `longest` in parts."""
-        at_most = patches if longest is None else min(patches, longest)
+    def tiles(self, n_patches: int, longest: int | None) -> "Iterator[Bags | LongBag]":
+        """Every bag once, in order, in views of about `n_patches` patches; a bag of more than `longest` in parts."""
+        at_most = n_patches if longest is None else min(n_patches, longest)
         for run in runs_of_bags(np.diff(self._rows), at_most):
             tile = self.take(run)
             if longest is not None and len(run) == 1 and len(tile.features) > longest:
@@ -139,8 +139,8 @@ class Bags:
                 yield tile
             self.release()
 
-    def _views(self, features: torch.Tensor, patches: int) -> Iterator[torch.Tensor]:
-        for part in features.split(patches):
+    def _views(self, features: torch.Tensor, n_patches: int) -> Iterator[torch.Tensor]:
+        for part in features.split(n_patches):
             yield part
             self.release()
 
@@ -242,19 +242,19 @@ def read_slides(
     return _required(read_rows("new slides", rows, width, dtype, strict=strict), "new slides", rows)
 
 
-def _required(bags: Bags, cohort: str, slides: Sequence[SlideRow]) -> Bags:
+def _required(bags: Bags, code: str, slides: Sequence[SlideRow]) -> Bags:
     if not len(bags):
-        raise no_bag_left(cohort, len(slides))
+        raise no_bag_left(code, len(slides))
     return bags
 
 
-def no_bag_left(cohort: str, slides: int) -> StudyError:
+def no_bag_left(code: str, n_slides: int) -> StudyError:
     """The error for a cohort of which nothing can be used."""
-    return StudyError(f"{cohort}: none of its {slides} slides can be used; see the warnings above")
+    return StudyError(f"{code}: none of its {n_slides} slides can be used; see the warnings above")
 
 
 def read_rows(
-    cohort: str,
+    code: str,
     slides: Sequence[SlideRow],
     width: int,
     dtype: torch.dtype,
@@ -263,23 +263,33 @@ def read_rows(
     scratch: Path | None = None,
     warn: bool = True,
 ) -> Bags:
-    """Bags of `slides`, a patient's one after the other; none where no slide is good. `cohort` is for messages."""
+    """Bags of `slides`, a patient's one after the other; none where no slide is good. `code` is for messages."""
     require_same_numbers([path for _, _, path, _ in slides], dtype)
     mapped = mapped_together([path for _, _, path, patches in slides if patches], dtype)
     size = (sum(patches for *_, patches in slides), width)
     copied = mapped is None and scratch is not None and size[0] > 0
     buffer = mapped
     if buffer is None:
-        buffer = mapped_scratch(scratch, size, dtype, cohort) if copied and scratch else _allocate(size, dtype)
+        buffer = mapped_scratch(scratch, size, dtype, code) if copied and scratch else _allocate(size, dtype)
     patients: list[str] = []
     rows = [0]
     skipped = []
     end = 0
+<<<<<<< HEAD
     parts = buffer.split([patches for *_, patches in slides]) if slides else ()
     faults = _faults([path for _, _, path, _ in slides], parts, there=mapped is not None)
     for (patient, slide, path, patches), part, fault in zip(slides, parts, faults, strict=True):
         if fault is not None:
             left_out = SkippedSlide(cohort, slide, patient, path, fault.fault, str(fault), fault.passing)
+=======
+    for patient, slide, path, patches in slides:
+        part = buffer[end : end + patches]
+        try:
+            if mapped is None or not patches:
+                read_slide(path, part)
+        except FeatureFileError as error:
+            left_out = SkippedSlide(code, slide, patient, path, error.fault, str(error), error.passing)
+>>>>>>> wa
             skipped.append(leave_out(left_out, strict=strict, warn=warn))
             continue
         place = buffer[end : end + patches]
@@ -347,15 +357,15 @@ def read_slide(path: str, part: torch.Tensor) -> None:
     read_features_into(path, part)
 
 
-def leave_out(slide: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:
-    """`slide`; with `warn`, say that it is left out, with `strict`, raise StudyError."""
-    where = f"{slide.path}, slide {slide.slide}, patient {slide.patient}: {slide.reason}"
+def leave_out(skipped: SkippedSlide, *, strict: bool, warn: bool) -> SkippedSlide:
+    """`skipped`; with `warn`, say that it is left out, with `strict`, raise StudyError."""
+    where = f"{skipped.path}, slide {skipped.slide}, patient {skipped.patient}: {skipped.reason}"
     to_do = "extract it again or remove its label row"
     if strict:
-        raise StudyError(f"{slide.cohort}: {where}; {to_do}, or run without --strict to leave it out")
+        raise StudyError(f"{skipped.cohort}: {where}; {to_do}, or run without --strict to leave it out")
     if warn:
-        warnings.warn(f"{slide.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
-    return slide
+        warnings.warn(f"{skipped.cohort}: {where}; the slide is left out; {to_do}", UserWarning, stacklevel=4)
+    return skipped
 
 
 def _allocate(size: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:

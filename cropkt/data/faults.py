@@ -43,11 +43,11 @@ class Faults:
     known: set[Fault] = field(default_factory=set)
 
     def add(
-        self, kind: str, file: str, what: str, to_do: str, at: Place = NOWHERE, *, source: str | None = None
+        self, kind: str, file: str, what: str, to_do: str, at: Place = NOWHERE, *, origin: str | None = None
     ) -> None:
         """Note `what` is wrong in `file` at a place, and what `to_do`.
 
-        Of many faults of a kind in one `source` (default: the file; a folder of features) only a few are told. The same
+        Of many faults of a kind in one `origin` (default: the file; a folder of features) only a few are told. The same
         fault found again (one table may serve several cohorts) is one fault.
         """
         where = [file]
@@ -55,7 +55,7 @@ class Faults:
         where += [f"patient {at.patient}"] if at.patient else []
         where += [f"slide {at.slide}"] if at.slide else []
         told = (text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}..." for text in (", ".join(where), what))
-        fault = Fault(kind, f"{': '.join(told)}; {to_do}", source or file)
+        fault = Fault(kind, f"{': '.join(told)}; {to_do}", origin or file)
         if fault not in self.known:
             self.known.add(fault)
             self.found.append(fault)
@@ -66,7 +66,7 @@ class Faults:
             raise StudyError(describe(self.study, self.found))
 
 
-def describe(study: str, found: list[Fault]) -> str:
+def describe(study_name: str, found: list[Fault]) -> str:
     """All of `found` in one message: at most 20 in full, at most 3 of a kind from one source, every kind at least once.
 
     What is not shown in full is counted below the faults it is like.
@@ -80,7 +80,7 @@ def describe(study: str, found: list[Fault]) -> str:
     counted = Counter(fault.kind for fault in shown)
 
     total = f"{len(found)} faults" if len(found) > 1 else "1 fault"
-    lines = [f"{study}: {total}; mend the study and open it again"]
+    lines = [f"{study_name}: {total}; mend the study and open it again"]
     for kind, faults in by_kind.items():
         lines += [f"- {fault.message}" for fault in shown if fault.kind == kind]
         if more := len(faults) - counted[kind]:

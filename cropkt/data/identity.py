@@ -46,9 +46,9 @@ class CohortIdentity:
             found.append(_changed_folds(self.folds, other.folds))
         return found
 
-    def with_folds(self, folds: Sequence[Fold]) -> "CohortIdentity":
+    def with_folds(self, splits: Sequence[Fold]) -> "CohortIdentity":
         """The same cohort, split otherwise."""
-        return replace(self, folds=_digests(folds))
+        return replace(self, folds=_digests(splits))
 
     def knows_content(self, patient: str, slide: str) -> bool:
         """Whether the slide's content could be read when the study was opened, and so is part of the fingerprint."""
@@ -74,7 +74,7 @@ def cohort_identity(
     encoder: str,
     width: int,
     labels: pd.DataFrame,
-    folds: Sequence[Fold],
+    splits: Sequence[Fold],
     slides: pd.DataFrame,
     contents: Mapping[str, str | None],
 ) -> CohortIdentity:
@@ -88,7 +88,7 @@ def cohort_identity(
             digest(patient): digest(float(time), int(event), str(project))
             for patient, time, event, project in by_patient
         },
-        _digests(folds),
+        _digests(splits),
         {
             digest(patient, slide): digest(contents[path], int(number)) if contents[path] else ""
             for patient, slide, path, number in by_slide
@@ -96,8 +96,8 @@ def cohort_identity(
     )
 
 
-def _digests(folds: Sequence[Fold]) -> tuple[str, ...]:
-    return tuple(digest(fold.train, fold.test, fold.validation) for fold in folds)
+def _digests(splits: Sequence[Fold]) -> tuple[str, ...]:
+    return tuple(digest(fold.train, fold.test, fold.validation) for fold in splits)
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str], what: str) -> list[str]:

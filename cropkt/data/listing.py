@@ -39,9 +39,9 @@ class SlideFiles:
     of_patients: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """By folder and person, the slides that are the person's by their names."""
 
-    def expected(self, *, cohort: str, project: str, patient: str, slide: str) -> list[tuple[str, str]]:
+    def expected(self, *, code: str, project: str, patient: str, slide: str) -> list[tuple[str, str]]:
         """Folder and file name each pattern gives a slide, noted as asked for."""
-        places = list(self._places(cohort, project, patient, slide))
+        places = list(self._places(code, project, patient, slide))
         self.claimed.update((folder, os.path.splitext(name)[0]) for folder, name in places)
         return places
 
@@ -60,10 +60,10 @@ class SlideFiles:
             found += listing.paths.get(name, longer)
         return tuple(dict.fromkeys(found))
 
-    def slides_of(self, *, cohort: str, project: str, patient: str) -> list[str]:
+    def slides_of(self, *, code: str, project: str, patient: str) -> list[str]:
         """The slides that are `patient`'s by the names of their files, in the order of their names."""
         slides: set[str] = set()
-        for folder, _ in self._places(cohort, project, patient, ""):
+        for folder, _ in self._places(code, project, patient, ""):
             if folder not in self.of_patients:
                 self.of_patients[folder] = self._by_patient(folder)
             by_patient = self.of_patients[folder]
@@ -86,8 +86,8 @@ class SlideFiles:
             if not any((folder, stem) in self.claimed for stem in _stems(os.path.basename(path)))
         ]
 
-    def _places(self, cohort: str, project: str, patient: str, slide: str) -> Iterator[tuple[str, str]]:
-        values = {"cohort": cohort, "project": project.removeprefix("TCGA-"), "patient": patient, "slide": slide}
+    def _places(self, code: str, project: str, patient: str, slide: str) -> Iterator[tuple[str, str]]:
+        values = {"cohort": code, "project": project.removeprefix("TCGA-"), "patient": patient, "slide": slide}
         escaped = {key: glob.escape(value) for key, value in values.items()}
         for pattern in self.patterns:
             folder, name = os.path.split(pattern)

@@ -31,7 +31,7 @@ class SlideTable:
 
 
 def locate_slides(
-    cohort: str,
+    code: str,
     table: LabelTable,
     files: SlideFiles,
     faults: Faults,
@@ -50,7 +50,7 @@ def locate_slides(
     for row in table.rows:
         if not row.slide or not row.project:
             continue
-        places = files.expected(cohort=cohort, project=row.project, patient=row.patient, slide=row.slide)
+        places = files.expected(code=code, project=row.project, patient=row.patient, slide=row.slide)
         paths = files.find(places)
         folder, name = places[0]
         if len(paths) > 1:
@@ -74,7 +74,7 @@ def locate_slides(
     slides_without = sum(len(rows) for patient, rows in missing.items() if patient in with_features)
     if not leave_out:
         for folder, of_folder in absent_folders.items():
-            what = f"there is no such folder; {len(set(of_folder))} patients of {cohort} have their features there"
+            what = f"there is no such folder; {len(set(of_folder))} patients of {code} have their features there"
             faults.add("no feature folder", shown(folder), what, f"mend `features` in study.yaml, or {LEAVE_OUT}")
         for patient in without:
             if patient not in explained:
@@ -113,7 +113,7 @@ def _patient_without(
 
 
 def check_headers(
-    cohort: str,
+    code: str,
     slides: SlideTable,
     encoder: Encoder,
     faults: Faults,
@@ -138,10 +138,10 @@ def check_headers(
             if wrong_encoder:
                 to_do = "extract the slide with that encoder, or mend `dim`"
                 at, folder = Place(patient=patient, slide=slide), os.path.dirname(path)
-                faults.add("wrong feature width", shown(path), what, to_do, at, source=folder)
+                faults.add("wrong feature width", shown(path), what, to_do, at, origin=folder)
             found = FeatureFileError(SlideFault.WIDTH, what)
         if isinstance(found, FeatureFileError):
-            unusable.append(SkippedSlide(cohort, slide, patient, path, found.fault, str(found), found.passing))
+            unusable.append(SkippedSlide(code, slide, patient, path, found.fault, str(found), found.passing))
         patches.append(0 if isinstance(found, FeatureFileError) else found[0])
     frame = slides.frame.assign(patches=pd.Series(patches, dtype="int64", index=slides.frame.index))
     return replace(slides, frame=frame, unusable=tuple(unusable))
@@ -173,5 +173,5 @@ def not_in_labels(files: SlideFiles, faults: Faults, *, shown: Callable[[str | P
     strangers = files.not_asked_for()
     for path, slide in [] if leave_out else strangers:
         what, to_do = "slide without patient: no label row names it", f"label it, move the file, or {LEAVE_OUT}"
-        faults.add("slide without patient", shown(path), what, to_do, Place(slide=slide), source=os.path.dirname(path))
+        faults.add("slide without patient", shown(path), what, to_do, Place(slide=slide), origin=os.path.dirname(path))
     return len(strangers)

@@ -131,9 +131,9 @@ def open_study(
     )
 
 
-def pack_folder(study: Path, encoder: Encoder) -> Path:
-    """Where the pack of `encoder` is, or would be, for the study in the folder `study`."""
-    return study / os.path.expanduser(encoder.pack)
+def pack_folder(folder: Path, encoder: Encoder) -> Path:
+    """Where the pack of `encoder` is, or would be, for the study in the folder `folder`."""
+    return folder / os.path.expanduser(encoder.pack)
 
 
 def _choose_encoder(settings: StudySettings, name: str | None) -> Encoder:
@@ -235,7 +235,7 @@ class _Opening:
         """`table`, which has no column of slides, with a row for each slide that is a patient's by its name."""
         rows, packed = [], self._packed_slides(code)
         for row in {row.patient: row for row in reversed(table.rows)}.values():
-            slides = self.files.slides_of(cohort=code, project=row.project, patient=row.patient)
+            slides = self.files.slides_of(code=code, project=row.project, patient=row.patient)
             slides = slides or packed.get(row.patient, [])
             rows += [replace(row, slide=slide) for slide in slides or [""]]
         return replace(table, rows=tuple(sorted(rows, key=lambda row: (row.file, row.row))))
@@ -285,7 +285,7 @@ class _Opening:
         """Note that the slides of `rows` are somebody's, though they are not used."""
         for row in rows:
             if row.slide and is_plain_name(row.slide):
-                self.files.expected(cohort=code, project=row.project, patient=row.patient, slide=row.slide)
+                self.files.expected(code=code, project=row.project, patient=row.patient, slide=row.slide)
 
     def _kept_labels(self, table: LabelTable, slides: SlideTable) -> pd.DataFrame:
         patients = table.patients()

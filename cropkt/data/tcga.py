@@ -215,18 +215,18 @@ def _further_columns(clinical: Path | None, sites: Path | None) -> Callable[[pd.
 
 
 def _write_cohort(
-    cohort: str,
+    code: str,
     feature_set: FeatureSet,
     values: np.ndarray,
     labels: Path,
     out: Path,
     further: Callable[[pd.Index], pd.DataFrame],
 ) -> dict[str, str | int]:
-    path = labels / f"{cohort}_survival.csv"
+    path = labels / f"{code}_survival.csv"
     faults = Faults(f"labels {labels}")
     patients = read_labels(path, path.name, faults, leave_out=False).patients()
     faults.raise_any()
-    of_cohort = feature_set.rows[feature_set.rows["cohort"] == cohort]
+    of_cohort = feature_set.rows[feature_set.rows["cohort"] == code]
     bags = of_cohort.groupby("patient_id").groups
     kept = patients[patients.index.isin(list(bags))]
     for patient, project in zip(kept.index, kept["project"], strict=True):
@@ -242,10 +242,10 @@ def _write_cohort(
         }
     )
     table = pd.concat([table, further(kept.index)], axis=1)
-    with atomic_path(out / "labels" / f"{cohort}.csv") as temporary:
+    with atomic_path(out / "labels" / f"{code}.csv") as temporary:
         table.to_csv(temporary, index=False)
     return {
-        "cohort": cohort,
+        "cohort": code,
         "patients": len(kept),
         "events": int(kept["event"].sum()),
         "rows": sum(len(bags[patient]) for patient in kept.index),

@@ -195,7 +195,7 @@ def _patches(patches: pd.DataFrame, study: Study, code: str) -> pd.DataFrame:
 def _attention(
     code: str,
     codes: list[str],
-    folds: Sequence[Fold],
+    splits: Sequence[Fold],
     results: ResultsFolder,
     features: torch.Tensor,
     offsets: torch.Tensor,
@@ -204,7 +204,7 @@ def _attention(
     """Attention (P,) of the own model of each patient's test fold, and the mean of other sources' models of it."""
     own, others = np.zeros(len(features)), np.zeros(len(features))
     lengths = offsets.diff()
-    for number, fold in enumerate(folds):
+    for number, fold in enumerate(splits):
         chosen = [b for b, patient in enumerate(patients) if patient in set(fold.test)]
         models = load_fold(results, codes, number)
         if code not in models or len(models) < 2:

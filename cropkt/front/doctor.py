@@ -87,9 +87,9 @@ def check_study(study: Study, *, deep: bool = False, report: Callable[[int, int]
 def _from(done: int, total: int, report: Callable[[int, int], None] | None) -> Callable[[int], None]:
     """A report of one cohort's slides as part of all, of which `done` have been read."""
 
-    def of_cohort(slides: int) -> None:
+    def of_cohort(n_slides: int) -> None:
         if report is not None:
-            report(done + slides, total)
+            report(done + n_slides, total)
 
     return of_cohort
 

@@ -28,9 +28,9 @@ class ModelFolder:
 
     path: Path
 
-    def weights(self, cohort: str, fold: int) -> Path:
-        """Weights of the source model of `cohort` and `fold`; its card is beside it (`card_path`)."""
-        return self.path / cohort / f"fold_{fold}.safetensors"
+    def weights(self, code: str, fold: int) -> Path:
+        """Weights of the source model of `code` and `fold`; its card is beside it (`card_path`)."""
+        return self.path / code / f"fold_{fold}.safetensors"
 
     @property
     def null(self) -> Path:
@@ -41,9 +41,9 @@ class ModelFolder:
         """Cohorts that have any model here."""
         return sorted({path.parent.name for path in stored_files(self.path, "*/fold_*.safetensors")})
 
-    def of(self, cohort: str) -> list[Path]:
-        """Weights of all source models of `cohort`, in the order of their folds' names."""
-        return stored_files(self.path / cohort, "fold_*.safetensors")
+    def of(self, code: str) -> list[Path]:
+        """Weights of all source models of `code`, in the order of their folds' names."""
+        return stored_files(self.path / code, "fold_*.safetensors")
 
 
 def build_null_model(architecture: Architecture, seed: int) -> MILModel:

@@ -51,7 +51,7 @@ class FusionOutput(NamedTuple):
 
 
 class Fusion(SurvivalModel):
-    """A fusion of `experts` bag vectors of width `vector`. `build_fusion` makes one.
+    """A fusion of `n_experts` bag vectors of width `vector`. `build_fusion` makes one.
 
     A fusion is a subclass with a `name`, a `label` for people and `fuse`. It is compared with ROUPKT as the method
     `method`, by default fusion_NAME.
@@ -61,10 +61,10 @@ class Fusion(SurvivalModel):
     label: ClassVar[str]
     method: ClassVar[str | None] = None
 
-    def __init__(self, settings: FusionSettings, *, experts: int, vector: int, intervals: int) -> None:
+    def __init__(self, settings: FusionSettings, *, n_experts: int, vector: int, intervals: int) -> None:
         super().__init__()
         self.settings = settings
-        width = self.width(experts, vector)
+        width = self.width(n_experts, vector)
         layers: list[nn.Module] = []
         if settings.projection == "mlp":
             layers = [nn.Linear(width, vector), nn.ReLU()]
@@ -79,7 +79,7 @@ class Fusion(SurvivalModel):
             representation, weights = self.fuse(self.feat_proj(self.select(vectors)))
             return FusionOutput(self.pred_head(representation), representation, weights)
 
-    def width(self, experts: int, vector: int) -> int:  # noqa: ARG002
+    def width(self, n_experts: int, vector: int) -> int:  # noqa: ARG002
         """The width of each vector that `select` gives."""
         return vector
 
@@ -108,6 +108,6 @@ class AttentionFusion(Fusion):
         return (weights.unsqueeze(-1) * embedding).sum(dim=1), weights
 
 
-def build_fusion(settings: FusionSettings, *, experts: int, vector: int, intervals: int) -> Fusion:
+def build_fusion(settings: FusionSettings, *, n_experts: int, vector: int, intervals: int) -> Fusion:
     """A fusion with random weights, drawn from torch's current random state."""
-    return FUSIONS[settings.fusion](settings, experts=experts, vector=vector, intervals=intervals)
+    return FUSIONS[settings.fusion](settings, n_experts=n_experts, vector=vector, intervals=intervals)

@@ -116,9 +116,9 @@ class MILModel(SurvivalModel):
         """What puts a bag together from its parts, or None where a bag has to be there as a whole."""
         return None
 
-    def whole_bag_bytes(self, patches: int) -> int:
-        """About how much memory a bag of `patches` takes where it has to be there as a whole, features included."""
-        return 4 * patches * (self.architecture.features + 4 * self.architecture.embedding)
+    def whole_bag_bytes(self, n_patches: int) -> int:
+        """About how much memory a bag of `n_patches` takes where it has to be there as a whole, features included."""
+        return 4 * n_patches * (self.architecture.features + 4 * self.architecture.embedding)
 
     def from_patch_layer(
         self, product: Float[Tensor, "P W"], features: Float[Tensor, "P D"], offsets: Int64[Tensor, " B1"]

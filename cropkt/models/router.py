@@ -73,12 +73,12 @@ class RouterOutput(NamedTuple):
 
 
 class Router(ABMIL):
-    """A router for `experts` bag vectors of width `vector`; parameter names are those of the published code."""
+    """A router for `n_experts` bag vectors of width `vector`; parameter names are those of the published code."""
 
-    def __init__(self, settings: RouterSettings, *, features: int, experts: int, vector: int, intervals: int) -> None:
+    def __init__(self, settings: RouterSettings, *, width: int, n_experts: int, vector: int, intervals: int) -> None:
         super().__init__(
             Architecture(
-                features,
+                width,
                 "abmil",
                 embedding=settings.embedding,
                 attention=settings.attention,
@@ -87,10 +87,10 @@ class Router(ABMIL):
             )
         )
         self.settings = settings
-        self.router = nn.Linear(settings.embedding, experts, bias=False)
+        self.router = nn.Linear(settings.embedding, n_experts, bias=False)
         networks: list[nn.Module] = []
         if settings.expert_network == "mlp":
-            networks = [nn.Sequential(nn.Linear(vector, vector), nn.ReLU()) for _ in range(experts)]
+            networks = [nn.Sequential(nn.Linear(vector, vector), nn.ReLU()) for _ in range(n_experts)]
         self.experts = nn.ModuleList(networks)
         self.pred_head = nn.Linear(vector, intervals)
 

@@ -55,9 +55,9 @@ def read_advice(folder: Path) -> Mapping[str, Any]:
     return read_json(folder / ADVICE) or {}
 
 
-def sentences_of(advice: Mapping[str, Any], cohort: str) -> list[str]:
-    """What is told of `cohort`, a sentence each; empty where the run knew nothing."""
-    own = advice.get(cohort, {})
+def sentences_of(advice: Mapping[str, Any], code: str) -> list[str]:
+    """What is told of `code`, a sentence each; empty where the run knew nothing."""
+    own = advice.get(code, {})
     source = (
         [f"{own['sentence']} (chosen on its training patients, C-index on the others)"] if "sentence" in own else []
     )

@@ -105,22 +105,22 @@ class Library:
         """The common start of all models."""
         return self._model("null.", device)
 
-    def seen(self, cohort: str) -> SeenFeatures | None:
-        """The slides of `cohort`; None where they were too few, or not read at the export."""
-        refuse_unknown("cohort", cohort, list(self.config.cohorts))
-        found = self._statistics(f"seen.{cohort}.")
+    def seen(self, code: str) -> SeenFeatures | None:
+        """The slides of `code`; None where they were too few, or not read at the export."""
+        refuse_unknown("cohort", code, list(self.config.cohorts))
+        found = self._statistics(f"seen.{code}.")
         return _record(SeenFeatures, found) if found else None
 
-    def reference(self, source: str, cohort: str) -> Reference:
-        """How the risk of `source` (or ENSEMBLE) reads in `cohort`. Raises ConfigError where it was not measured."""
-        refuse_unknown("cohort", cohort, list(self.config.cohorts))
-        known = self.config.cohorts[cohort].references
+    def reference(self, source: str, code: str) -> Reference:
+        """How the risk of `source` (or ENSEMBLE) reads in `code`. Raises ConfigError where it was not measured."""
+        refuse_unknown("cohort", code, list(self.config.cohorts))
+        known = self.config.cohorts[code].references
         if source not in known:
             raise ConfigError(
-                f"{self.folder}: nothing is known of source {source!r} in cohort {cohort!r}; "
+                f"{self.folder}: nothing is known of source {source!r} in cohort {code!r}; "
                 f"known there: {', '.join(known) or 'nothing'}"
             )
-        found = self._statistics(reference_prefix(source, cohort))
+        found = self._statistics(reference_prefix(source, code))
         calibration = {name.partition(".")[2]: value for name, value in found.items() if name.startswith(CALIBRATED)}
         found = {name: value for name, value in found.items() if not name.startswith(CALIBRATED)}
         return _record(
@@ -146,9 +146,9 @@ def model_prefix(source: str, fold: int) -> str:
     return f"sources.{source}.{fold}."
 
 
-def reference_prefix(source: str, cohort: str) -> str:
+def reference_prefix(source: str, code: str) -> str:
     """The beginning of the names of a reference's numbers."""
-    return f"references.{source}.{cohort}."
+    return f"references.{source}.{code}."
 
 
 def arrays_of(record: Any) -> dict[str, np.ndarray]:

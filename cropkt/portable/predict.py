@@ -119,8 +119,8 @@ def _survival(reference: Reference, standardised: np.ndarray, years: int) -> dic
     return {f"survival_year_{year + 1}{end}": curves[n][:, year] for year in range(years) for n, end in enumerate(ends)}
 
 
-def _slide_rows(library: Library, cohort: str, block: Block) -> pd.DataFrame:
-    seen = library.seen(cohort)
+def _slide_rows(library: Library, code: str, block: Block) -> pd.DataFrame:
+    seen = library.seen(code)
     if seen is not None and seen.mean.shape != block.means.shape[1:]:
         raise CheckpointError(f"{library.folder}: its statistics have {len(seen.mean)} features; export it again")
     distance = np.full(len(block.slides), np.nan) if seen is None else seen.distance(block.means)
@@ -129,7 +129,7 @@ def _slide_rows(library: Library, cohort: str, block: Block) -> pd.DataFrame:
         {
             "patient_id": [new.patient for new in block.slides],
             "slide": [new.slide for new in block.slides],
-            "cohort": cohort,
+            "cohort": code,
             "patches": block.patches,
             "distance": distance,
             "limit": limit,

@@ -36,12 +36,12 @@ PLOTLY = "plotly-cartesian.min.js"
 PACKAGES = ("torch", "ray", "mlflow", "scikit-survival", "scipy", "numpy", "pandas", "safetensors")
 
 
-def draw_report(results: ResultsFolder, *, study: str, settings: Mapping[str, str]) -> None:
+def draw_report(results: ResultsFolder, *, study_name: str, settings: Mapping[str, str]) -> None:
     """Draw the matrix's pictures and write report.html, unless both are there and show what is stored today.
 
     Raises InputError as `write_report`.
     """
-    shown = _shown(results, study, settings)
+    shown = _shown(results, study_name, settings)
     kept = read_json(_run_path(results)) or {}
     if kept.get("shown") == shown and kept.get("drawn") == _digests(_pictures(results)):
         return
@@ -50,22 +50,22 @@ def draw_report(results: ResultsFolder, *, study: str, settings: Mapping[str, st
         tables,
         results.out / MATRIX,
         title="Transfer of prognostic knowledge between cancers",
-        subtitle=f"study {study} · {results.encoder} · {results.architecture} · pooled C-index",
+        subtitle=f"study {study_name} · {results.encoder} · {results.architecture} · pooled C-index",
     )
-    _write_page(results, tables, study, settings)
+    _write_page(results, tables, study_name, settings)
     drawn = _digests(_pictures(results))
-    write_json(_run_path(results), {"study": study, "settings": dict(settings), "shown": shown, "drawn": drawn})
+    write_json(_run_path(results), {"study": study_name, "settings": dict(settings), "shown": shown, "drawn": drawn})
 
 
-def write_report(results: ResultsFolder, *, study: str, settings: Mapping[str, str]) -> Path:
+def write_report(results: ResultsFolder, *, study_name: str, settings: Mapping[str, str]) -> Path:
     """Write OUT/report.html from what is in `results`: tables, predictions, sections of analyses; returns its path.
 
     `settings` are shown as they are: how the run was made. They are kept for `remake_report`. The same folder and
     settings give the same bytes. Raises InputError when the tables are missing or damaged, or hold no pair of this
     encoder and architecture.
     """
-    path = _write_page(results, read_tables(results), study, settings)
-    write_json(_run_path(results), {"study": study, "settings": dict(settings)})
+    path = _write_page(results, read_tables(results), study_name, settings)
+    write_json(_run_path(results), {"study": study_name, "settings": dict(settings)})
     return path
 
 
@@ -82,12 +82,12 @@ def remake_report(results: ResultsFolder) -> Path:
     return _write_page(results, read_tables(results), study, settings)
 
 
-def _shown(results: ResultsFolder, study: str, settings: Mapping[str, str]) -> str:
+def _shown(results: ResultsFolder, study_name: str, settings: Mapping[str, str]) -> str:
     """Changes with anything that the pictures and the page show or are drawn by."""
     tables = [results.out / table.path for table in (PAIRS, FOLDS, CHOICE, REPEATS)]
     sections = stored_files(parts_folder(results), "*.html")
     code = stored_files(Path(__file__).parent, "**/*.*")
-    return digest(study, dict(settings), _versions(), _digests([*tables, *sections, *code]))
+    return digest(study_name, dict(settings), _versions(), _digests([*tables, *sections, *code]))
 
 
 def _pictures(results: ResultsFolder) -> list[Path]:
@@ -102,7 +102,7 @@ def _run_path(results: ResultsFolder) -> Path:
     return parts_folder(results) / "run.json"
 
 
-def _write_page(results: ResultsFolder, tables: ResultTables, study: str, settings: Mapping[str, str]) -> Path:
+def _write_page(results: ResultsFolder, tables: ResultTables, study_name: str, settings: Mapping[str, str]) -> Path:
     data = {
         **build_payload(tables, results),
         "marks": MARKS,
@@ -119,7 +119,7 @@ def _write_page(results: ResultsFolder, tables: ResultTables, study: str, settin
     )
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     page = environment.get_template("report.html").render(
-        study=study,
+        study=study_name,
         encoder=results.encoder,
         architecture=results.architecture,
         settings=dict(settings),
@@ -128,7 +128,7 @@ def _write_page(results: ResultsFolder, tables: ResultTables, study: str, settin
         sentence=sentence,
         lines=lines,
         picks=picks(tables),
-        measured=_provenance(results, study),
+        measured=_provenance(results, study_name),
         version=VERSION,
         marks=MARKS if tables.judged else {state: mark for state, mark in MARKS.items() if state not in PROVEN},
         judged=tables.judged,
@@ -147,12 +147,12 @@ def _write_page(results: ResultsFolder, tables: ResultTables, study: str, settin
     return path
 
 
-def _provenance(results: ResultsFolder, study: str) -> str:
+def _provenance(results: ResultsFolder, study_name: str) -> str:
     """Which sweep of which study this is, from the folder's run.json and study.json, as far as they say."""
     written = read_json(results.out / "run.json") or {}
     sweeps = [run for run in written.get("runs", []) if run["command"][1:2] == ["sweep"]]
     digest = (read_json(results.out / "study.json") or {}).get("digest")
-    of_study = f"study {study}" + (f" (digest {digest})" if digest else "")
+    of_study = f"study {study_name}" + (f" (digest {digest})" if digest else "")
     if not sweeps:
         return f"Measured on {of_study}."
     last = sweeps[-1]

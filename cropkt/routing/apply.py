@@ -73,8 +73,8 @@ def load_router(path: Path, *, device: str = "cpu") -> StoredRouter:
     shape = card.shape
     router = Router(
         card.router,
-        features=shape.features,
-        experts=len(card.experts),
+        width=shape.features,
+        n_experts=len(card.experts),
         vector=shape.vector,
         intervals=shape.intervals,
     )

@@ -17,17 +17,17 @@ BORROWED = {
 
 
 def borrowed_methods(
-    lenders: Lenders, target: CohortPatients, patients: Sequence[str], folds: Sequence[Split], *, seed: int
+    lenders: Lenders, held: CohortPatients, patients: Sequence[str], splits: Sequence[Split], *, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
     """By method, (M,) risks over folds of each patient by name, NaN where a fold does not test it.
 
-    `patients` are the names of `target`'s, `folds` indices into them.
+    `patients` are the names of those of `held`, `splits` indices into them.
     """
-    found = borrowed_risks(lenders, target, folds)
+    found = borrowed_risks(lenders, held, splits)
     risks = {
         "borrowed": found.averaged,
         "borrowed_prior": found.prior,
-        "own_ridge": ridge_risks(target, folds, seed=seed),
+        "own_ridge": ridge_risks(held, splits, seed=seed),
         "own_alone": found.alone,
     }
     return {name: dict(zip(patients, risk.T, strict=True)) for name, risk in risks.items()}

@@ -50,19 +50,19 @@ class Combined:
 
 
 def build_combination(
-    recipe: Recipe, *, features: int, vectors: Tensor, intervals: int, seed: int, precision: str
+    recipe: Recipe, *, width: int, vectors: Tensor, intervals: int, seed: int, precision: str
 ) -> Combination:
     """A model with random weights that depend on `seed` and the recipe's kind alone, so all folds start alike.
 
     `vectors` (B, n, V) are looked at for their shape only. The caller's random state is untouched.
     """
-    shape = {"experts": vectors.shape[1], "vector": vectors.shape[2], "intervals": intervals}
+    shape = {"n_experts": vectors.shape[1], "vector": vectors.shape[2], "intervals": intervals}
     settings = recipe.settings
     model: Combination
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(named_seed(seed, "combination", type(settings).__name__))
         if isinstance(settings, RouterSettings):
-            model = Router(settings, features=features, **shape)
+            model = Router(settings, width=width, **shape)
         elif isinstance(settings, FusionSettings):
             model = build_fusion(settings, **shape)
         else:

@@ -130,7 +130,7 @@ class FittedFold:
 
 def fit_fold(
     plan: SourcePlan,
-    target: ResidentTarget,
+    held: ResidentTarget,
     outer: OuterFold,
     vectors: Tensor,
     experts: Sequence[str],
@@ -145,7 +145,7 @@ def fit_fold(
     chosen on the training patients. `tuned` has the recipes that a search has chosen, by method; what is not there has
     the default ones. lenders: how the sources were made, where that is not the `plan` of the target's own models.
     """
-    vectors = vectors.to(target.bags.features.device)
+    vectors = vectors.to(held.bags.features.device)
     source = None
     if chosen_source is not None:
         source = _source_model(lenders or plan, chosen_source, settings.source_folds[0])
@@ -158,45 +158,45 @@ def fit_fold(
         recipe = tuned.get(known.tuned_as if known else method) or default_recipe(method, settings, plan)
         # The target's "own" vector is the only one that this fusion reads.
         inputs = vectors[:, [place]] if known and known.only_source else vectors
-        model, found = fit_method(method, recipe, plan, target, outer, inputs, source)
-        rows.append(_rows(method, target, outer, found))
+        model, found = fit_method(method, recipe, plan, held, outer, inputs, source)
+        rows.append(_rows(method, held, outer, found))
         if method == "roupkt":
             assert isinstance(model, Router)
             router, routed = model, found
     assert router is not None
     assert routed is not None
-    return FittedFold(pd.concat(rows, ignore_index=True), _gate_rows(target, outer, experts, routed), router)
+    return FittedFold(pd.concat(rows, ignore_index=True), _gate_rows(held, outer, experts, routed), router)
 
 
 def fit_method(
     method: str,
     recipe: Recipe,
     plan: SourcePlan,
-    target: ResidentTarget,
+    held: ResidentTarget,
     outer: OuterFold,
     vectors: Tensor,
-    source: MILModel | None = None,
+    source_model: MILModel | None = None,
 ) -> tuple[Combination, Combined]:
     """Fit one method on `outer.train` with `vectors` (B, n, V); the model, and what it says of `outer.test`."""
-    vectors = vectors.to(target.bags.features.device)
-    model = _start(method, recipe, target, vectors, source, plan).to(vectors.device)
+    vectors = vectors.to(held.bags.features.device)
+    model = _start(method, recipe, held, vectors, source_model, plan).to(vectors.device)
     train_folds(
-        [fold_training(outer.number, model, target.bags, vectors, outer.train)],
-        target.bags,
-        survival_targets(target.cohort, target.bags),
+        [fold_training(outer.number, model, held.bags, vectors, outer.train)],
+        held.bags,
+        survival_targets(held.cohort, held.bags),
         recipe.training,
         seed=plan.seed,
-        stream=f"{target.cohort.code}, combining sources",
+        stream=f"{held.cohort.code}, combining sources",
         precision=plan.precision,
     )
-    found = predict_combination(model, target.bags, vectors, outer.test)
+    found = predict_combination(model, held.bags, vectors, outer.test)
     return model, found
 
 
-def _can_start(method: Method, source: MILModel | None) -> bool:
+def _can_start(method: Method, source_model: MILModel | None) -> bool:
     if method.from_source == "head":
-        return source is not None and source.has_linear_head
-    return method.from_source == "" or source is not None
+        return source_model is not None and source_model.has_linear_head
+    return method.from_source == "" or source_model is not None
 
 
 def default_recipe(method: str, settings: RoutingSettings, plan: SourcePlan) -> Recipe:
@@ -233,40 +233,40 @@ def _source_model(plan: SourcePlan, source: str, fold: int) -> MILModel:
 
 
 def _start(
-    method: str, recipe: Recipe, target: ResidentTarget, vectors: Tensor, source: MILModel | None, plan: SourcePlan
+    method: str, recipe: Recipe, held: ResidentTarget, vectors: Tensor, source_model: MILModel | None, plan: SourcePlan
 ) -> Combination:
     from_source = METHODS[method].from_source if method in METHODS else ""
     if from_source == "model":
-        assert source is not None
-        return copy.deepcopy(source)
-    features, intervals = target.bags.features.shape[1], plan.architecture.intervals
+        assert source_model is not None
+        return copy.deepcopy(source_model)
+    features, intervals = held.bags.features.shape[1], plan.architecture.intervals
     model = build_combination(
-        recipe, features=features, vectors=vectors, intervals=intervals, seed=plan.seed, precision=plan.precision
+        recipe, width=features, vectors=vectors, intervals=intervals, seed=plan.seed, precision=plan.precision
     )
     if from_source == "head":
-        assert source is not None
-        model.get_submodule("pred_head").load_state_dict(source.get_submodule("pred_head").state_dict())
+        assert source_model is not None
+        model.get_submodule("pred_head").load_state_dict(source_model.get_submodule("pred_head").state_dict())
     return model
 
 
-def _rows(method: str, target: ResidentTarget, outer: OuterFold, found: Combined) -> pd.DataFrame:
+def _rows(method: str, held: ResidentTarget, outer: OuterFold, found: Combined) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": method,
-            "patient_id": [target.bags.patients[index] for index in outer.test],
+            "patient_id": [held.bags.patients[index] for index in outer.test],
             "fold": outer.number,
-            "time": target.time[outer.test],
-            "event": target.event[outer.test],
+            "time": held.time[outer.test],
+            "event": held.event[outer.test],
             "risk": found.risk.astype(np.float64),
             "hazard": list(found.hazard),
         }
     )
 
 
-def _gate_rows(target: ResidentTarget, outer: OuterFold, experts: Sequence[str], found: Combined) -> pd.DataFrame:
+def _gate_rows(held: ResidentTarget, outer: OuterFold, experts: Sequence[str], found: Combined) -> pd.DataFrame:
     assert found.gates is not None
     assert found.probabilities is not None
-    patients = [target.bags.patients[index] for index in outer.test]
+    patients = [held.bags.patients[index] for index in outer.test]
     return pd.DataFrame(
         {
             "patient_id": np.repeat(np.asarray(patients, dtype=object), len(experts)),

@@ -55,21 +55,21 @@ class InnerScore:
     loss: float
 
 
-def outer_fold(target: ResidentTarget, number: int, parts: int, seed: int) -> OuterFold:
-    """Fold `number` of `target`, its training patients dealt into at most `parts` inner parts, stratified by event and
-    project. Raises StudyError when it has fewer than two training patients, or no test patient, with features."""
-    split = target.cohort.folds[number]
-    train = target.bags.indices_of(split.train)
-    if not (target.tested_in == number).any():
-        raise StudyError(f"{target.cohort.code}, fold {number}: no test patient has readable features")
-    labels = target.cohort.labels.loc[[target.bags.patients[index] for index in train]]
-    stream = f"inner parts of {target.cohort.code}, fold {number}"
-    inner = make_splits(labels, min(parts, max(2, len(train))), seed, stream)
+def outer_fold(held: ResidentTarget, number: int, n_parts: int, seed: int) -> OuterFold:
+    """Fold `number` of the cohort `held`, its training patients dealt into at most `n_parts` inner parts, stratified by
+    event and project. Raises StudyError when fewer than two training patients, or no test patient, have features."""
+    split = held.cohort.folds[number]
+    train = held.bags.indices_of(split.train)
+    if not (held.tested_in == number).any():
+        raise StudyError(f"{held.cohort.code}, fold {number}: no test patient has readable features")
+    labels = held.cohort.labels.loc[[held.bags.patients[index] for index in train]]
+    stream = f"inner parts of {held.cohort.code}, fold {number}"
+    inner = make_splits(labels, min(n_parts, max(2, len(train))), seed, stream)
     return OuterFold(
         number,
         train,
-        np.flatnonzero(target.tested_in == number),
-        tuple(target.bags.indices_of(part.test) for part in inner),
+        np.flatnonzero(held.tested_in == number),
+        tuple(held.bags.indices_of(part.test) for part in inner),
     )
 
 
@@ -81,23 +81,23 @@ def left_out_parts(outer: OuterFold, *, cross_fitted: bool, searched: bool = Tru
 
 
 def own_vectors(
-    plan: SourcePlan, target: ResidentTarget, outer: OuterFold, left_out: Sequence[tuple[int, ...]]
+    plan: SourcePlan, held: ResidentTarget, outer: OuterFold, left_out: Sequence[tuple[int, ...]]
 ) -> dict[tuple[int, ...], np.ndarray]:
     """(B, V) vectors by the inner parts `left_out` of the own model's training; () is the outer fold's own model.
 
     Without two parts of two, nobody is left to train on: the own model is then the common start of all.
     """
-    bags, targets = target.bags, survival_targets(target.cohort, target.bags)
+    bags, targets = held.bags, survival_targets(held.cohort, held.bags)
     known = left_out_parts(outer, cross_fitted=True)
     jobs = []
     for parts in left_out:
         model = load_model(plan.null_path(), device=plan.device)
         jobs.append(FoldTraining(known.index(parts), model, without(outer, parts)))
     learning = [job for job in jobs if len(job.train)]
-    stream = f"{target.cohort.code}, own models of fold {outer.number}"
+    stream = f"{held.cohort.code}, own models of fold {outer.number}"
     if learning:
         train_folds(learning, bags, targets, plan.training, seed=plan.seed, stream=stream, precision=plan.precision)
-    models = [load_model(plan.model_path(target.cohort.code, outer.number), device=plan.device)]
+    models = [load_model(plan.model_path(held.cohort.code, outer.number), device=plan.device)]
     models += [job.model for job in jobs]
     found = predict(models, bags).representation
     return dict(zip([(), *left_out], found, strict=True))
@@ -111,20 +111,20 @@ def without(outer: OuterFold, parts: Sequence[int]) -> np.ndarray:
 
 def expert_vectors(
     own: Mapping[tuple[int, ...], np.ndarray],
-    sources: np.ndarray,
+    lent: np.ndarray,
     outer: OuterFold,
     held_out: int | None,
     *,
     cross_fitted: bool,
 ) -> Tensor:
-    """(B, n, V) float32: `own` and then `sources` (B, n - 1, V), for the inner part `held_out` or the final fit (None).
+    """(B, n, V) float32: `own` and then `lent` (B, n - 1, V), for the inner part `held_out` or the final fit (None).
 
     NaN for patients who have no business there.
     """
     reference = own[()]
-    vectors = np.full((len(reference), 1 + sources.shape[1], reference.shape[1]), np.nan, dtype=np.float32)
+    vectors = np.full((len(reference), 1 + lent.shape[1], reference.shape[1]), np.nan, dtype=np.float32)
     asked = outer.train if held_out is not None else np.concatenate([outer.train, outer.test])
-    vectors[asked, 1:] = sources[asked]
+    vectors[asked, 1:] = lent[asked]
     base: tuple[int, ...] = () if held_out is None else (held_out,)
     vectors[asked, 0] = own[base][asked]
     if cross_fitted:
@@ -143,7 +143,7 @@ class InnerTraining:
     def __init__(
         self,
         recipe: Recipe,
-        target: ResidentTarget,
+        held: ResidentTarget,
         outer: OuterFold,
         vectors: Sequence[Tensor],
         *,
@@ -151,14 +151,14 @@ class InnerTraining:
         seed: int,
         precision: str = "float32",
     ) -> None:
-        self._recipe, self._target, self._outer = recipe, target, outer
-        self._targets = survival_targets(target.cohort, target.bags)
-        device = target.bags.features.device
+        self._recipe, self._target, self._outer = recipe, held, outer
+        self._targets = survival_targets(held.cohort, held.bags)
+        device = held.bags.features.device
         self._vectors = [of_part.to(device) for of_part in vectors]
         self._models = [
             build_combination(
                 recipe,
-                features=target.bags.features.shape[1],
+                width=held.bags.features.shape[1],
                 vectors=self._vectors[0],
                 intervals=intervals,
                 seed=seed,
@@ -167,16 +167,16 @@ class InnerTraining:
             for _ in outer.inner
         ]
         jobs = [
-            fold_training(part, model, target.bags, of_part, without(outer, (part,)))
+            fold_training(part, model, held.bags, of_part, without(outer, (part,)))
             for part, (model, of_part) in enumerate(zip(self._models, self._vectors, strict=True))
         ]
         self._epochs = train_epochs(
             [job for job in jobs if len(job.train)],
-            target.bags,
+            held.bags,
             self._targets,
             recipe.training,
             seed=seed,
-            stream=f"{target.cohort.code}, inner training of fold {outer.number}",
+            stream=f"{held.cohort.code}, inner training of fold {outer.number}",
             precision=precision,
         )
 

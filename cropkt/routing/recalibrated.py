@@ -27,10 +27,10 @@ def calibration_path(router: Path) -> Path:
     return router.parent.parent / "calibration.json"
 
 
-def store_calibration(folder: RoutingFolder, folds: int) -> None:
-    """Recalibrate the routers of those of `folds` folds that are fitted, and keep it; nothing without test patients."""
-    records = folder.records(folds)
-    tables = [read_table(folder.predictions_path(fold), ["method", "time", "event", "risk"]) for fold in records]
+def store_calibration(routing: RoutingFolder, n_folds: int) -> None:
+    """Recalibrate the routers of those of the `n_folds` that are fitted, and keep it; nothing without test patients."""
+    records = routing.records(n_folds)
+    tables = [read_table(routing.predictions_path(fold), ["method", "time", "event", "risk"]) for fold in records]
     known = [table for table in tables if table is not None]
     if not known:
         return
@@ -41,7 +41,7 @@ def store_calibration(folder: RoutingFolder, folds: int) -> None:
     found = recalibrate(tested["time"], tested["event"], tested["risk"])
     values = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(found).items()}
     routers = sorted(record.fingerprint for record in records.values())
-    write_json(calibration_path(folder.router_path(0)), {"routers": routers, "recalibration": values})
+    write_json(calibration_path(routing.router_path(0)), {"routers": routers, "recalibration": values})
 
 
 def read_calibration(router: Path, fingerprint: str) -> Recalibration | None:

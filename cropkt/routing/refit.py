@@ -66,8 +66,8 @@ def _stored_plan(results: ResultsFolder) -> SourcePlan:
     return SourcePlan(results.models.path, card.architecture, card.training, card.seed, card.precision)
 
 
-def _stored_risk(folder: RoutingFolder, fold: int, held: ResidentTarget, test: np.ndarray) -> np.ndarray:
-    stored = pd.read_parquet(folder.predictions_path(fold), columns=["method", "patient_id", "risk"])
+def _stored_risk(routing: RoutingFolder, fold: int, held: ResidentTarget, test: np.ndarray) -> np.ndarray:
+    stored = pd.read_parquet(routing.predictions_path(fold), columns=["method", "patient_id", "risk"])
     risk = stored[stored["method"] == "roupkt"].set_index("patient_id")["risk"]
     return risk.loc[[held.bags.patients[index] for index in test]].to_numpy(dtype=float)
 

@@ -118,9 +118,9 @@ class RoutingFolder:
             return None
         return record if whole and record.fold == fold and record.target == self.target else None
 
-    def records(self, folds: int) -> dict[int, FoldRecord]:
-        """Whole records by fold, of the first `folds` folds."""
-        return {fold: record for fold in range(folds) if (record := self.record(fold)) is not None}
+    def records(self, n_folds: int) -> dict[int, FoldRecord]:
+        """Whole records by fold, of the first `n_folds` folds."""
+        return {fold: record for fold in range(n_folds) if (record := self.record(fold)) is not None}
 
     def store_record(self, record: FoldRecord) -> None:
         """Write a fold's record, with the digests of the files that are there; it comes last."""
@@ -159,13 +159,13 @@ def read_source_vectors(
     return torch.stack(vectors, dim=1).numpy()
 
 
-def chosen_sources(predictions: TargetPredictions | None, folds: Sequence[Fold], sources: Sequence[str]) -> list[str]:
+def chosen_sources(predictions: TargetPredictions | None, splits: Sequence[Fold], sources: Sequence[str]) -> list[str]:
     """For each fold that of `sources` with the best C-index on the fold's training patients (source_choice.py); empty
     where none has been measured."""
     measured = [source for source in sources if predictions is not None and source in predictions.risk]
     if predictions is None or not measured:
         return []
-    return source_choices(predictions, measured, folds)[1]["honest"]
+    return source_choices(predictions, measured, splits)[1]["honest"]
 
 
 def store_own_vectors(
@@ -191,24 +191,24 @@ def read_own_vectors(path: Path, fingerprint: str, patients: Sequence[str]) -> d
         return {}
 
 
-def forget_fold(folder: RoutingFolder, fold: int) -> None:
+def forget_fold(routing: RoutingFolder, fold: int) -> None:
     """Remove what a fold has left, its record first: what is there without a record belongs to no fit."""
-    router = folder.router_path(fold)
+    router = routing.router_path(fold)
     for path in (
-        folder.record_path(fold),
+        routing.record_path(fold),
         router.with_suffix(".json"),
         router,
-        folder.gates_path(fold),
-        folder.predictions_path(fold),
+        routing.gates_path(fold),
+        routing.predictions_path(fold),
     ):
         path.unlink(missing_ok=True)
 
 
-def store_fold(folder: RoutingFolder, fitted: FittedFold, record: FoldRecord) -> None:
+def store_fold(routing: RoutingFolder, fitted: FittedFold, record: FoldRecord) -> None:
     """Write a fitted fold's predictions, gates and then its record; the router has been saved before."""
-    FOLD_PREDICTIONS.write(folder.predictions_path(record.fold), fitted.predictions)
-    FOLD_GATES.write(folder.gates_path(record.fold), fitted.gates)
-    folder.store_record(record)
+    FOLD_PREDICTIONS.write(routing.predictions_path(record.fold), fitted.predictions)
+    FOLD_GATES.write(routing.gates_path(record.fold), fitted.gates)
+    routing.store_record(record)
 
 
 @dataclass(frozen=True)
@@ -263,12 +263,12 @@ def method_table(first: RoutedFolds, repeats: Sequence[RoutedFolds] = ()) -> pd.
     return ROUTING.frame({**kind, **vars(row)} for row in rows)
 
 
-def read_gates(folder: RoutingFolder, folds: int) -> pd.DataFrame:
-    """Gates (rows.GATES) of the test patients of those of `folds` that are fitted."""
-    results = folder.results
-    tables = [pd.read_parquet(folder.gates_path(fold)) for fold in folder.records(folds)]
+def read_gates(routing: RoutingFolder, n_folds: int) -> pd.DataFrame:
+    """Gates (rows.GATES) of the test patients of those of `n_folds` that are fitted."""
+    results = routing.results
+    tables = [pd.read_parquet(routing.gates_path(fold)) for fold in routing.records(n_folds)]
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return GATES.filled(found.assign(target=folder.target, encoder=results.encoder, architecture=results.architecture))
+    return GATES.filled(found.assign(target=routing.target, encoder=results.encoder, architecture=results.architecture))
 
 
 def write_routing(results: ResultsFolder, methods: pd.DataFrame, gates: pd.DataFrame, codes: Sequence[str]) -> None:

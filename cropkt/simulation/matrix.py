@@ -90,12 +90,12 @@ def _weightings(design: MatrixDesign, group: np.ndarray, place: np.ndarray, rand
 
 
 def _score(
-    scored: np.ndarray, weighting: np.ndarray, patients: int, random: np.random.Generator
+    scored: np.ndarray, weighting: np.ndarray, n_patients: int, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """C-index (C,) of every source on fresh patients of one target, and each patient's influence on it (C, N)."""
-    fractions = random.dirichlet(np.full(TISSUES, 0.6), patients)
-    time = random.exponential(size=patients) * np.exp(-2 * (fractions - 1 / TISSUES) @ weighting)
-    leaves = random.exponential(2.0, patients) * np.median(time)
+    fractions = random.dirichlet(np.full(TISSUES, 0.6), n_patients)
+    time = random.exponential(size=n_patients) * np.exp(-2 * (fractions - 1 / TISSUES) @ weighting)
+    leaves = random.exponential(2.0, n_patients) * np.median(time)
     event = time <= leaves
     observed = np.minimum(time, leaves)
     comparable = event[:, None] & (observed[:, None] < observed)

@@ -78,13 +78,13 @@ class CohortModel:
     transfer: str
     signal: str
 
-    def draw(self, patients: int, random: np.random.Generator) -> Patients:
+    def draw(self, n_patients: int, random: np.random.Generator) -> Patients:
         """Draw patients of the cohort's population."""
-        fractions = random.dirichlet(self.alpha, patients)
-        traits = None if self.signal == "fractions" else _traits(self.signal, patients, random)
+        fractions = random.dirichlet(self.alpha, n_patients)
+        traits = None if self.signal == "fractions" else _traits(self.signal, n_patients, random)
         if self.transfer == "none":
-            return Patients(fractions, traits, self.effect * random.standard_normal(patients))
-        drawn = Patients(fractions, traits, np.zeros(patients))
+            return Patients(fractions, traits, self.effect * random.standard_normal(n_patients))
+        drawn = Patients(fractions, traits, np.zeros(n_patients))
         return replace(drawn, log_risk=self.score(drawn))
 
     def score(self, patients: Patients) -> np.ndarray:
@@ -100,11 +100,11 @@ class CohortModel:
         return patients.fractions[:, :-1] @ self.weights[:-1]
 
 
-def _traits(signal: str, patients: int, random: np.random.Generator) -> np.ndarray:
+def _traits(signal: str, n_patients: int, random: np.random.Generator) -> np.ndarray:
     """(N, TRAITS) of mean 0 and variance 1. The most extreme patch lies on one side, so its traits are skewed."""
     if signal == "max":
-        return random.exponential(size=(patients, TRAITS)) - 1
-    return random.standard_normal((patients, TRAITS))
+        return random.exponential(size=(n_patients, TRAITS)) - 1
+    return random.standard_normal((n_patients, TRAITS))
 
 
 def show_traits(
@@ -138,10 +138,10 @@ def event_times(log_risk: np.ndarray, scale: float, random: np.random.Generator)
     return scale * (random.exponential(size=len(log_risk)) * np.exp(-log_risk)) ** (1 / SHAPE)
 
 
-def censoring_times(size: Size, patients: int, random: np.random.Generator) -> np.ndarray:
+def censoring_times(size: Size, n_patients: int, random: np.random.Generator) -> np.ndarray:
     """Days of follow-up, independent of everything else."""
-    times = np.minimum(size.follow_up * random.lognormal(0, 0.6, patients), LONGEST_FOLLOW_UP)
-    return np.where(random.random(patients) < ZERO_DAYS, 0.0, times)
+    times = np.minimum(size.follow_up * random.lognormal(0, 0.6, n_patients), LONGEST_FOLLOW_UP)
+    return np.where(random.random(n_patients) < ZERO_DAYS, 0.0, times)
 
 
 def build_cohorts(config: SimulationConfig) -> dict[str, CohortModel]:

@@ -149,10 +149,10 @@ def _patches(
     return (tissue + model.shift + staining + noise).astype(np.float32)
 
 
-def _positions(patches: int) -> np.ndarray:
+def _positions(n_patches: int) -> np.ndarray:
     """(N, 2) int32 pixels, row by row on a square."""
-    width = int(np.ceil(np.sqrt(patches)))
-    place = np.arange(patches)
+    width = int(np.ceil(np.sqrt(n_patches)))
+    place = np.arange(n_patches)
     return (PATCH * np.stack([place % width, place // width], axis=1)).astype(np.int32)
 
 

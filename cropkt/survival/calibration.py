@@ -131,18 +131,18 @@ def cross_fit_survival(
     time: ArrayLike,
     event: ArrayLike,
     risk: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
     times: ArrayLike,
 ) -> CrossFittedSurvival:
     """Recalibrate in each fold on its training patients, and apply to its test patients.
 
-    time, event: (N,). folds: indices of training and of test patients. risk: (F, N), the risk to be used in each fold;
+    time, event: (N,). splits: indices of training and of test patients. risk: (F, N), the risk to be used in each fold;
     for its training patients it must come from models that have not seen them. times: (T,) days.
     """
     time, event = np.asarray(time, dtype=np.float64), np.asarray(event)
     survival = np.full((len(time), np.size(times)), np.nan)
     at_own_time, end = np.full((2, len(time)), np.nan)
-    for of_fold, (train, test) in zip(risk, folds, strict=True):
+    for of_fold, (train, test) in zip(risk, splits, strict=True):
         known = train[np.isfinite(of_fold[train])]
         test = test[np.isfinite(of_fold[test])]
         if not len(known) or not len(test):

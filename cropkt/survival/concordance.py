@@ -177,7 +177,7 @@ def _combine(
     cells: dict[tuple[int, int], Concordance],
     members: dict[tuple[int, int], np.ndarray],
     weights: dict[tuple[int, int], int],
-    patients: int,
+    n_patients: int,
     comparable: int,
 ) -> CombinedConcordance:
     """The weighted mean of the cells' C-indices.
@@ -187,9 +187,9 @@ def _combine(
     """
     total = sum(weights.values())
     if not total:
-        return CombinedConcordance(np.nan, 0, 0, 0, np.full(patients, np.nan))
+        return CombinedConcordance(np.nan, 0, 0, 0, np.full(n_patients, np.nan))
     c_index = sum(weight * cells[key].c_index for key, weight in weights.items()) / total
-    influence, compared_event = np.zeros(patients), np.zeros(patients, dtype=bool)
+    influence, compared_event = np.zeros(n_patients), np.zeros(n_patients, dtype=bool)
     for key, weight in weights.items():
         influence[members[key]] += weight / total * cells[key].influence(c_index)
         compared_event[members[key]] |= cells[key].compared_event

@@ -54,16 +54,16 @@ class TrainingConfig:
         if not number or not allowed(value):
             raise ConfigError(f"training.{name} is {value!r}; it must be a number {meaning}")
 
-    def updates_per_epoch(self, bags: int) -> int:
-        """Updates an epoch makes of `bags` training bags.
+    def updates_per_epoch(self, n_bags: int) -> int:
+        """Updates an epoch makes of `n_bags` training bags.
 
         Raises ConfigError when there is none: with `drop_partial_update`, fewer bags than one update holds.
         """
-        full, rest = divmod(bags, self.bags_per_update)
+        full, rest = divmod(n_bags, self.bags_per_update)
         updates = full + (1 if rest and not self.drop_partial_update else 0)
         if updates == 0:
             raise ConfigError(
-                f"{bags} training bags do not fill one update of {self.bags_per_update}, and this protocol drops "
+                f"{n_bags} training bags do not fill one update of {self.bags_per_update}, and this protocol drops "
                 "partial updates: use the default protocol, or a smaller training.bags_per_update"
             )
         return updates

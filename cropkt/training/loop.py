@@ -49,15 +49,15 @@ class FoldTraining(Generic[Network]):
     losses: list[float] = field(default_factory=list)
 
 
-def shuffled(bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
-    """The order (indices of `bags` bags) in which `epoch` walks a cohort; `stream` names the cohort."""
-    return generator(seed, "order of bags", stream, epoch).permutation(bags)
+def shuffled(n_bags: int, epoch: int, *, seed: int, stream: str) -> np.ndarray:
+    """The order (indices of `n_bags` bags) in which `epoch` walks a cohort; `stream` names the cohort."""
+    return generator(seed, "order of bags", stream, epoch).permutation(n_bags)
 
 
 def train_folds(
-    folds: Sequence[FoldTraining[Any]],
+    trainings: Sequence[FoldTraining[Any]],
     bags: Bags,
-    targets: SurvivalTargets,
+    labels: SurvivalTargets,
     config: TrainingConfig,
     *,
     seed: int,
@@ -69,18 +69,20 @@ def train_folds(
     """Train every fold's model in place, on the bags its `train` names and no others.
 
     `stream` (the cohort's code) names the random streams; `order` gives the order of bags in an epoch (default:
-    `shuffled`); `report(epoch)` is called after each epoch. Bags, targets and models share one device.
+    `shuffled`); `report(epoch)` is called after each epoch. Bags, labels and models share one device.
     Raises ConfigError when a fold's training bags do not fill one update, TrainingError when a loss is not finite.
     """
-    for epoch in train_epochs(folds, bags, targets, config, seed=seed, stream=stream, precision=precision, order=order):
+    for epoch in train_epochs(
+        trainings, bags, labels, config, seed=seed, stream=stream, precision=precision, order=order
+    ):
         if report is not None:
             report(epoch)
 
 
 def train_epochs(
-    folds: Sequence[FoldTraining[Any]],
+    trainings: Sequence[FoldTraining[Any]],
     bags: Bags,
-    targets: SurvivalTargets,
+    labels: SurvivalTargets,
     config: TrainingConfig,
     *,
     seed: int,
@@ -90,21 +92,21 @@ def train_epochs(
 ) -> Iterator[int]:
     """`train_folds` an epoch at a time: yields the epoch after each, with the models in eval mode."""
     order = order or (lambda epoch: shuffled(len(bags), epoch, seed=seed, stream=stream))
-    lesson = _Lesson(bags, targets, config, seed, stream, precision, bags.offsets.cpu().numpy())
-    optimisers = [build_optimiser(fold.model, config) for fold in folds]
-    updates = [config.updates_per_epoch(len(fold.train)) for fold in folds]
+    lesson = _Lesson(bags, labels, config, seed, stream, precision, bags.offsets.cpu().numpy())
+    optimisers = [build_optimiser(fold.model, config) for fold in trainings]
+    updates = [config.updates_per_epoch(len(fold.train)) for fold in trainings]
     device = bags.features.device
     for epoch in range(config.epochs):
         walk = order(epoch)
-        chosen = [walk[np.isin(walk, fold.train)] for fold in folds]
-        losses: list[list[Tensor]] = [[] for _ in folds]
-        for fold in folds:
+        chosen = [walk[np.isin(walk, fold.train)] for fold in trainings]
+        losses: list[list[Tensor]] = [[] for _ in trainings]
+        for fold in trainings:
             fold.model.train()
             fold.model.trained_with = TrainedWith(config.loss, precision)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for update in range(max(updates)):
                 for fold, optimiser, per_epoch, indices, found in zip(
-                    folds, optimisers, updates, chosen, losses, strict=True
+                    trainings, optimisers, updates, chosen, losses, strict=True
                 ):
                     if update >= per_epoch:
                         continue
@@ -116,7 +118,7 @@ def train_epochs(
                     found.append(_backward(lesson, fold, batch, epoch, update))
                     optimiser.step()
                     fold.rates.append(rate)
-        for fold, found in zip(folds, losses, strict=True):
+        for fold, found in zip(trainings, losses, strict=True):
             fold.model.eval()
             fold.losses += _checked(found, fold.fold, stream, epoch)
         yield epoch
@@ -130,7 +132,7 @@ class _Lesson:
     """
 
     bags: Bags
-    targets: SurvivalTargets
+    labels: SurvivalTargets
     config: TrainingConfig
     seed: int
     stream: str
@@ -139,30 +141,30 @@ class _Lesson:
     recompute: bool = False
 
 
-def _backward(lesson: _Lesson, fold: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
+def _backward(lesson: _Lesson, training: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
     """Put the gradients of `batch` (indices) into the fold's model; its mean survival loss, left on the device."""
     if not lesson.recompute:
         try:
-            return _attempt(lesson, fold, batch, epoch, update)
+            return _attempt(lesson, training, batch, epoch, update)
         except torch.OutOfMemoryError:
             lesson.recompute = True
-            fold.model.zero_grad()
+            training.model.zero_grad()
     # Not in the handler: the error holds on to the memory of the attempt.
-    return _attempt(lesson, fold, batch, epoch, update)
+    return _attempt(lesson, training, batch, epoch, update)
 
 
-def _attempt(lesson: _Lesson, fold: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
+def _attempt(lesson: _Lesson, training: FoldTraining[Any], batch: np.ndarray, epoch: int, update: int) -> Tensor:
     # Dropout is drawn from a stream of its own for each update, so that a fold trained alone and a fold trained beside
     # four others get the same numbers.
-    torch.manual_seed(named_seed(lesson.seed, "dropout", lesson.stream, fold.fold, epoch, update))
+    torch.manual_seed(named_seed(lesson.seed, "dropout", lesson.stream, training.fold, epoch, update))
     with matmul_precision(lesson.precision, lesson.bags.features.device.type):
-        if fold.forward is None:
+        if training.forward is None:
             parts = _parts(lesson, batch, epoch)
-            logits = logits_of(fold.model, parts, recompute=lesson.recompute, before_each=lesson.bags.release)
+            logits = logits_of(training.model, parts, recompute=lesson.recompute, before_each=lesson.bags.release)
             penalty = None
         else:
-            logits, penalty = fold.forward(batch)
-    loss = survival_loss(logits, lesson.targets, batch, lesson.config)
+            logits, penalty = training.forward(batch)
+    loss = survival_loss(logits, lesson.labels, batch, lesson.config)
     (loss if penalty is None else loss + penalty).backward()
     return loss.detach()
 
@@ -191,7 +193,7 @@ def _checked(losses: Sequence[Tensor], fold: int, stream: str, epoch: int) -> li
     return found
 
 
-def survival_loss(logits: Tensor, targets: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:
+def survival_loss(logits: Tensor, labels: SurvivalTargets, batch: np.ndarray, config: TrainingConfig) -> Tensor:
     """The mean loss of the bags `batch` (indices) with `logits` (len(batch), K)."""
-    labels = targets.take(to_device(batch, logits.device))
-    return LOSSES[config.loss].value(logits, labels, config.censored_weight, config.clamp)
+    of_batch = labels.take(to_device(batch, logits.device))
+    return LOSSES[config.loss].value(logits, of_batch, config.censored_weight, config.clamp)

@@ -24,14 +24,14 @@ bags are of ever new lengths; in whole multiples of this many patches they are o
 """
 
 
-def pieces(batch: np.ndarray, lengths: np.ndarray, patches: int) -> Iterator[np.ndarray]:
-    """`batch` (indices of bags) cut into runs of at most `patches` patches, its order kept; a longer bag is alone.
+def pieces(batch: np.ndarray, lengths: np.ndarray, n_patches: int) -> Iterator[np.ndarray]:
+    """`batch` (indices of bags) cut into runs of at most `n_patches` patches, its order kept; a longer bag is alone.
 
     `lengths` (B,) are the patches of every bag, whether in the batch or not.
     """
     start, held = 0, 0
     for place, length in enumerate(lengths[batch]):
-        if place > start and held + length > patches:
+        if place > start and held + length > n_patches:
             yield batch[start:place]
             start, held = place, 0
         held += length

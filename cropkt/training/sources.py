@@ -63,9 +63,9 @@ class SourcePlan:
         """How to read the outputs of this plan's models."""
         return TrainedWith(self.training.loss, self.precision)
 
-    def model_path(self, cohort: str, fold: int) -> Path:
+    def model_path(self, code: str, fold: int) -> Path:
         """Weights of source model (cohort, fold)."""
-        return ModelFolder(self.folder).weights(cohort, fold)
+        return ModelFolder(self.folder).weights(code, fold)
 
     def null_path(self) -> Path:
         """Weights of the common start."""
@@ -191,14 +191,14 @@ def held_bags(plan: SourcePlan, cohort: Cohort) -> Bags:
 
 
 def _store(
-    plan: SourcePlan, cohort: Cohort, bags: Bags, targets: SurvivalTargets, job: FoldTraining[MILModel]
+    plan: SourcePlan, cohort: Cohort, bags: Bags, labels: SurvivalTargets, job: FoldTraining[MILModel]
 ) -> SourceCard:
     split = cohort.folds[job.fold]
     test = bags.indices_of(split.test)
     own = None
     if len(test):
         risk = np.concatenate([_risk(job.model, bags, tile) for tile in _tiles(bags, test)])
-        own = concordance(targets.time.cpu().numpy()[test], targets.event.cpu().numpy()[test], risk)
+        own = concordance(labels.time.cpu().numpy()[test], labels.event.cpu().numpy()[test], risk)
     card = SourceCard(
         architecture=plan.architecture,
         training=plan.training,
@@ -241,21 +241,21 @@ def source_fingerprint(plan: SourcePlan, cohort: Cohort, folds: Sequence[int]) -
     return digest([plan.fingerprint(cohort, fold) for fold in folds])
 
 
-def load_source_models(plan: SourcePlan, cohort: str, folds: Sequence[int]) -> SourceModels:
-    """The stored models of `cohort`'s `folds`, on the plan's device.
+def load_source_models(plan: SourcePlan, code: str, folds: Sequence[int]) -> SourceModels:
+    """The stored models of `code`'s `folds`, on the plan's device.
 
     Raises CheckpointError when one is missing, damaged, or of another architecture than the plan's.
     """
     models, cards = [], []
     for fold in folds:
-        path = plan.model_path(cohort, fold)
+        path = plan.model_path(code, fold)
         model = load_model(path, device=plan.device)
         if model.architecture != plan.architecture:
             raise CheckpointError(f"{path}: is {model.architecture}, but {plan.architecture} is asked for")
         models.append(model)
         cards.append(source_card(path))
     return SourceModels(
-        cohort,
+        code,
         tuple(folds),
         tuple(models),
         tuple(card.seen for card in cards),

@@ -130,11 +130,11 @@ def repeats_table(comparisons: Mapping[Kind, Sequence[TargetComparison]]) -> pd.
 
 
 def update_comparison(
-    results: ResultsFolder, target: str, folds: Sequence[Fold], expected: Expected, repeats: Sequence[Repeat] = ()
+    results: ResultsFolder, target: str, splits: Sequence[Fold], expected: Expected, repeats: Sequence[Repeat] = ()
 ) -> None:
     """Compare the sources of `target` that are current with its baselines and with each other, and store it.
 
-    `folds` are the target's; `repeats` are further cross-validations of its own models, as far as they have results.
+    `splits` are the target's; `repeats` are further cross-validations of its own models, as far as they have results.
     Nothing is done when nothing has been measured since the last time.
     """
     measured = _measured(current_records(results, expected, target).records)
@@ -152,7 +152,7 @@ def update_comparison(
         "fingerprint": fingerprint,
         "repeats": of_repeats,
         "pairs": [vars(row) for row in compared],
-        "choice": [vars(row) for row in choose_sources(predictions, candidates, folds, repeated)],
+        "choice": [vars(row) for row in choose_sources(predictions, candidates, splits, repeated)],
         "gains": [vars(row) for row in gains_beyond_clinical(predictions)],
         "own": [vars(row) for row in repeated_rows([predictions, *(of for of, _ in repeated)], compared)],
     }

@@ -97,13 +97,13 @@ def what_changed(out: Path, study: Study) -> list[str]:
     return said
 
 
-def check_owner(out: Path, study: str) -> None:
-    """Raise ConfigError when `out` holds results of a study of another name than `study`."""
+def check_owner(out: Path, study_name: str) -> None:
+    """Raise ConfigError when `out` holds results of a study of another name than `study_name`."""
     known = read_study_card(out)
-    if known is not None and known.name != study:
+    if known is not None and known.name != study_name:
         raise ConfigError(
             f"--out {out}: holds results of study {known.name}, and a results folder belongs to one study; "
-            f"name another folder for study {study}, or delete this one"
+            f"name another folder for study {study_name}, or delete this one"
         )
 
 

@@ -18,22 +18,22 @@ LearnFold = Callable[[int, np.ndarray], np.ndarray]
 """From a fold's number and its training patients (indices) to a risk for all patients (B,), NaN where there is none."""
 
 
-def measure_baseline(name: str, target: TargetCohort, plan: SourcePlan) -> PairResult:
-    """Measure the baseline `name` on `target`; `plan` says how the sources it is compared with are made.
+def measure_baseline(name: str, held: TargetCohort, plan: SourcePlan) -> PairResult:
+    """Measure the baseline `name` on `held`; `plan` says how the sources it is compared with are made.
 
     Raises ConfigError for a name that is not in BASELINES.
     """
-    result: PairResult = BASELINES[name].measure(target, plan)
+    result: PairResult = BASELINES[name].measure(held, plan)
     return result
 
 
-def baseline_fingerprint(name: str, target: Cohort, plan: SourcePlan) -> str:
+def baseline_fingerprint(name: str, cohort: Cohort, plan: SourcePlan) -> str:
     """Changes whenever the target's data, the columns it reads, the plan's models or the way of measuring change."""
-    read = BASELINES[name].reads(target)
+    read = BASELINES[name].reads(cohort)
     return digest(
         BASELINE_VERSION,
         name,
-        target.fingerprint,
+        cohort.fingerprint,
         None if read is None else read.to_csv(),
         repr(plan.architecture),
         plan.seed,
@@ -42,22 +42,22 @@ def baseline_fingerprint(name: str, target: Cohort, plan: SourcePlan) -> str:
     )
 
 
-def measure_by_fold(name: str, target: TargetCohort, plan: SourcePlan, learn: LearnFold) -> PairResult:
-    """The result of a baseline that `learn`s one model per fold of `target`, each scored on its fold's test patients.
+def measure_by_fold(name: str, held: TargetCohort, plan: SourcePlan, learn: LearnFold) -> PairResult:
+    """The result of a baseline that `learn`s one model per fold of `held`, each scored on its fold's test patients.
 
     Patients that a fold tests are never among those it learns from, whatever the split files say.
     """
-    risk = np.full((len(target.cohort.folds), len(target.bags)), np.nan)
-    for fold, split in enumerate(target.cohort.folds):
-        train = target.bags.indices_of(split.train)
-        train = train[~np.isin(train, np.flatnonzero(target.tested_in == fold))]
+    risk = np.full((len(held.cohort.folds), len(held.bags)), np.nan)
+    for fold, split in enumerate(held.cohort.folds):
+        train = held.bags.indices_of(split.train)
+        train = train[~np.isin(train, np.flatnonzero(held.tested_in == fold))]
         risk[fold] = learn(fold, train)
-    tested = target.tested_in[None, :] == np.arange(len(risk))[:, None]
+    tested = held.tested_in[None, :] == np.arange(len(risk))[:, None]
     scored = Scored(name, plan.architecture.name, tuple(range(len(risk))), risk, tested & np.isfinite(risk))
-    return pair_result(scored, target)
+    return pair_result(scored, held)
 
 
-def measure_by_group(name: str, target: TargetCohort, plan: SourcePlan, groups: pd.DataFrame | None) -> PairResult:
+def measure_by_group(name: str, held: TargetCohort, plan: SourcePlan, groups: pd.DataFrame | None) -> PairResult:
     """The result of knowing a patient's group and nothing else: the share of events among its training patients.
 
     groups: one column, by patient id; None where there is nothing to tell apart, and no risk.
@@ -65,7 +65,7 @@ def measure_by_group(name: str, target: TargetCohort, plan: SourcePlan, groups: 
 
     def learn(fold: int, train: np.ndarray) -> np.ndarray:  # noqa: ARG001
         if groups is None or not len(train):
-            return np.full(len(target.bags), np.nan)
-        return group_risk(groups.iloc[:, 0].loc[list(target.bags.patients)], target.event, train)
+            return np.full(len(held.bags), np.nan)
+        return group_risk(groups.iloc[:, 0].loc[list(held.bags.patients)], held.event, train)
 
-    return measure_by_fold(name, target, plan, learn)
+    return measure_by_fold(name, held, plan, learn)

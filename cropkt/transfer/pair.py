@@ -96,62 +96,67 @@ def _labels(cohort: Cohort, bags: PatientBags) -> tuple[np.ndarray, np.ndarray, 
     )
 
 
-def pair_fingerprint(source_fingerprint: str, target: Cohort, precision: str) -> str:
+def pair_fingerprint(source_fingerprint: str, cohort: Cohort, precision: str) -> str:
     """Changes whenever the models, the target's data or the way of measuring change."""
-    return digest(TRANSFER_VERSION, source_fingerprint, target.fingerprint, precision)
+    return digest(TRANSFER_VERSION, source_fingerprint, cohort.fingerprint, precision)
 
 
-def measure_pair(source: SourceModels, target: TargetCohort) -> PairResult:
-    """Score every patient of `target` that the protocol allows with every fold model of `source`."""
-    known = target.known.get(source.cohort)
-    predictions = predict(source.models, target.bags) if known is None else known
+def measure_pair(source_models: SourceModels, held: TargetCohort) -> PairResult:
+    """Score every patient of `held` that the protocol allows with every fold model of `source_models`."""
+    known = held.known.get(source_models.cohort)
+    predictions = predict(source_models.models, held.bags) if known is None else known
     valid = may_score(
-        source.cohort, source.folds, source.seen, target.cohort.code, target.bags.patients, target.tested_in
+        source_models.cohort,
+        source_models.folds,
+        source_models.seen,
+        held.cohort.code,
+        held.bags.patients,
+        held.tested_in,
     )
     return pair_result(
         Scored(
-            source.cohort,
-            source.models[0].architecture.name,
-            source.folds,
+            source_models.cohort,
+            source_models.models[0].architecture.name,
+            source_models.folds,
             predictions.risk,
             valid,
             predictions.hazard,
             predictions.representation,
-            knows_target=source.cohort == target.cohort.code,
-            passing_slides=source.passing_slides,
+            knows_target=source_models.cohort == held.cohort.code,
+            passing_slides=source_models.passing_slides,
         ),
-        target,
+        held,
     )
 
 
-def pair_result(scored: Scored, target: TargetCohort) -> PairResult:
-    """C-indices of `scored` on `target`, by fold and in summary."""
-    scores = score_folds(target.time, target.event, scored.risk, target.tested_in, scored.valid)
+def pair_result(scored: Scored, held: TargetCohort) -> PairResult:
+    """C-indices of `scored` on `held`, by fold and in summary."""
+    scores = score_folds(held.time, held.event, scored.risk, held.tested_in, scored.valid)
     return PairResult(
-        _fold_rows(scored, target, scores),
-        _summary(scored, target, scores),
-        _prediction_table(scored, target),
+        _fold_rows(scored, held, scores),
+        _summary(scored, held, scores),
+        _prediction_table(scored, held),
         scored.representation,
     )
 
 
-def _fold_rows(scored: Scored, target: TargetCohort, scores: FoldScores) -> tuple[FoldRow, ...]:
+def _fold_rows(scored: Scored, held: TargetCohort, scores: FoldScores) -> tuple[FoldRow, ...]:
     rows = []
     for (m, target_fold), cell in sorted(scores.cells.items()):
-        patients = scored.valid[m] & (target.tested_in == target_fold)
+        patients = scored.valid[m] & (held.tested_in == target_fold)
         rows.append(
             FoldRow(
                 source=scored.name,
-                target=target.cohort.code,
-                encoder=target.cohort.encoder.name,
+                target=held.cohort.code,
+                encoder=held.cohort.encoder.name,
                 architecture=scored.architecture,
-                mode=mode_of(scored.name, target.cohort.code),
+                mode=mode_of(scored.name, held.cohort.code),
                 source_fold=scored.folds[m],
                 target_fold=target_fold,
                 c_index=cell.c_index,
                 standard_error=cell.standard_error,
                 n_patients=int(patients.sum()),
-                n_events=int(target.event[patients].sum()),
+                n_events=int(held.event[patients].sum()),
                 n_comparable=cell.comparable,
                 status=Status.OK if cell.comparable else Status(cell.reason),
             )
@@ -159,17 +164,17 @@ def _fold_rows(scored: Scored, target: TargetCohort, scores: FoldScores) -> tupl
     return tuple(rows)
 
 
-def _summary(scored: Scored, target: TargetCohort, scores: FoldScores) -> PairRow:
+def _summary(scored: Scored, held: TargetCohort, scores: FoldScores) -> PairRow:
     patients = scored.valid.any(axis=0)
     within, mean = scores.pooled, scores.mean
-    found = within if scored.knows_target else score_all(target.time, target.event, scored.risk, scored.valid)
+    found = within if scored.knows_target else score_all(held.time, held.event, scored.risk, scored.valid)
     lower, upper = confidence_interval(found.c_index, found.standard_error, found.events)
     return PairRow(
         source=scored.name,
-        target=target.cohort.code,
-        encoder=target.cohort.encoder.name,
+        target=held.cohort.code,
+        encoder=held.cohort.encoder.name,
         architecture=scored.architecture,
-        mode=mode_of(scored.name, target.cohort.code),
+        mode=mode_of(scored.name, held.cohort.code),
         c_index_mean=mean.c_index,
         c_index_mean_standard_error=mean.standard_error,
         c_index_pooled=found.c_index,
@@ -179,44 +184,44 @@ def _summary(scored: Scored, target: TargetCohort, scores: FoldScores) -> PairRo
         p_chance=p_value_against(found.c_index, found.standard_error, found.events),
         c_index_within_folds=within.c_index,
         standard_error_within_folds=within.standard_error,
-        c_index_within_projects=_within_projects(scored, target),
+        c_index_within_projects=_within_projects(scored, held),
         n_patients=int(patients.sum()),
-        n_events=int(target.event[patients].sum()),
+        n_events=int(held.event[patients].sum()),
         n_events_compared=found.events,
         n_comparable=found.comparable,
         folds_used=mean.cells_used,
-        skipped_slides=len(target.bags.skipped),
-        passing_slides=len(passing_slides(target.cohort, target.bags)) + scored.passing_slides,
+        skipped_slides=len(held.bags.skipped),
+        passing_slides=len(passing_slides(held.cohort, held.bags)) + scored.passing_slides,
         status=Status.OK if found.comparable else Status.NO_COMPARABLE_PAIR,
-        **vars(_survival_quality(scored, target)),
+        **vars(_survival_quality(scored, held)),
     )
 
 
-def _within_projects(scored: Scored, target: TargetCohort) -> float:
-    projects = target.cohort.labels.loc[list(target.bags.patients), "project"]
-    compared = target.tested_in if scored.knows_target else np.zeros_like(target.tested_in)
-    return score_within(target.time, target.event, scored.risk, compared, scored.valid, projects).c_index
+def _within_projects(scored: Scored, held: TargetCohort) -> float:
+    projects = held.cohort.labels.loc[list(held.bags.patients), "project"]
+    compared = held.tested_in if scored.knows_target else np.zeros_like(held.tested_in)
+    return score_within(held.time, held.event, scored.risk, compared, scored.valid, projects).c_index
 
 
-def _survival_quality(scored: Scored, target: TargetCohort) -> SurvivalQuality:
+def _survival_quality(scored: Scored, held: TargetCohort) -> SurvivalQuality:
     if scored.knows_target:
         return SurvivalQuality()
     risk = np.where(scored.valid, scored.risk, np.nan)
-    train = [target.bags.indices_of(fold.train) for fold in target.cohort.folds]
-    return survival_quality(target.time, target.event, risk, target.tested_in, train)
+    train = [held.bags.indices_of(fold.train) for fold in held.cohort.folds]
+    return survival_quality(held.time, held.event, risk, held.tested_in, train)
 
 
-def _prediction_table(scored: Scored, target: TargetCohort) -> pd.DataFrame:
+def _prediction_table(scored: Scored, held: TargetCohort) -> pd.DataFrame:
     model, patient = np.nonzero(scored.valid)
     return pd.DataFrame(
         {
             "source": scored.name,
-            "target": target.cohort.code,
+            "target": held.cohort.code,
             "source_fold": np.asarray(scored.folds)[model],
-            "target_fold": target.tested_in[patient],
-            "patient_id": np.asarray(target.bags.patients, dtype=object)[patient],
-            "time": target.time[patient],
-            "event": target.event[patient],
+            "target_fold": held.tested_in[patient],
+            "patient_id": np.asarray(held.bags.patients, dtype=object)[patient],
+            "time": held.time[patient],
+            "event": held.event[patient],
             "risk": scored.risk[model, patient],
             "hazard": None if scored.hazard is None else list(scored.hazard[model, patient]),
         }

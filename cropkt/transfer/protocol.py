@@ -16,9 +16,9 @@ def mode_of(source: str, target: str) -> str:
     return "self" if source == target else "transfer"
 
 
-def fold_tested_in(patients: Sequence[str], folds: Sequence[Fold]) -> np.ndarray:
+def fold_tested_in(patients: Sequence[str], splits: Sequence[Fold]) -> np.ndarray:
     """(B,) int64: the fold that tests each patient, -1 for a patient no fold tests."""
-    where = {patient: number for number, fold in enumerate(folds) for patient in fold.test}
+    where = {patient: number for number, fold in enumerate(splits) for patient in fold.test}
     return np.array([where.get(patient, -1) for patient in patients], dtype=np.int64)
 
 

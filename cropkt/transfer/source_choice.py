@@ -33,7 +33,7 @@ UNTRAINED = ("rank_average", "majority_vote", ORACLE)
 def choose_sources(
     predictions: TargetPredictions,
     sources: Sequence[str],
-    folds: Sequence[Fold],
+    splits: Sequence[Fold],
     repeats: Sequence[tuple[TargetPredictions, Sequence[Fold]]] = (),
 ) -> list[MethodRow]:
     """A row per method. `sources` are the candidates, other cohorts than the target; empty without candidates.
@@ -43,16 +43,16 @@ def choose_sources(
     """
     if not sources:
         return []
-    risks, chosen = source_choices(predictions, sources, folds)
+    risks, chosen = source_choices(predictions, sources, splits)
     further = [(of, source_choices(of, sources, their_folds)[0]) for of, their_folds in repeats]
     return method_rows(predictions, risks, chosen, further)
 
 
 def source_choices(
-    predictions: TargetPredictions, sources: Sequence[str], folds: Sequence[Fold]
+    predictions: TargetPredictions, sources: Sequence[str], splits: Sequence[Fold]
 ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
     """(M, B) risks by method, the target's own model ("self") among them; and the source chosen in each fold."""
-    trained = [np.isin(predictions.patients, [*fold.train, *fold.validation]) for fold in folds]
+    trained = [np.isin(predictions.patients, [*fold.train, *fold.validation]) for fold in splits]
     honest = [_best(predictions, sources, in_training) for in_training in trained]
     oracle = _best(predictions, sources, predictions.tested_in >= 0)
     own = {"self": predictions.risk[predictions.own]} if predictions.own in predictions.risk else {}
@@ -63,7 +63,7 @@ def source_choices(
         "rank_average": _ensemble(predictions, sources, trained, risk_percentile),
         "majority_vote": _ensemble(predictions, sources, trained, _above_median),
     }
-    return risks, {"honest": honest, ORACLE: [oracle] * len(folds)}
+    return risks, {"honest": honest, ORACLE: [oracle] * len(splits)}
 
 
 Case = tuple[TargetPredictions, Mapping[str, np.ndarray]]

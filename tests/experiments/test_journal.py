@@ -14,6 +14,7 @@ import pytest
 
 from cropkt.errors import InputError
 from cropkt.experiments import commands
+from cropkt.experiments.command import run_command
 from cropkt.experiments.commands import main
 from cropkt.experiments.journal import Voice, git_commit, keep_in, note, voice
 
@@ -116,6 +117,30 @@ def test_sigterm_is_one_sentence_and_143(tmp_path: Path) -> None:
     assert errors.splitlines()[-1] == "stopped by SIGTERM; run the same command again to go on from here"
     assert "Traceback" not in errors
     assert entries(tmp_path)[-1]["exit_code"] == 143
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("then", ["for n in range(20000): print(n)", "", "raise SystemExit(0)"])
+def test_a_reader_who_has_gone_ends_a_command_without_a_word(
+    tmp_path: Path, then: str, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reads, writes = os.pipe()
+    os.close(reads)  # as `| head` does when it has its lines
+    command = [sys.executable, "-c", SAYING, str(tmp_path), then]
+    ended = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writes)
+    assert ended.returncode == 141
+    assert "BrokenPipe" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_another_pipe_that_breaks_is_a_fault() -> None:
+    def talks_to_a_server() -> int:
+        raise BrokenPipeError("of a connection")
+
+    with pytest.raises(BrokenPipeError, match="of a connection"):
+        run_command(talks_to_a_server)
 
 
 def test_a_line_a_minute_where_there_is_no_terminal(tmp_path: Path) -> None:

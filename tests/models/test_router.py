@@ -23,7 +23,7 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def router(settings: RouterSettings = SETTINGS) -> Router:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return Router(settings, features=5, experts=EXPERTS, vector=VECTOR, intervals=7).eval()
+        return Router(settings, width=5, n_experts=EXPERTS, vector=VECTOR, intervals=7).eval()
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 4, 9])
@@ -86,7 +86,7 @@ def test_a_fusion_reads_the_experts_it_says(kind: str, projection: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         fusion = build_fusion(
-            FusionSettings(kind, projection, attention=5), experts=EXPERTS, vector=VECTOR, intervals=7
+            FusionSettings(kind, projection, attention=5), n_experts=EXPERTS, vector=VECTOR, intervals=7
         ).eval()
     vectors = inputs()[2].clone().requires_grad_()
     fusion(vectors).logits.sum().backward()
@@ -98,7 +98,7 @@ def test_a_fusion_reads_the_experts_it_says(kind: str, projection: str) -> None:
 def test_the_released_gru_reads_the_last_expert_alone() -> None:
     settings = FusionSettings("gru", "identity", released_gru=True)
     vectors = inputs()[2].clone().requires_grad_()
-    build_fusion(settings, experts=EXPERTS, vector=VECTOR, intervals=7)(vectors).logits.sum().backward()
+    build_fusion(settings, n_experts=EXPERTS, vector=VECTOR, intervals=7)(vectors).logits.sum().backward()
     assert vectors.grad is not None
     assert (vectors.grad.abs().sum(dim=(0, 2)) > 0).tolist() == [False] * (EXPERTS - 1) + [True]
 

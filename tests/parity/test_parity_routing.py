@@ -29,8 +29,8 @@ def router(config: dict, prefix: str = "") -> Router:
     )
     return Router(
         settings,
-        features=get["dim_in"],
-        experts=get["expert_size"],
+        width=get["dim_in"],
+        n_experts=get["expert_size"],
         vector=get["dim_emb"],
         intervals=get["num_cls"],
     )
@@ -97,7 +97,7 @@ def test_fusions_match_the_published_code(parity: Path) -> None:
         config = case["config"]
         projection, kind = config["proj_layer"].lower(), config["mff"]
         settings = FusionSettings(kind, projection, config["dim_attn"], config["drop_rate"], released_gru=True)
-        model = build_fusion(settings, experts=6, vector=config["dim_emb"], intervals=config["num_cls"])
+        model = build_fusion(settings, n_experts=6, vector=config["dim_emb"], intervals=config["num_cls"])
         load(model, tensors, case["name"])
         if case["dtype"] == "float64":
             model = model.double()

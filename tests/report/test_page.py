@@ -75,7 +75,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(results: Path) -> Page:
     settings = {"seed": "7", "note": "<i>a & b</i>"}
-    return Page(write_report(ResultsFolder(results, ENCODER, ARCHITECTURE), study="made up", settings=settings))
+    return Page(write_report(ResultsFolder(results, ENCODER, ARCHITECTURE), study_name="made up", settings=settings))
 
 
 def remade(out: Path, encoder: str | None = None, architecture: str | None = None) -> Path:
@@ -185,7 +185,7 @@ def test_pictures_are_drawn_again_only_where_something_has_changed(
 
     def drawn(**settings: str) -> bool:
         before = [path.stat().st_mtime_ns if path.exists() else 0 for path in pictures]
-        draw_report(folder, study="a study", settings={"seed": "0"} | settings)
+        draw_report(folder, study_name="a study", settings={"seed": "0"} | settings)
         changed = {path.stat().st_mtime_ns != time for path, time in zip(pictures, before, strict=True)}
         assert len(changed) == 1, "all or none"
         return changed.pop()
@@ -208,7 +208,7 @@ def test_pictures_are_drawn_again_only_where_something_has_changed(
 def test_a_report_made_again_has_the_settings_of_the_run(results: Path, tmp_path: Path) -> None:
     copy_tables(results, tmp_path)
     folder = ResultsFolder(tmp_path, ENCODER, ARCHITECTURE)
-    first = write_report(folder, study="a study", settings={"epochs": "<20>"}).read_bytes()
+    first = write_report(folder, study_name="a study", settings={"epochs": "<20>"}).read_bytes()
     (tmp_path / "report.html").unlink()
     assert remade(tmp_path).read_bytes() == first
     assert {"a study", "<20>"} <= set(Page(tmp_path / "report.html").text)
@@ -282,8 +282,8 @@ def test_odd_names_stay_text(results: Path, tmp_path: Path) -> None:
         if "status" in table:
             table["status"] = table["status"].replace("ok", f"ok {odd}")
         table.to_parquet(path, index=False)
-    plain = Page(write_report(ResultsFolder(results, ENCODER, ARCHITECTURE), study="s", settings={"s": "s"}))
-    page = Page(write_report(ResultsFolder(tmp_path, ENCODER, ARCHITECTURE), study=odd, settings={odd: odd}))
+    plain = Page(write_report(ResultsFolder(results, ENCODER, ARCHITECTURE), study_name="s", settings={"s": "s"}))
+    page = Page(write_report(ResultsFolder(tmp_path, ENCODER, ARCHITECTURE), study_name=odd, settings={odd: odd}))
     assert odd in [cohort["code"] for cohort in page.data["cohorts"]]
     assert odd in page.text
     assert not set("<>&") & set(page.scripts["data"])

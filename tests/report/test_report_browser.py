@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
     picture = save_figure(results.out / "wide.png", new_figure(4)[0])
     body = figure(picture, "A picture", "Its caption.")
     store_section(results, "factors", "What makes knowledge transfer", body, link="Factors")
-    write_report(results, study="made up", settings={"seed": "0"})
+    write_report(results, study_name="made up", settings={"seed": "0"})
     return results
 
 

@@ -62,19 +62,19 @@ def test_a_gain_that_grows_does_not_cross() -> None:
 
 
 def test_draws_are_nested_and_leave_somebody_to_test() -> None:
-    small, large = (draw(60, size, seed=1, cohort="acc", number=0) for size in (20, 40))
+    small, large = (draw(60, size, seed=1, code="acc", number=0) for size in (20, 40))
     assert small is not None
     assert large is not None
     assert set(small[0]) < set(large[0])
     assert sorted([*large[0], *large[1]]) == list(range(60))
-    assert draw(45, 40, seed=1, cohort="acc", number=0) is None
-    other = draw(60, 20, seed=1, cohort="acc", number=1)
+    assert draw(45, 40, seed=1, code="acc", number=0) is None
+    other = draw(60, 20, seed=1, code="acc", number=1)
     assert other is not None
     assert set(other[0]) != set(small[0])
 
 
 def test_all_means_the_studys_folds_and_a_tested_patient_never_trains() -> None:
     folds = [(np.array([0, 1, 2]), np.array([2, 3])), (np.array([], dtype=int), np.array([0]))]
-    (only,) = splits_of("all", folds, 4, seed=0, cohort="acc", number=0)
+    (only,) = splits_of("all", folds, 4, seed=0, code="acc", number=0)
     assert only[0].tolist() == [0, 1]
     assert sizes_in_order(["all", "40", "160", "20"]) == ["20", "40", "160", "all"]

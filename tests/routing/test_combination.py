@@ -21,7 +21,7 @@ def test_a_start_depends_on_the_seed_alone(kind: str) -> None:
     def start(seed: int) -> list[torch.Tensor]:
         recipe = Recipe(SETTINGS[kind], TrainingConfig())
         vectors = torch.zeros(3, 4, 8)
-        model = build_combination(recipe, features=6, vectors=vectors, intervals=16, seed=seed, precision="float32")
+        model = build_combination(recipe, width=6, vectors=vectors, intervals=16, seed=seed, precision="float32")
         return list(model.parameters())
 
     before = torch.get_rng_state()

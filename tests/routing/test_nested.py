@@ -196,7 +196,7 @@ def test_the_inner_loss_is_the_mean_over_patients_not_over_parts(target: TargetC
         apart[part][outer.inner[1 - part]] = -7.0
     recipe = Recipe(ROUTER, TRAINING)
     training = InnerTraining(recipe, target, outer, apart, intervals=32, seed=3)
-    start = build_combination(recipe, features=WIDTH, vectors=vectors, intervals=32, seed=3, precision="float32").eval()
+    start = build_combination(recipe, width=WIDTH, vectors=vectors, intervals=32, seed=3, precision="float32").eval()
     found = predict_combination(start, target.bags, vectors, outer.train)
     targets = survival_targets(target.cohort, target.bags)
     expected = float(survival_loss(torch.from_numpy(found.logits), targets, outer.train, TRAINING))

@@ -79,7 +79,7 @@ def swept(folder: Path, plan: SourcePlan) -> None:
 
 def explained(folder: Path, plan: SourcePlan) -> None:
     """What the factors read of a cohort: its patients' means, and a sample of patches."""
-    sample_cohort(opened(folder, plan), patches=500, seed=0)
+    sample_cohort(opened(folder, plan), n_patches=500, seed=0)
 
 
 STAGES: dict[str, Callable[[Path, SourcePlan], Any]] = {

@@ -30,9 +30,9 @@ class FirstPatch(PooledMIL):
         return at_least_float32(embedding[offsets[:-1]]), attention
 
 
-def _exponential(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -> Tensor:  # noqa: ARG001
+def _exponential(logits: Tensor, labels: SurvivalTargets, alpha: float, eps: float) -> Tensor:  # noqa: ARG001
     """Negative log-likelihood of a constant hazard exp(logit) per year."""
-    years, event = targets.time.float() / YEAR, targets.event.float()
+    years, event = labels.time.float() / YEAR, labels.event.float()
     return (logits[:, 0].exp() * years - event * logits[:, 0]).mean()
 
 
@@ -55,9 +55,9 @@ class LargestVector(Fusion):
         return embedding.amax(dim=1), None
 
 
-def _shortest_first(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    patches = target.bags.lengths.cpu().numpy().astype(float)
-    return measure_by_fold("toy_few_patches", target, plan, lambda *_: -patches)
+def _shortest_first(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    patches = held.bags.lengths.cpu().numpy().astype(float)
+    return measure_by_fold("toy_few_patches", held, plan, lambda *_: -patches)
 
 
 BASELINE = Baseline(

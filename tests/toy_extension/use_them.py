@@ -76,7 +76,7 @@ payload = build_payload(read_tables(results), results)
 assert payload["labels"]["toy_few_patches"] == "few patches, toy"
 assert "toy_few_patches" in payload["baselines"]["acc"]
 store_section(results, "toy", "A toy analysis", "<p>Nothing was found.</p>")
-page = write_report(results, study="made up", settings={}).read_text()
+page = write_report(results, study_name="made up", settings={}).read_text()
 assert '<section id="toy"' in page
 assert '<a href="#toy">A toy analysis</a>' in page
 assert "Few patches, toy</em> (trained on nothing): fewer patches are worse" in page

@@ -19,7 +19,7 @@ from cropkt.training.sources import SourcePlan, store_null_model
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.baselines.mean_cox import cox_risk
 from cropkt.transfer.baselines.random import RANDOM_MODELS
-from cropkt.transfer.measure_baseline import baseline_fingerprint, measure_baseline
+from cropkt.transfer.measure_baseline import baseline_fingerprint, measure_baseline, measure_by_fold
 from cropkt.transfer.pair import TargetCohort
 
 PLAN = SourcePlan(Path("unused"), Architecture(WIDTH, embedding=16, attention=8), TrainingConfig(), seed=0)
@@ -64,6 +64,20 @@ def test_a_folds_test_labels_change_no_prediction_of_it(name: str) -> None:
     ours = before["target_fold"] == 2
     assert before[ours]["risk"].tolist() == after[ours]["risk"].tolist()
     assert before[~ours]["risk"].tolist() != after[~ours]["risk"].tolist() or name == "size"
+
+
+def test_whom_a_fold_tests_no_baseline_learns_from_even_if_the_splits_say_so() -> None:
+    target, _ = simulated_target(30)
+    folds = tuple(replace(fold, train=(*fold.train, *fold.test)) for fold in target.cohort.folds)
+    target = replace(target, cohort=replace(target.cohort, folds=folds))
+    learnt: dict[int, set[int]] = {}
+
+    def learn(fold: int, train: np.ndarray) -> np.ndarray:
+        learnt[fold] = set(train.tolist())
+        return np.zeros(len(target.bags))
+
+    measure_by_fold("mean_cox", target, PLAN, learn)
+    assert learnt == {fold: set(np.flatnonzero(target.tested_in != fold).tolist()) for fold in range(len(folds))}
 
 
 @pytest.mark.parametrize("direction", [1.0, -1.0])

@@ -82,9 +82,9 @@ def lender_weights(lenders: Lenders, features: np.ndarray, *, seed: int = 0) -> 
     return sorted(rows, key=lambda row: -row.weight) + [_apart(lenders, cohort) for cohort in lenders.apart]
 
 
-def _apart(lenders: Lenders, cohort: str) -> LenderWeight:
+def _apart(lenders: Lenders, code: str) -> LenderWeight:
     unknown = float("nan")
-    return LenderWeight(cohort, unknown, unknown, unknown, unknown, lenders.sharing[cohort], 0, 0, lends=False)
+    return LenderWeight(code, unknown, unknown, unknown, unknown, lenders.sharing[code], 0, 0, lends=False)
 
 
 def _shares(model: CohortModel, scores: np.ndarray, centroid: np.ndarray) -> np.ndarray:

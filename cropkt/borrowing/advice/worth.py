@@ -47,14 +47,14 @@ def expected_concordance(risk: np.ndarray, log_risk: np.ndarray) -> float:
 
 def true_worth(
     cohorts: Mapping[str, CohortPatients],
-    folds: Mapping[str, Sequence[Split]],
+    splits: Mapping[str, Sequence[Split]],
     log_risk: Mapping[str, np.ndarray],
     targets: Sequence[str],
     *,
     axes: int = AXES,
     seed: int = 0,
 ) -> list[WorthRow]:
-    """Every method on every target, all other `cohorts` lending. `folds`, `log_risk` (B,): of the targets, by code."""
+    """Every method on every target, all other `cohorts` lending. `splits`, `log_risk` (B,): of the targets, by code."""
     moments = {code: cohort_moments(code, cohort.features) for code, cohort in cohorts.items()}
     rows = []
     for code in targets:
@@ -63,13 +63,13 @@ def true_worth(
             [cohorts[other] for other in others], axes=axes, moments=[moments[other] for other in others]
         )
         target, truth = cohorts[code], log_risk[code]
-        found = borrowed_risks(lenders, target, folds[code])
+        found = borrowed_risks(lenders, target, splits[code])
         risks = {
             "averaged": found.averaged,
             "borrowed": found.borrowed,
             "prior": found.prior,
             "alone": found.alone,
-            "ridge": ridge_risks(target, folds[code], seed=seed),
+            "ridge": ridge_risks(target, splits[code], seed=seed),
             TRUTH: np.where(np.isfinite(found.averaged), truth, np.nan),
         }
         probability = float(np.nanmean(found.probability)) if np.isfinite(found.probability).any() else np.nan

@@ -26,15 +26,15 @@ def opened_packed(path: Path) -> Iterator[SlideContent]:
     yield SlideContent(features, given, lambda: slide.encoder or None)
 
 
-def mapped(folder: Path, file: str, first: int, patches: int) -> tuple[torch.Tensor, torch.Tensor]:
+def mapped(folder: Path, file: str, first: int, n_patches: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows of a pack's `file`: features (patches, D) and coordinates (patches, 2), memory-mapped."""
     try:
         with safe_open(folder / file, framework="pt") as opened:
-            rows = slice(first, first + patches)
+            rows = slice(first, first + n_patches)
             features, coordinates = opened.get_slice("features")[rows], opened.get_slice("coords")[rows]
     except (SafetensorError, OSError) as error:
         raise fault_of(error) from error
-    if len(features) != patches:
+    if len(features) != n_patches:
         reason = f"{file} holds fewer patches than the index says; pack the cohort again"
         raise FeatureFileError(SlideFault.UNREADABLE, reason)
     return features, coordinates
@@ -70,16 +70,16 @@ def require_same_numbers(paths: Iterable[str], dtype: torch.dtype) -> None:
             )
 
 
-def source_dtype(slide: SlideContent) -> str:
+def source_dtype(content: SlideContent) -> str:
     """The type of a file's features."""
-    dtype = slide.features.dtype
+    dtype = content.features.dtype
     return str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else f"float{8 * dtype.itemsize}"
 
 
-def coordinate_dtype(slide: SlideContent) -> str:
+def coordinate_dtype(content: SlideContent) -> str:
     """The type of a file's coordinates as torch names it; "" where there are none."""
-    if slide.coordinates is None:
+    if content.coordinates is None:
         return ""
-    dtype = slide.coordinates.dtype
+    dtype = content.coordinates.dtype
     name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else np.dtype(dtype).name
     return name if isinstance(getattr(torch, name, None), torch.dtype) else "float64"

@@ -34,13 +34,13 @@ def verify_pack(
     return found
 
 
-def _wrong(folder: Path, slide: PackedSlide) -> list[str]:
-    if slide.fault:
+def _wrong(folder: Path, packed: PackedSlide) -> list[str]:
+    if packed.fault:
         return []
     try:
-        features, coordinates = mapped(folder, slide.file, slide.first, slide.patches)
+        features, coordinates = mapped(folder, packed.file, packed.first, packed.patches)
     except FeatureFileError as error:
         return [str(error)]
-    if checksum(features, coordinates) != slide.checksum:
+    if checksum(features, coordinates) != packed.checksum:
         return ["its packed bytes are not those that were written; pack again"]
     return []

@@ -216,17 +216,17 @@ def _described(origin: Source, file: PackFile) -> PackedSlide:
         return replace(slide, file="", fault=str(error.fault), reason=str(error))
 
 
-def _write_slide(origin: Source, slide: PackedSlide, features: torch.Tensor, coordinates: torch.Tensor) -> PackedSlide:
-    if slide.fault:
-        return slide
-    rows = slice(slide.first, slide.first + slide.patches)
+def _write_slide(origin: Source, packed: PackedSlide, features: torch.Tensor, coordinates: torch.Tensor) -> PackedSlide:
+    if packed.fault:
+        return packed
+    rows = slice(packed.first, packed.first + packed.patches)
     try:
         read_features_into(origin.path, features[rows])
         found = read_coordinates(origin.path)
     except FeatureFileError as error:  # its rows are left to the next slide
-        return replace(slide, file="", patches=0, fault=str(error.fault), reason=str(error))
+        return replace(packed, file="", patches=0, fault=str(error.fault), reason=str(error))
     coordinates[rows] = torch.nan if found is None else torch.from_numpy(found.astype(np.float64))
-    return replace(slide, checksum=checksum(features[rows], coordinates[rows]))
+    return replace(packed, checksum=checksum(features[rows], coordinates[rows]))
 
 
 def checksum(features: torch.Tensor, coordinates: torch.Tensor) -> str:
@@ -237,20 +237,20 @@ def checksum(features: torch.Tensor, coordinates: torch.Tensor) -> str:
     return state.hexdigest()
 
 
-def _empty_file(path: Path, patches: int, width: int, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _empty_file(path: Path, n_patches: int, width: int, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
     """A safetensors file for features (patches, width) and coordinates (patches, 2), mapped to be filled.
 
     Its head is written here, as the library's own writer wants all bytes in memory, twice.
     """
     kind = getattr(torch, dtype)
-    size = patches * (16 + width * kind.itemsize)
+    size = n_patches * (16 + width * kind.itemsize)
     head = json.dumps(
         {
-            "coords": {"dtype": "F64", "shape": [patches, 2], "data_offsets": [0, patches * 16]},
+            "coords": {"dtype": "F64", "shape": [n_patches, 2], "data_offsets": [0, n_patches * 16]},
             "features": {
                 "dtype": SAFETENSORS_NAMES[dtype],
-                "shape": [patches, width],
-                "data_offsets": [patches * 16, size],
+                "shape": [n_patches, width],
+                "data_offsets": [n_patches * 16, size],
             },
         }
     ).encode()
@@ -259,8 +259,8 @@ def _empty_file(path: Path, patches: int, width: int, dtype: str) -> tuple[torch
         stream.write(len(head).to_bytes(8, "little") + head)
         os.posix_fallocate(stream.fileno(), 0, 8 + len(head) + size)
     octets = torch.from_file(str(path), shared=True, size=8 + len(head) + size, dtype=torch.uint8)[8 + len(head) :]
-    coordinates = octets[: patches * 16].view(torch.float64).reshape(patches, 2)
-    return octets[patches * 16 :].view(kind).reshape(patches, width), coordinates
+    coordinates = octets[: n_patches * 16].view(torch.float64).reshape(n_patches, 2)
+    return octets[n_patches * 16 :].view(kind).reshape(n_patches, width), coordinates
 
 
 def _conclude(folder: Path, files: Sequence[PackFile]) -> list[PackedSlide]:

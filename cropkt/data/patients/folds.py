@@ -41,26 +41,26 @@ class Fold:
         return Fold(*(tuple(part) for part in lists))
 
 
-def make_splits(labels: pd.DataFrame, folds: int, seed: int, cohort: str) -> tuple[Fold, ...]:
-    """`folds` folds of the patients of `labels` (index patient_id; columns event, project), stratified by both.
+def make_splits(labels: pd.DataFrame, n_folds: int, seed: int, code: str) -> tuple[Fold, ...]:
+    """`n_folds` folds of the patients of `labels` (index patient_id; columns event, project), stratified by both.
 
     Patients are shuffled within every stratum (event and project) and the strata, events first, are dealt out one
     after the other like one deck of cards. So fold sizes, events per fold and every stratum, however small, differ by
     at most one patient between any two folds' tests, and strata too small to fill all folds go on where the last one
-    stopped. The random stream is named by `seed` and `cohort`. Raises StudyError for fewer patients than folds.
+    stopped. The random stream is named by `seed` and `code`. Raises StudyError for fewer patients than folds.
     """
-    if len(labels) < folds:
-        raise StudyError(f"{cohort}: {len(labels)} patients cannot fill {folds} folds; lower `folds`, or drop it")
-    random = generator(seed, "splits", cohort)
+    if len(labels) < n_folds:
+        raise StudyError(f"{code}: {len(labels)} patients cannot fill {n_folds} folds; lower `folds`, or drop it")
+    random = generator(seed, "splits", code)
     deck: list[str] = []
     for event in (1, 0):
         for project in sorted(labels["project"].unique()):
             stratum = labels.index[(labels["event"] == event) & (labels["project"] == project)]
             deck += random.permutation(sorted(stratum)).tolist()
     # The folds that get one patient more are drawn, so that not always the first ones do.
-    place = {patient: turn % folds for turn, patient in enumerate(deck)}
-    order = random.permutation(folds)
-    tests = [sorted(patient for patient in deck if order[place[patient]] == fold) for fold in range(folds)]
+    place = {patient: turn % n_folds for turn, patient in enumerate(deck)}
+    order = random.permutation(n_folds)
+    tests = [sorted(patient for patient in deck if order[place[patient]] == fold) for fold in range(n_folds)]
     everyone = sorted(deck)
     return tuple(Fold(tuple(np.setdiff1d(everyone, test).tolist()), tuple(test)) for test in tests)
 
@@ -155,10 +155,10 @@ def read_splits(
 
 
 def check_kept(
-    folds: Sequence[Fold], kept: Sequence[Fold], files: Sequence[str], why: Mapping[str, str], faults: Faults
+    splits: Sequence[Fold], kept: Sequence[Fold], files: Sequence[str], why: Mapping[str, str], faults: Faults
 ) -> None:
     """A fold in which no training or test patient is left is a fault; `why` says why each patient is not kept."""
-    for fold, rest, file in zip(folds, kept, files, strict=True):
+    for fold, rest, file in zip(splits, kept, files, strict=True):
         for part, before, after in (("train", fold.train, rest.train), ("test", fold.test, rest.test)):
             if before and not after:
                 reasons = Counter(why.get(patient, "left out") for patient in before)

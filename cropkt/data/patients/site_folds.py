@@ -28,61 +28,61 @@ def site_code(barcode: str) -> str:
 
 
 def make_site_splits(
-    labels: pd.DataFrame, sites: Mapping[str, str], folds: int, seed: int, cohort: str
+    labels: pd.DataFrame, sites: Mapping[str, str], n_folds: int, seed: int, code: str
 ) -> tuple[Fold, ...]:
-    """`folds` folds of the patients of `labels` (index patient_id; column event); no site is in two folds' tests.
+    """`n_folds` folds of the patients of `labels` (index patient_id; column event); no site is in two folds' tests.
 
     sites: by patient. Sites are dealt out, those with most events first and equal ones in an order drawn from the
-    stream of `seed` and `cohort`, each to the fold that has fewest events so far, then fewest patients. Raises
+    stream of `seed` and `code`, each to the fold that has fewest events so far, then fewest patients. Raises
     StudyError that says why where it cannot be done: fewer sites than folds, or one site with more than half of the
     patients or events.
     """
     site = pd.Series({patient: sites[patient] for patient in labels.index})
     table = pd.DataFrame({"patients": site.groupby(site).size(), "events": labels["event"].groupby(site).sum()})
-    _check_possible(table, folds, cohort)
-    shuffled = table.iloc[generator(seed, "site splits", cohort).permutation(len(table))]
+    _check_possible(table, n_folds, code)
+    shuffled = table.iloc[generator(seed, "site splits", code).permutation(len(table))]
     ordered = shuffled.sort_values(["events", "patients"], ascending=False, kind="stable")
-    load = [(0, 0)] * folds
+    load = [(0, 0)] * n_folds
     fold_of: dict[str, int] = {}
     for name, row in ordered.iterrows():
-        fold = min(range(folds), key=lambda number: load[number])
+        fold = min(range(n_folds), key=lambda number: load[number])
         fold_of[str(name)] = fold
         load[fold] = (load[fold][0] + int(row["events"]), load[fold][1] + int(row["patients"]))
     tests = site.map(fold_of)
     return tuple(
         Fold(tuple(sorted(site.index[tests != fold])), tuple(sorted(site.index[tests == fold])))
-        for fold in range(folds)
+        for fold in range(n_folds)
     )
 
 
 def fresh_folds(
-    labels: pd.DataFrame, site: pd.Series, folds: int, seed: int, cohort: str, *, by_site: bool
+    labels: pd.DataFrame, site: pd.Series, n_folds: int, seed: int, code: str, *, by_site: bool
 ) -> tuple[tuple[Fold, ...], str]:
     """New folds of the patients of `labels`, by site where that is asked for and possible; and why it was not, or "".
 
     site: by patient, "" where unknown. Without sites folds are stratified by event and project.
     """
-    stratified = make_splits(labels, folds, seed, cohort)
+    stratified = make_splits(labels, n_folds, seed, code)
     if not by_site:
         return stratified, ""
     unknown = int((site == "").sum())
     try:
         if unknown:
-            raise StudyError(f"{cohort}: the site of {unknown} of {len(site)} patients is unknown")
+            raise StudyError(f"{code}: the site of {unknown} of {len(site)} patients is unknown")
         sites = dict(zip(map(str, site.index), map(str, site), strict=True))
-        return make_site_splits(labels, sites, folds, seed, cohort), ""
+        return make_site_splits(labels, sites, n_folds, seed, code), ""
     except StudyError as error:
         return stratified, str(error)
 
 
-def _check_possible(table: pd.DataFrame, folds: int, cohort: str) -> None:
-    if len(table) < folds:
-        raise StudyError(f"{cohort}: {len(table)} sites cannot fill {folds} site-preserving folds")
+def _check_possible(table: pd.DataFrame, n_folds: int, code: str) -> None:
+    if len(table) < n_folds:
+        raise StudyError(f"{code}: {len(table)} sites cannot fill {n_folds} site-preserving folds")
     for what in ("patients", "events"):
         total = int(table[what].sum())
         share = table[what].max() / total if total else 0.0
         if share > LARGEST_SHARE:
             raise StudyError(
-                f"{cohort}: {share:.0%} of the {total} {what} are from one site ({table[what].idxmax()}), so the fold "
+                f"{code}: {share:.0%} of the {total} {what} are from one site ({table[what].idxmax()}), so the fold "
                 f"that tests it would have fewer than half to train on"
             )

@@ -73,17 +73,17 @@ def known_headers(paths: Iterable[str | Path], cache: Path | None) -> dict[str, 
     return packed | {path: (entry.patches, entry.width) for path, entry in known.items() if entry.patches}
 
 
-def digest_cache(study: Path) -> Path:
-    """Where the digests of the study in the folder `study` are kept: inside it, or where that cannot be written, in
+def digest_cache(study_folder: Path) -> Path:
+    """Where the digests of the study in `study_folder` are kept: inside it, or where that cannot be written, in
     the user's own cache folder."""
-    inside = study / STUDY_CACHE
-    for folder in (inside.parent, study):
+    inside = study_folder / STUDY_CACHE
+    for folder in (inside.parent, study_folder):
         if folder.is_dir():
             if os.access(folder, os.W_OK | os.X_OK):
                 return inside
             break
     own = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache")
-    name = hashlib.sha256(os.fsencode(study.resolve())).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(study_folder.resolve())).hexdigest()[:16]
     return own / "cropkt" / f"slide_digests_{name}.json"
 
 

@@ -95,6 +95,7 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
     seen.require_plausible()
 
 
+<<<<<<< HEAD
 def _blocks(path: Path, content: SlideContent) -> "Iterator[torch.Tensor | np.ndarray]":
     """The features of `content`, the open file `path`, in blocks (n, D), in order."""
     features = content.features
@@ -106,6 +107,10 @@ def _blocks(path: Path, content: SlideContent) -> "Iterator[torch.Tensor | np.nd
 
 def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
     """A slide's features of `shape` (N, D) in parts of `rows` patches of `dtype`, one after the other.
+=======
+def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", n_rows: int) -> "Iterator[torch.Tensor]":
+    """A slide's features of `shape` (N, D) in parts of `n_rows` patches of `dtype`, one after the other.
+>>>>>>> wa
 
     Raises FeatureFileError as `read_features_into` does; for values that no encoder gives, after the last part only.
     """
@@ -115,8 +120,8 @@ def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", r
     with opened_slide(path) as content:
         _require_shape(content.shape, shape)
         features = content.features if len(content.features.shape) == 2 else _FirstOfOne(content.features)
-        for start in range(0, shape[0], rows):
-            held = features[start : start + rows]
+        for start in range(0, shape[0], n_rows):
+            held = features[start : start + n_rows]
             source = held if isinstance(held, torch.Tensor) else torch.from_numpy(_native(held))
             part = torch.empty(source.shape, dtype=dtype)
             seen.add(*_convert(source, part))
@@ -197,7 +202,7 @@ def _require_shape(found: tuple[int, int], promised: tuple[int, int]) -> None:
     raise FeatureFileError(SlideFault.CHANGED, reason, passing=True)
 
 
-def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+def _convert(stored: "torch.Tensor", destination: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
     """Copy by way of float32, a few rows at a time: float16 to bfloat16 is four times as fast so as directly.
 
     Returns the smallest and the largest number of each row, as `_extremes`.
@@ -205,8 +210,8 @@ def _convert(source: "torch.Tensor", destination: "torch.Tensor") -> tuple["torc
     import torch
 
     lows, highs = [], []
-    for start in range(0, len(source), ROWS_AT_ONCE):
-        rows = source[start : start + ROWS_AT_ONCE].float()
+    for start in range(0, len(stored), ROWS_AT_ONCE):
+        rows = stored[start : start + ROWS_AT_ONCE].float()
         destination[start : start + ROWS_AT_ONCE].copy_(rows)
         lows.append(rows.amin(dim=1))
         highs.append(rows.amax(dim=1))

@@ -33,11 +33,11 @@ class SlideContent:
         return two_axes(self.features.shape)
 
 
-def choose_features(named: Mapping[str, Any], held: str) -> Any:
-    """The one array of `named` that holds features; `held` lists everything in the file, for the message."""
+def choose_features(named: Mapping[str, Any], inside: str) -> Any:
+    """The one array of `named` that holds features; `inside` lists everything in the file, for the message."""
     if not named:
         known = ", ".join(FEATURE_NAMES)
-        reason = f"holds no features: none of {known}; it holds {held or 'nothing'}"
+        reason = f"holds no features: none of {known}; it holds {inside or 'nothing'}"
         raise FeatureFileError(SlideFault.NO_FEATURES, f"{reason}; rename the array that holds them")
     if len(named) > 1:
         named = {name: array for name, array in named.items() if len(array.shape or ()) > 1} or named
@@ -76,14 +76,14 @@ def require_stored(promised: int, stored: int) -> None:
         raise FeatureFileError(SlideFault.UNWRITTEN, reason)
 
 
-def require_matching(coordinates: Any | None, patches: int) -> None:
+def require_matching(coordinates: Any | None, n_patches: int) -> None:
     """Refuse coordinates that are not one row of at least two numbers per patch."""
     if coordinates is None:
         return
     shape = tuple(int(size) for size in coordinates.shape or ())
     rows = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    if len(rows) != 2 or rows[0] != patches or rows[1] < 2:
-        reason = f"holds coordinates of shape {shape} for {patches} patches; extract the slide again"
+    if len(rows) != 2 or rows[0] != n_patches or rows[1] < 2:
+        reason = f"holds coordinates of shape {shape} for {n_patches} patches; extract the slide again"
         raise FeatureFileError(SlideFault.COORDINATES, reason)
 
 

@@ -141,8 +141,8 @@ KINDS = (
 )
 
 
-def require_regular(path: str | Path, *, folder: bool = False) -> os.stat_result:
-    """The status of the file at `path` (with `folder`: of the folder), found without opening it.
+def require_regular(path: str | Path, *, is_folder: bool = False) -> os.stat_result:
+    """The status of the file at `path` (with `is_folder`: of the folder), found without opening it.
 
     Raises FeatureFileError for anything else: to open a named pipe or a device may take for ever. An empty file too.
     """
@@ -150,10 +150,10 @@ def require_regular(path: str | Path, *, folder: bool = False) -> os.stat_result
         found = os.stat(path)
     except OSError as error:
         raise fault_of(error) from error
-    wanted = stat.S_ISDIR if folder else stat.S_ISREG
+    wanted = stat.S_ISDIR if is_folder else stat.S_ISREG
     if not wanted(found.st_mode):
         kind = next((name for test, name in KINDS if test(found.st_mode)), "a file")
-        raise FeatureFileError(SlideFault.NOT_A_FILE, f"is {kind}, not a {'folder' if folder else 'file'}")
-    if not folder and found.st_size == 0:
+        raise FeatureFileError(SlideFault.NOT_A_FILE, f"is {kind}, not a {'folder' if is_folder else 'file'}")
+    if not is_folder and found.st_size == 0:
         raise FeatureFileError(SlideFault.EMPTY_FILE, "is empty (0 bytes)")
     return found

@@ -26,7 +26,7 @@ def opened_zarr(path: Path) -> Iterator[SlideContent]:
     Chunks that are not there read as zeros, and zarr leaves out chunks of zeros, so only a store that is mostly missing
     is refused here; the others show when their rows are read.
     """
-    require_regular(path, folder=True)
+    require_regular(path, is_folder=True)
     try:
         import zarr
     except ImportError as error:

@@ -74,7 +74,7 @@ class BagStream:
 
     def __init__(
         self,
-        cohort: str,
+        code: str,
         slides: Sequence[SlideRow],
         width: int,
         dtype: torch.dtype,
@@ -84,7 +84,7 @@ class BagStream:
         strict: bool = False,
         facts: BagFacts | None = None,
     ) -> None:
-        self._cohort, self._slides, self._width, self._dtype = cohort, list(slides), width, dtype
+        self._cohort, self._slides, self._width, self._dtype = code, list(slides), width, dtype
         self._device, self._memory, self._strict = torch.device(device), memory, strict
         self._facts = facts
 
@@ -143,18 +143,18 @@ class BagStream:
                 f"{size_in_words(self._memory)}; raise --memory, use fewer --workers, or leave the slide out"
             )
 
-    def tiles(self, patches: int, longest: int | None) -> Iterator[Bags | LongBag]:
-        """Every bag once, in order, in tiles of about `patches` patches, read ahead by another thread.
+    def tiles(self, n_patches: int, longest: int | None) -> Iterator[Bags | LongBag]:
+        """Every bag once, in order, in tiles of about `n_patches` patches, read ahead by another thread.
 
         A bag of more than `longest` comes in parts, which have to be walked before the next tile is taken; with None
         every bag comes whole. Both are lowered where the budget says so.
         """
         if longest is not None:
             longest = min(longest, self._most())
-            patches = min(patches, longest)
-        patches = min(patches, self._most())
+            n_patches = min(n_patches, longest)
+        n_patches = min(n_patches, self._most())
         walk = _Walk()
-        with closing(read_ahead(self._read_tiles(walk, patches, longest))) as tiles:
+        with closing(read_ahead(self._read_tiles(walk, n_patches, longest))) as tiles:
             for tile in tiles:
                 if isinstance(tile, LongBag) or len(tile):
                     yield tile if isinstance(tile, LongBag) else tile.to(self._device)
@@ -172,10 +172,10 @@ class BagStream:
     def _by_patient(self) -> list[list[SlideRow]]:
         return [list(rows) for _, rows in groupby(self._slides, key=lambda row: row[0])]
 
-    def _read_tiles(self, walk: _Walk, patches: int, longest: int | None) -> Iterator[Bags | LongBag]:
+    def _read_tiles(self, walk: _Walk, n_patches: int, longest: int | None) -> Iterator[Bags | LongBag]:
         bags = self._by_patient()
         lengths = [sum(patches for *_, patches in slides) for slides in bags]
-        for run in runs_of_bags(lengths, patches):
+        for run in runs_of_bags(lengths, n_patches):
             if longest is not None and lengths[run.start] > longest:
                 slides = bags[run.start]
                 yield LongBag(slides[0][0], partial(self._parts, walk, run.start, slides, longest))
@@ -191,21 +191,21 @@ class BagStream:
                 walk.found[run.start + number] = (patient, lengths[number], means[number])
         return bags
 
-    def _parts(self, walk: _Walk, place: int, slides: Sequence[SlideRow], rows: int) -> Iterator[torch.Tensor]:
+    def _parts(self, walk: _Walk, place: int, slides: Sequence[SlideRow], n_rows: int) -> Iterator[torch.Tensor]:
         """The parts of one long bag. What the walk has found of it is true when it is walked to its end."""
         walk.found.pop(place, None)
-        with closing(read_ahead(self._read_parts(walk, place, slides, rows))) as parts:
+        with closing(read_ahead(self._read_parts(walk, place, slides, n_rows))) as parts:
             for part in parts:
                 yield part.to(self._device)
 
-    def _read_parts(self, walk: _Walk, place: int, slides: Sequence[SlideRow], rows: int) -> Iterator[torch.Tensor]:
+    def _read_parts(self, walk: _Walk, place: int, slides: Sequence[SlideRow], n_rows: int) -> Iterator[torch.Tensor]:
         total, length = torch.zeros(self._width, dtype=torch.float64), 0
         for row in slides:
             begun = False
             if row[2] in walk.skipped:
                 continue
             try:
-                for part in self._of_slide(row, rows):
+                for part in self._of_slide(row, n_rows):
                     begun = True
                     total += part.float().sum(dim=0, dtype=torch.float64)
                     length += len(part)
@@ -220,11 +220,11 @@ class BagStream:
         if length:
             walk.found[place] = (slides[0][0], length, (total / length).float())
 
-    def _of_slide(self, row: SlideRow, rows: int) -> Iterator[torch.Tensor]:
+    def _of_slide(self, row: SlideRow, n_rows: int) -> Iterator[torch.Tensor]:
         _, _, path, patches = row
         if not patches:
             read_slide(path, torch.empty(0, self._width))  # raises, with what is wrong with it
-        return read_parts(path, (patches, self._width), self._dtype, rows)
+        return read_parts(path, (patches, self._width), self._dtype, n_rows)
 
 
 def walk_through(bag: LongBag) -> int:

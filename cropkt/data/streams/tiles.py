@@ -37,11 +37,11 @@ class LongBag:
     parts: Callable[[], Iterator[torch.Tensor]]
 
 
-def runs_of_bags(lengths: Sequence[int] | np.ndarray, patches: int) -> Iterator[range]:
-    """Runs of whole bags with about `patches` patches each; a longer bag is a run of its own."""
+def runs_of_bags(lengths: Sequence[int] | np.ndarray, n_patches: int) -> Iterator[range]:
+    """Runs of whole bags with about `n_patches` patches each; a longer bag is a run of its own."""
     start, held = 0, 0
     for bag, length in enumerate(lengths):
-        if bag > start and (held + length > patches or bag - start >= BAGS_PER_TILE):
+        if bag > start and (held + length > n_patches or bag - start >= BAGS_PER_TILE):
             yield range(start, bag)
             start, held = bag, 0
         held += int(length)

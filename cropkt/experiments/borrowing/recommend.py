@@ -52,14 +52,14 @@ def recommend(config: RecommendConfig, slides: Sequence[tuple[str, Path]]) -> in
     return DONE
 
 
-def _recommendation(run: Run, slides: Sequence[tuple[str, Path]], name: str, cohort: str | None) -> Recommendation:
+def _recommendation(run: Run, slides: Sequence[tuple[str, Path]], name: str, code: str | None) -> Recommendation:
     shelf = CohortShelf(run)
-    if cohort is None:
+    if code is None:
         target, splits, codes = _unlabelled(run, slides, name), [], list(run.sources)
     else:
-        target = shelf.patients(cohort)
-        splits = fold_splits(run.cohorts[cohort], shelf.means(cohort).patients)
-        codes = lender_codes(run.cohorts, cohort, run.sources)
+        target = shelf.patients(code)
+        splits = fold_splits(run.cohorts[code], shelf.means(code).patients)
+        codes = lender_codes(run.cohorts, code, run.sources)
     lenders = shelf.lenders(codes)
     fit = fit_target(lenders.model, lenders.axes, target.features, target.time, target.event)
     events = int(target.event.sum())
@@ -89,7 +89,7 @@ def _unlabelled(run: Run, slides: Sequence[tuple[str, Path]], name: str) -> Coho
 
 
 def _expected(
-    shelf: CohortShelf, codes: Sequence[str], lenders: Lenders, target: CohortPatients, splits: Sequence[Split]
+    shelf: CohortShelf, codes: Sequence[str], lenders: Lenders, held: CohortPatients, splits: Sequence[Split]
 ) -> Expectation:
     """Every other cohort in turn borrows from the rest, without its outcomes; and the target's own cross-validation."""
     c_indices, errors = [], []
@@ -104,15 +104,15 @@ def _expected(
         scores = score_all(other.time, other.event, risk[None], np.ones((1, len(risk)), dtype=bool))
         c_indices.append(scores.c_index)
         errors.append(scores.standard_error)
-    own = _own(lenders, target, splits) if target.event.sum() > 1 and splits else None
+    own = _own(lenders, held, splits) if held.event.sum() > 1 and splits else None
     known = (own.c_index, own.standard_error) if own else (np.nan, np.nan)
     return expect(c_indices, errors, own=known[0], own_error=known[1])
 
 
-def _own(lenders: Lenders, target: CohortPatients, splits: Sequence[Split]) -> CombinedConcordance:
-    risk = borrowed_risks(lenders, target, splits).averaged
+def _own(lenders: Lenders, held: CohortPatients, splits: Sequence[Split]) -> CombinedConcordance:
+    risk = borrowed_risks(lenders, held, splits).averaged
     tested_in = np.where(np.isfinite(risk).any(axis=0), np.isfinite(risk).argmax(axis=0), -1)
-    return score_folds(target.time, target.event, risk, tested_in, np.isfinite(risk)).pooled
+    return score_folds(held.time, held.event, risk, tested_in, np.isfinite(risk)).pooled
 
 
 def _needed(run: Run) -> Crossing | None:

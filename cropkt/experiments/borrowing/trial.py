@@ -138,7 +138,7 @@ class CurveTrial(Trial):
         job, draw = self.job, self.point
         subject = self._held(draw.target)
         count, seed = len(subject.patients.time), job.run.plan.seed
-        splits = splits_of(draw.patients, subject.folds, count, seed=seed, cohort=draw.target, number=draw.number)
+        splits = splits_of(draw.patients, subject.folds, count, seed=seed, code=draw.target, number=draw.number)
         missing = job.missing(draw)
         rows = measure_draw(subject, splits, missing, size=draw.patients, number=draw.number, seed=seed)
         job.store(draw, missing, rows)
@@ -167,10 +167,10 @@ def hold_subject(job: CurveJob, shelf: CohortShelf, code: str) -> Subject:
     )
 
 
-def true_log_risk(folder: Path, cohort: str, patients: tuple[str, ...]) -> np.ndarray | None:
+def true_log_risk(folder: Path, code: str, patients: tuple[str, ...]) -> np.ndarray | None:
     """(N,) true log-risk of a simulated study's patients; None for other studies."""
     if not (folder / TRUTH).is_file():
         return None
     truth = pd.read_parquet(folder / TRUTH, columns=["cohort", "patient_id", "log_risk"])
-    of_cohort = truth[truth["cohort"] == cohort].set_index("patient_id")["log_risk"]
+    of_cohort = truth[truth["cohort"] == code].set_index("patient_id")["log_risk"]
     return of_cohort.loc[list(patients)].to_numpy(dtype=np.float64)

@@ -34,11 +34,11 @@ class Speed:
     patches_scored: float
 
 
-def measure_speed(plan: SourcePlan, files: Sequence[str], patches_per_bag: float, folds: int) -> Speed:
+def measure_speed(plan: SourcePlan, files: Sequence[str], patches_per_bag: float, n_folds: int) -> Speed:
     """Measure with some of `files`, and with random bags of about `patches_per_bag` patches."""
     size = int(min(max(patches_per_bag, 1), LONGEST_BAG))
     bags = _random_bags(plan, size, max(4, min(64, PATCHES // size)))
-    return Speed(_reading(files), _training(plan, bags), _scoring(plan, bags, folds))
+    return Speed(_reading(files), _training(plan, bags), _scoring(plan, bags, n_folds))
 
 
 def _reading(files: Sequence[str]) -> float:
@@ -70,15 +70,15 @@ def _one_epoch(plan: SourcePlan) -> TrainingConfig:
     return replace(plan.training, epochs=1, warmup_epochs=0, drop_partial_update=False)
 
 
-def _scoring(plan: SourcePlan, bags: Bags, folds: int) -> float:
-    models = [build_null_model(plan.architecture, plan.seed).to(plan.device).eval() for _ in range(folds)]
+def _scoring(plan: SourcePlan, bags: Bags, n_folds: int) -> float:
+    models = [build_null_model(plan.architecture, plan.seed).to(plan.device).eval() for _ in range(n_folds)]
     for model in models:
         model.trained_with = plan.trained_with
-    return _rate(lambda: predict(models, bags), folds * len(bags.features), plan.device)
+    return _rate(lambda: predict(models, bags), n_folds * len(bags.features), plan.device)
 
 
-def _rate(work: Callable[[], object], patches: int, device: str) -> float:
-    """Patches a second of `work`, which goes over `patches`; its first turn, which warms up, is not counted."""
+def _rate(work: Callable[[], object], n_patches: int, device: str) -> float:
+    """Patches a second of `work`, which goes over `n_patches`; its first turn, which warms up, is not counted."""
     work()
     started, turns = time.perf_counter(), 0
     while turns == 0 or time.perf_counter() - started < SECONDS:
@@ -86,7 +86,7 @@ def _rate(work: Callable[[], object], patches: int, device: str) -> float:
         turns += 1
     if device == "cuda":
         torch.cuda.synchronize()
-    return turns * patches / (time.perf_counter() - started)
+    return turns * n_patches / (time.perf_counter() - started)
 
 
 def _random_bags(plan: SourcePlan, size: int, count: int) -> Bags:

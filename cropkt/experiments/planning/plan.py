@@ -142,30 +142,33 @@ def _memory(run: Run, code: str) -> float:
     return process + (patches if run.plan.memory is None else min(patches, run.plan.memory))
 
 
-def _written(run: Run, models: int) -> float:
+def _written(run: Run, n_models: int) -> float:
     """Bytes of models, and of every patient's bag vectors, hazards and risks by every source model."""
     null = build_null_model(run.plan.architecture, run.plan.seed)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in null.parameters())
     patients = sum(len(run.cohorts[target].labels) for target in run.targets)
     numbers = run.plan.architecture.embedding + run.plan.architecture.intervals + 1
-    return models * weights + 4.0 * patients * len(run.sources) * len(run.folds) * numbers
+    return n_models * weights + 4.0 * patients * len(run.sources) * len(run.folds) * numbers
 
 
-def told(plan: RunPlan) -> list[str]:
-    """`plan` as a person reads it."""
-    there = f", {plan.models_there} are there already" if plan.models_there else ""
+def told(planned: RunPlan) -> list[str]:
+    """`planned` as a person reads it."""
+    there = f", {planned.models_there} are there already" if planned.models_there else ""
     lines = [
-        f"models     {plan.models} to train{there}",
-        f"pairs      {plan.pairs}, and {plan.baselines} baselines",
-        f"read       {plan.read:.2f} GB",
-        f"written    {plan.written:.2f} GB at most",
-        f"workers    {plan.workers} on {plan.device}, {plan.precision}",
-        f"memory     {plan.memory:.1f} GB for the largest worker, while it works on {plan.memory_at}",
+        f"models     {planned.models} to train{there}",
+        f"pairs      {planned.pairs}, and {planned.baselines} baselines",
+        f"read       {planned.read:.2f} GB",
+        f"written    {planned.written:.2f} GB at most",
+        f"workers    {planned.workers} on {planned.device}, {planned.precision}",
+        f"memory     {planned.memory:.1f} GB for the largest worker, while it works on {planned.memory_at}",
     ]
-    if plan.mapped:
-        lines.append(f"mapped     {', '.join(plan.mapped)}: larger than a worker's part of --memory")
-    lines += [f"{stage.name:11s}{minutes(stage.minutes)}: {stage.work}" for stage in plan.stages]
-    return [*lines, f"in all     {minutes(sum(stage.minutes for stage in plan.stages))}, by a benchmark of six seconds"]
+    if planned.mapped:
+        lines.append(f"mapped     {', '.join(planned.mapped)}: larger than a worker's part of --memory")
+    lines += [f"{stage.name:11s}{minutes(stage.minutes)}: {stage.work}" for stage in planned.stages]
+    return [
+        *lines,
+        f"in all     {minutes(sum(stage.minutes for stage in planned.stages))}, by a benchmark of six seconds",
+    ]
 
 
 def minutes(count: float) -> str:

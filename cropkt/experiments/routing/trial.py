@@ -47,16 +47,16 @@ TUNED_AS = {"router": "roupkt", "fusion": "fusion_tuned", "abmil": "own_tuned"}
 class _Fold:
     """An outer fold held ready: its patients, and its expert vectors for the final fit and, searched, inner parts."""
 
-    def __init__(self, job: RoutingJob, target: ResidentTarget, fold: int, *, searched: bool) -> None:
-        code, settings = target.cohort.code, job.settings
-        self.outer: OuterFold = outer_fold(target, fold, settings.inner_parts, job.run.plan.seed)
+    def __init__(self, job: RoutingJob, held: ResidentTarget, fold: int, *, searched: bool) -> None:
+        code, settings = held.cohort.code, job.settings
+        self.outer: OuterFold = outer_fold(held, fold, settings.inner_parts, job.run.plan.seed)
         path, fingerprint = job.folder(code).own_path(fold), job.own_fingerprint(code)
-        patients = target.bags.patients
+        patients = held.bags.patients
         needed = left_out_parts(self.outer, cross_fitted=settings.cross_fitted, searched=searched)
         own = read_own_vectors(path, fingerprint, patients)
         if not {(), *needed} <= set(own):
-            own = own_vectors(job.run.plan, target, self.outer, needed)
-            if not passing_slides(target.cohort, target.bags):
+            own = own_vectors(job.run.plan, held, self.outer, needed)
+            if not passing_slides(held.cohort, held.bags):
                 store_own_vectors(path, own, fingerprint, patients)
         lent = job.lenders.results
         sources = read_source_vectors(lent, code, patients, job.sources[code], settings.source_folds)
@@ -210,12 +210,12 @@ def fit_and_store(job: RoutingJob, fit: FoldFit, held: _Held) -> None:
     store_fold(folder, fitted, record)
 
 
-def _lacks_slides(job: RoutingJob, target: ResidentTarget) -> bool:
+def _lacks_slides(job: RoutingJob, held: ResidentTarget) -> bool:
     """Whether slides were left out that may be readable the next time: the fold is then fitted again."""
-    code, lent = target.cohort.code, job.lenders.results
+    code, lent = held.cohort.code, job.lenders.results
     records = [job.run.results.record(code, code), *(lent.record(source, code) for source in job.sources[code])]
     passing = any(record is not None and record.pair.passing_slides for record in records)
-    return passing or bool(passing_slides(target.cohort, target.bags))
+    return passing or bool(passing_slides(held.cohort, held.bags))
 
 
 def _expert_cards(job: RoutingJob, target: str, fold: int) -> tuple[ExpertCard, ...]:

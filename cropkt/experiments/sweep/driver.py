@@ -75,7 +75,7 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
         for failure in measure_repeats(run, cluster, scratch):
             print(f"warning: {failure}; the same command tries it again")
         _write_tables(run)
-        draw_report(run.results, study=run.study.name, settings=settings)
+        draw_report(run.results, study_name=run.study.name, settings=settings)
         if tracker is not None:
             tracker.log_sweep()
             tracker.log_sources()

@@ -100,13 +100,13 @@ class PairTrial(Trial):
             self._models[name] = load_source_models(self.job.run.plan, name, self.job.run.folds)
         return self._models[name]
 
-    def _measure(self, source: str, scores: ScoreJob, target: TargetCohort) -> PairResult:
+    def _measure(self, source: str, scores: ScoreJob, held: TargetCohort) -> PairResult:
         known = read_scores(scores, source)
         if known is not None:
-            target = replace(target, known={source: known})
+            held = replace(held, known={source: known})
         if source in BASELINES:
-            return measure_baseline(source, target, self.job.run.plan)
-        return measure_pair(self._source(source), target)
+            return measure_baseline(source, held, self.job.run.plan)
+        return measure_pair(self._source(source), held)
 
 
 def read_target(run: Run, target: str) -> ResidentTarget:

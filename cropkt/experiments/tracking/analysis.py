@@ -29,13 +29,13 @@ class Analysis:
     files: Sequence[Path] = ()
 
 
-def log_analysis(results: ResultsFolder, study: str, config: TrackingConfig, analysis: Analysis) -> str:
+def log_analysis(results: ResultsFolder, study_name: str, config: TrackingConfig, analysis: Analysis) -> str:
     """Store and log one run, tagged with the run of the sweep; returns what went wrong, else "".
 
     The experiment is the one that was asked for, else the sweep's, else named after the study.
     """
     card = read_tracking_card(results)
-    named = config.experiment or (card.experiment if card else study)
+    named = config.experiment or (card.experiment if card else study_name)
     card = card or keep_card(results, named, {}, {})
     write_json(_path(results, analysis.name), _stored(results, analysis))
     stored = read_json(_path(results, analysis.name))

@@ -218,23 +218,23 @@ class Tracker:
             found.setdefault((row.source, row.target), {}).update(measures)
         return found
 
-    def _entry(self, pair: Mapping[str, Any], parent_id: str, fingerprint: str) -> Entry:
-        predictions = self._results.predictions_path(pair["source"], pair["target"])
+    def _entry(self, row: Mapping[str, Any], parent_id: str, fingerprint: str) -> Entry:
+        predictions = self._results.predictions_path(row["source"], row["target"])
         return Entry(
-            f"{pair['source']} on {pair['target']}",
+            f"{row['source']} on {row['target']}",
             {
                 "mlflow.parentRunId": parent_id,
                 "cropkt.kind": "pair",
-                "cropkt.source": pair["source"],
-                "cropkt.target": pair["target"],
+                "cropkt.source": row["source"],
+                "cropkt.target": row["target"],
                 "cropkt.fingerprint": fingerprint,
-                "cropkt.status": f"failed: {pair['reason']}" if pair["reason"] else str(pair["status"]),
+                "cropkt.status": f"failed: {row['reason']}" if row["reason"] else str(row["status"]),
                 **self._card.made_by,
             },
-            {name: pair[name] for name in IDENTITY},
-            {name: pair.get(name) for name in PAIRS.numbers},
+            {name: row[name] for name in IDENTITY},
+            {name: row.get(name) for name in PAIRS.numbers},
             references=[predictions] if predictions.exists() else [],
-            failed=pair["status"] == Status.FAILED,
+            failed=row["status"] == Status.FAILED,
         )
 
     def _log_sources(self) -> None:

@@ -49,13 +49,13 @@ def attention_overlap(attention: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def few_bags(
-    cohort: Cohort, patients: int, patches: int, seed: int
+    cohort: Cohort, n_patients: int, n_patches: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[str, int]]]:
-    """Some patients of `cohort`, at most `patches` patches each: features (P, D), offsets, patches' (slide, row)."""
+    """Some patients of `cohort`, at most `n_patches` patches each: features (P, D), offsets, patches' (slide, row)."""
     names = sorted(cohort.slides.loc[cohort.slides["patches"] > 0, "patient_id"].unique())
     random = generator(seed, "factors", "attention", cohort.code)
     features, lengths, origin = [], [], []
-    for patient in random.permutation(names)[:patients]:
+    for patient in random.permutation(names)[:n_patients]:
         rows = cohort.slides[cohort.slides["patient_id"] == patient]
         of_patient, where = [], []
         for slide, path in zip(rows["slide"], rows["path"], strict=True):
@@ -63,13 +63,13 @@ def few_bags(
                 read = read_features(path)
             except FeatureFileError:
                 continue
-            chosen = np.sort(random.permutation(len(read))[:patches])
+            chosen = np.sort(random.permutation(len(read))[:n_patches])
             of_patient.append(torch.from_numpy(read[chosen].astype(np.float32)))
             where += [(str(slide), int(row)) for row in chosen]
         if not of_patient:
             continue
         bag = torch.cat(of_patient)
-        kept = np.sort(random.permutation(len(bag))[:patches])
+        kept = np.sort(random.permutation(len(bag))[:n_patches])
         features.append(bag[kept])
         lengths.append(len(kept))
         origin += [where[row] for row in kept]

@@ -46,9 +46,9 @@ class CohortPoints:
         """Of each cohort's projected points."""
         return moments_of(self.projected, self.parts(PARTS), self.seed)
 
-    def parts(self, parts: int) -> list[np.ndarray]:
-        """(n,) of each cohort: which of `parts` groups of patients, of equal size, each point is in."""
-        return [_parts(int(of.max()) + 1, parts, self.seed)[of] for of in self.owner]
+    def parts(self, n_parts: int) -> list[np.ndarray]:
+        """(n,) of each cohort: which of `n_parts` groups of patients, of equal size, each point is in."""
+        return [_parts(int(of.max()) + 1, n_parts, self.seed)[of] for of in self.owner]
 
 
 def shared_axes(points: Sequence[np.ndarray], components: int) -> Axes:
@@ -64,6 +64,6 @@ def shared_axes(points: Sequence[np.ndarray], components: int) -> Axes:
     return Axes(mean, vectors[:, kept][:, ::-1].copy(), float(values[kept].sum() / values.sum()))
 
 
-def _parts(patients: int, parts: int, seed: int) -> np.ndarray:
-    """(patients,) which of `parts` groups of equal size each patient is in."""
-    return generator(seed, "factors", "parts", patients, parts).permutation(np.arange(patients) % parts)
+def _parts(n_patients: int, n_parts: int, seed: int) -> np.ndarray:
+    """(patients,) which of `n_parts` groups of equal size each patient is in."""
+    return generator(seed, "factors", "parts", n_patients, n_parts).permutation(np.arange(n_patients) % n_parts)

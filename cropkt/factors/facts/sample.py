@@ -31,14 +31,14 @@ class FeatureSample:
     patches_seen: int
 
 
-def sample_cohort(cohort: Cohort, patches: int, seed: int) -> FeatureSample:
-    """About `patches` patches of `cohort`, the same number of each patient as far as it has them, at least one.
+def sample_cohort(cohort: Cohort, n_patches: int, seed: int) -> FeatureSample:
+    """About `n_patches` patches of `cohort`, the same number of each patient as far as it has them, at least one.
 
     Slides that cannot be used are left out, as the sweep has left them out and named them. Raises StudyError when no
     slide is left.
     """
     slides = cohort.slides.reset_index(drop=True)
-    share = max(1, round(patches / slides["patient_id"].nunique()))
+    share = max(1, round(n_patches / slides["patient_id"].nunique()))
     patients: list[str] = []
     means: list[np.ndarray] = []
     drawn: list[np.ndarray] = []

@@ -49,21 +49,21 @@ class MixedFit:
 def fit_mixed(
     outcome: np.ndarray,
     design: np.ndarray,
-    source: np.ndarray,
-    target: np.ndarray,
+    source_of: np.ndarray,
+    target_of: np.ndarray,
     errors: Sequence[tuple[np.ndarray, np.ndarray]] = (),
     *,
     levels: Sequence[str] = (),
 ) -> MixedFit:
-    """Fit outcome (n,) with design (n, p), its first column ones; source and target (n,) are indices from 0.
+    """Fit outcome (n,) with design (n, p), its first column ones; source_of and target_of (n,) are indices from 0.
 
     errors: the outcomes of a target, which, (k,), and their errors' covariance, (k, k), for each target; outcomes in no
     block have no error. levels: of each further column, "pair", "source" or
     "target"; it says how many independent units the column's effect rests on, and so its degrees of freedom.
     """
-    counts = int(source.max()) + 1, int(target.max()) + 1
+    counts = int(source_of.max()) + 1, int(target_of.max()) + 1
     scale = max(float(outcome.var()), 1e-12)
-    cells = _Cells(outcome, design, source, target, errors, counts)
+    cells = _Cells(outcome, design, source_of, target_of, errors, counts)
     best = minimize(lambda x: cells.loss(x * scale)[0], START, method="L-BFGS-B", bounds=[(0, 10), (0, 10), (1e-8, 10)])
     variances = best.x * scale
     _, coefficient, bread, effects = cells.loss(variances)
@@ -84,7 +84,7 @@ def fit_mixed(
         effects[split:],
         effect_error[:split],
         effect_error[split:],
-        design @ coefficient + effects[:split][source] + effects[split:][target],
+        design @ coefficient + effects[:split][source_of] + effects[split:][target_of],
     )
 
 
@@ -95,15 +95,15 @@ class _Cells:
         self,
         outcome: np.ndarray,
         design: np.ndarray,
-        source: np.ndarray,
-        target: np.ndarray,
+        source_of: np.ndarray,
+        target_of: np.ndarray,
         errors: Sequence[tuple[np.ndarray, np.ndarray]],
         counts: tuple[int, int],
     ) -> None:
         self.all = np.column_stack([design, outcome])
         self.member = np.zeros((len(outcome), sum(counts)))
-        self.member[np.arange(len(outcome)), source] = 1
-        self.member[np.arange(len(outcome)), counts[0] + target] = 1
+        self.member[np.arange(len(outcome)), source_of] = 1
+        self.member[np.arange(len(outcome)), counts[0] + target_of] = 1
         self.error_variance = np.zeros(len(outcome))
         for rows, covariance in errors:
             self.error_variance[rows] = own_variance(covariance)

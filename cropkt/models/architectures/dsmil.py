@@ -18,18 +18,18 @@ from cropkt.models.mil import Accumulator, Architecture, BagOutput, MILModel, at
 class InstanceClassifier(nn.Module):
     """The first stream: a score of each patch for each output, (P, D) to (P, K)."""
 
-    def __init__(self, features: int, intervals: int) -> None:
+    def __init__(self, width: int, intervals: int) -> None:
         super().__init__()
-        self.fc = nn.Sequential(nn.Linear(features, intervals))
+        self.fc = nn.Sequential(nn.Linear(width, intervals))
 
 
 class BagClassifier(nn.Module):
     """The second stream: queries, values, and the convolution that reads the K bag embeddings."""
 
-    def __init__(self, features: int, embedding: int, intervals: int, dropout: float) -> None:
+    def __init__(self, width: int, embedding: int, intervals: int, dropout: float) -> None:
         super().__init__()
-        self.q = nn.Linear(features, embedding)
-        self.v = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, embedding))
+        self.q = nn.Linear(width, embedding)
+        self.v = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, embedding))
         self.fcc = nn.Conv1d(intervals, intervals, embedding)
 
 

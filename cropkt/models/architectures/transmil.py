@@ -81,10 +81,10 @@ class TransMIL(MILModel):
         """The projection; W = E."""
         return self.get_parameter("_fc1.0.weight"), self.get_parameter("_fc1.0.bias")
 
-    def whole_bag_bytes(self, patches: int) -> int:
+    def whole_bag_bytes(self, n_patches: int) -> int:
         """Features, and at the peak per token: ten embeddings, and two softmaxes over landmarks in each head."""
         width = self.architecture.embedding
-        return 4 * patches * (self.architecture.features + 10 * width + 2 * HEADS * max(1, width // 2))
+        return 4 * n_patches * (self.architecture.features + 10 * width + 2 * HEADS * max(1, width // 2))
 
     def from_patch_layer(self, product: Tensor, features: Tensor, offsets: Tensor) -> BagOutput:  # noqa: ARG002
         """Each bag in turn: the number of landmarks a token stands for depends on the bag's size."""

@@ -12,9 +12,9 @@ class AllVectors(Fusion):
     label = "all vectors side by side, MLP"
     method = "all_mlp"
 
-    def width(self, experts: int, vector: int) -> int:
+    def width(self, n_experts: int, vector: int) -> int:
         """That of all vectors together."""
-        return vector * experts
+        return vector * n_experts
 
     def select(self, vectors: Tensor) -> Tensor:
         """(B, 1, n V)."""

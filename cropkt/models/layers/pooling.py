@@ -13,15 +13,15 @@ BAG_BY_BAG = ("cpu",)
 """Devices that pool one bag after the other."""
 
 
-def membership(offsets: Tensor, patches: int) -> Tensor:
+def membership(offsets: Tensor, n_patches: int) -> Tensor:
     """(B, P) bool: does patch p belong to bag b? `offsets` is (B + 1,) int64; bag b owns offsets[b]:offsets[b + 1].
 
-    Every bag must own at least one patch, and the last offset must be `patches`. Raises ValueError where the offsets
+    Every bag must own at least one patch, and the last offset must be `n_patches`. Raises ValueError where the offsets
     are on the CPU; on a GPU looking at them would make it wait for all that is queued, and an empty bag gives NaN.
     """
     if offsets.device.type == "cpu":
-        _check(offsets, patches)
-    patch = torch.arange(patches, device=offsets.device)
+        _check(offsets, n_patches)
+    patch = torch.arange(n_patches, device=offsets.device)
     return (patch >= offsets[:-1, None]) & (patch < offsets[1:, None])
 
 
@@ -35,11 +35,11 @@ def bags_of(patches: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
     return patches.split(offsets.diff().tolist())
 
 
-def _check(offsets: Tensor, patches: int) -> None:
+def _check(offsets: Tensor, n_patches: int) -> None:
     if bool((offsets.diff() <= 0).any()):
         raise ValueError(f"every bag needs at least one patch; offsets are {offsets.tolist()[:20]}")
-    if int(offsets[-1]) != patches:
-        raise ValueError(f"offsets end at {int(offsets[-1])}, but there are {patches} patches")
+    if int(offsets[-1]) != n_patches:
+        raise ValueError(f"offsets end at {int(offsets[-1])}, but there are {n_patches} patches")
 
 
 def attention_pool(score: Tensor, embedding: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,17 +67,17 @@ class SimulatedCohort:
         return score_folds(self.time, self.event, risk, self.tested_in, np.ones(risk.shape, dtype=bool))
 
 
-def coverage_table(cohorts: int, seed: int, settings: tuple[Setting, ...] = SETTINGS) -> pd.DataFrame:
-    """A row a setting: true C-index, events, what share of `cohorts` the 95 % intervals cover, how the mean standard
+def coverage_table(n_cohorts: int, seed: int, settings: tuple[Setting, ...] = SETTINGS) -> pd.DataFrame:
+    """A row a setting: true C-index, events, what share of `n_cohorts` the 95 % intervals cover, how the mean standard
     error compares with the spread of C-indices and that over all pairs with that within folds, the size of tests
     against the truth and between two models that are equally good, and how often nothing can be said."""
-    return pd.DataFrame([_row(number, setting, cohorts, seed) for number, setting in enumerate(settings)])
+    return pd.DataFrame([_row(number, setting, n_cohorts, seed) for number, setting in enumerate(settings)])
 
 
-def _row(number: int, setting: Setting, cohorts: int, seed: int) -> dict[str, float]:
+def _row(number: int, setting: Setting, n_cohorts: int, seed: int) -> dict[str, float]:
     truth = true_c_index(setting, seed)
     found = []
-    for cohort in simulated_cohorts(setting, cohorts, seed, number):
+    for cohort in simulated_cohorts(setting, n_cohorts, seed, number):
         scores = cohort.scores()
         everybody = score_all(cohort.time, cohort.event, cohort.risk, np.ones(cohort.risk.shape, dtype=bool))
         first, rival = (cohort.scores(cohort.risk[[model]]).pooled for model in (0, -1))
@@ -120,13 +120,13 @@ def _covers(found: CombinedConcordance, truth: float) -> float:
     return np.nan if np.isnan(lower) else float(lower <= truth <= upper)
 
 
-def error_table(cohorts: int, seed: int, settings: tuple[Setting, ...] = SIXTY_PATIENTS) -> pd.DataFrame:
+def error_table(n_cohorts: int, seed: int, settings: tuple[Setting, ...] = SIXTY_PATIENTS) -> pd.DataFrame:
     """A row a setting: the standard error by U-statistic over that by a bootstrap of patients within folds, and, where
-    the truth is chance, over the spread of permutations within folds. Means over `cohorts` of one model each."""
+    the truth is chance, over the spread of permutations within folds. Means over `n_cohorts` of one model each."""
     rows = []
     for number, setting in enumerate(settings):
         ratios = []
-        for place, cohort in enumerate(simulated_cohorts(setting, cohorts, seed, number)):
+        for place, cohort in enumerate(simulated_cohorts(setting, n_cohorts, seed, number)):
             random = generator(seed, "resampling", number, place)
             risk = cohort.risk[:1]
             error = cohort.scores(risk).pooled.standard_error
@@ -183,10 +183,10 @@ def true_c_index(setting: Setting, seed: int) -> float:
     return concordant / comparable
 
 
-def simulated_cohorts(setting: Setting, cohorts: int, seed: int, stream: int) -> Iterator[SimulatedCohort]:
-    """`cohorts` cohorts of the setting, drawn from the stream of that number."""
+def simulated_cohorts(setting: Setting, n_cohorts: int, seed: int, stream: int) -> Iterator[SimulatedCohort]:
+    """`n_cohorts` cohorts of the setting, drawn from the stream of that number."""
     random = generator(seed, "coverage", stream)
-    for _ in range(cohorts):
+    for _ in range(n_cohorts):
         score = random.normal(size=setting.patients)
         dies = random.exponential(np.exp(-setting.beta * score))
         leaves = setting.censoring * random.weibull(setting.follow_up, setting.patients)

@@ -94,7 +94,7 @@ QUESTIONS = ("within folds", "all pairs", "difference")
 
 
 def rule_table(
-    cohorts: int, seed: int, shapes: Sequence[Shape] = SHAPES, betas: Sequence[float] = (0.0, 0.7)
+    n_cohorts: int, seed: int, shapes: Sequence[Shape] = SHAPES, betas: Sequence[float] = (0.0, 0.7)
 ) -> pd.DataFrame:
     """A row a shape, strength, question and rule: the share of 95 % intervals that cover, and of p-values below LEVELS
     where the hypothesis is true; `nothing_said` is the share of cohorts with fewer than two events or no error.
@@ -106,7 +106,7 @@ def rule_table(
     for number, shape in enumerate(shapes):
         for beta in betas:
             setting = shape.setting(beta)
-            statistics = _statistics(setting, cohorts, seed, number)
+            statistics = _statistics(setting, n_cohorts, seed, number)
             for question in QUESTIONS:
                 for rule in RULES:
                     rows.append(_row(shape, beta, question, rule, statistics[question]))
@@ -122,11 +122,11 @@ def summarise_rules(table: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(**columns, **sizes).reset_index()
 
 
-def _statistics(setting: Setting, cohorts: int, seed: int, stream: int) -> dict[str, np.ndarray]:
+def _statistics(setting: Setting, n_cohorts: int, seed: int, stream: int) -> dict[str, np.ndarray]:
     """By question (cohorts, 3): distance from the truth in standard errors, events, and compared events."""
     truth = true_c_index(setting, seed)
     found: dict[str, list[tuple[float, int, int]]] = {question: [] for question in QUESTIONS}
-    for cohort in simulated_cohorts(setting, cohorts, seed, stream):
+    for cohort in simulated_cohorts(setting, n_cohorts, seed, stream):
         events = int(cohort.event.sum())
         everybody = np.ones(cohort.risk.shape, dtype=bool)
         within = cohort.scores().pooled

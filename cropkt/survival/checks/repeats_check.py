@@ -51,7 +51,7 @@ Trained = dict[str, list[CombinedConcordance]]
 
 
 def size_table(
-    cohorts: int, seed: int, repeats: tuple[int, ...] = (1, 3, 5), settings: tuple[Learning, ...] = LEARNING
+    n_cohorts: int, seed: int, repeats: tuple[int, ...] = (1, 3, 5), settings: tuple[Learning, ...] = LEARNING
 ) -> pd.DataFrame:
     """A row a setting, question and number of repeats: events, true spread over the mean error (1 is right), the size
     of the two-sided test at 5 % and 1 %, and, at 5 %, of the one-sided test upwards.
@@ -62,7 +62,7 @@ def size_table(
     rows = []
     for number, setting in enumerate(settings):
         random = generator(seed, "repeats", number)
-        trained = [_train(setting, max(repeats), random) for _ in range(cohorts)]
+        trained = [_train(setting, max(repeats), random) for _ in range(n_cohorts)]
         for count in repeats:
             found = {name: [repeated_c_index(of[name][:count]) for of in trained] for name in ("own", "routed")}
             for question, sides in TRAINED_SIDES.items():
@@ -129,12 +129,12 @@ def _train(setting: Learning, repeats: int, random: np.random.Generator) -> Trai
     return trained
 
 
-def _chosen(sources: np.ndarray, time: np.ndarray, event: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """(FOLDS, N): for each fold the one of `sources` (SOURCES, N) that ranks its training patients best."""
+def _chosen(risks: np.ndarray, time: np.ndarray, event: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(FOLDS, N): for each fold the one of `risks` (SOURCES, N) that ranks its training patients best."""
     earlier = (time[:, None] < time[None, :]) & (event[:, None] == 1)
-    concordant = earlier & (sources[:, :, None] > sources[:, None, :])
+    concordant = earlier & (risks[:, :, None] > risks[:, None, :])
     best = [np.argmax(concordant[:, ~tested][:, :, ~tested].sum(axis=(1, 2))) for tested in valid]
-    return np.asarray(sources[best])
+    return np.asarray(risks[best])
 
 
 def _learn(

@@ -21,9 +21,9 @@ def cox_nll(log_risk: Float[Tensor, " B"], time: Real[Tensor, " B"], event: Real
     return -(event.to(capped.dtype) * (capped - log_sum)).mean()
 
 
-def _value(logits: Tensor, targets: SurvivalTargets, alpha: float, eps: float) -> Tensor:  # noqa: ARG001
+def _value(logits: Tensor, labels: SurvivalTargets, alpha: float, eps: float) -> Tensor:  # noqa: ARG001
     """The risk sets are those of the update."""
-    return cox_nll(logits[:, 0], targets.time, targets.event)
+    return cox_nll(logits[:, 0], labels.time, labels.event)
 
 
 def _hazard_and_risk(logits: Float[Tensor, "*N K"]) -> tuple[Float[Tensor, "*N K"], Float[Tensor, "*N"]]:

@@ -28,8 +28,8 @@ def incidence_nll(
     return weigh_censored(died, censored, event, alpha)
 
 
-def _value(logits: Float[Tensor, "B K"], targets: SurvivalTargets, alpha: float, eps: float) -> Float[Tensor, ""]:
-    return incidence_nll(logits, targets.interval, targets.event, alpha=alpha, eps=eps).mean()
+def _value(logits: Float[Tensor, "B K"], labels: SurvivalTargets, alpha: float, eps: float) -> Float[Tensor, ""]:
+    return incidence_nll(logits, labels.interval, labels.event, alpha=alpha, eps=eps).mean()
 
 
 def _hazard_and_risk(logits: Float[Tensor, "*N K"]) -> tuple[Float[Tensor, "*N K"], Float[Tensor, "*N"]]:

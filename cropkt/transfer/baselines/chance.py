@@ -14,17 +14,17 @@ from cropkt.transfer.pair import PairResult, Scored, TargetCohort, pair_result
 RANDOM_RANKINGS = 200
 
 
-def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
+def _measure(held: TargetCohort, plan: SourcePlan) -> PairResult:
     """A row whose C-index is 0.5, and whose error and interval are those of random rankings of all patients."""
-    random = generator(plan.seed, "chance", target.cohort.code)
-    rankings = random.random((RANDOM_RANKINGS, len(target.bags)))
-    tested = np.broadcast_to(target.tested_in >= 0, rankings.shape)
+    random = generator(plan.seed, "chance", held.cohort.code)
+    rankings = random.random((RANDOM_RANKINGS, len(held.bags)))
+    tested = np.broadcast_to(held.tested_in >= 0, rankings.shape)
     scored = Scored("chance", plan.architecture.name, (0,), rankings[:1], tested[:1], knows_target=False)
-    row = replace(pair_result(scored, target).pair, **vars(SurvivalQuality()), c_index_within_projects=np.nan)
+    row = replace(pair_result(scored, held).pair, **vars(SurvivalQuality()), c_index_within_projects=np.nan)
     if row.folds_used:
-        everybody = np.where(target.tested_in >= 0, 0, -1)
-        within, mean = _each_ranking(score_folds(target.time, target.event, rankings, target.tested_in, tested))
-        pooled, _ = _each_ranking(score_folds(target.time, target.event, rankings, everybody, tested))
+        everybody = np.where(held.tested_in >= 0, 0, -1)
+        within, mean = _each_ranking(score_folds(held.time, held.event, rankings, held.tested_in, tested))
+        pooled, _ = _each_ranking(score_folds(held.time, held.event, rankings, everybody, tested))
         lower, upper = np.quantile(pooled, [0.025, 0.975])
         row = replace(
             row,

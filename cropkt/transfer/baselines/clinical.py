@@ -28,16 +28,16 @@ def clinical_table(cohort: Cohort) -> pd.DataFrame | None:
     return pd.DataFrame(columns, index=cohort.clinical.index)
 
 
-def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    table = clinical_table(target.cohort)
-    columns = None if table is None else _columns(table.loc[list(target.bags.patients)])
+def _measure(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    table = clinical_table(held.cohort)
+    columns = None if table is None else _columns(table.loc[list(held.bags.patients)])
 
     def learn(fold: int, train: np.ndarray) -> np.ndarray:  # noqa: ARG001
         if columns is None:
-            return np.full(len(target.bags), np.nan)
-        return ridge_cox_risk(columns, target.time, target.event, train)
+            return np.full(len(held.bags), np.nan)
+        return ridge_cox_risk(columns, held.time, held.event, train)
 
-    return measure_by_fold("clinical", target, plan, learn)
+    return measure_by_fold("clinical", held, plan, learn)
 
 
 def _columns(table: pd.DataFrame) -> np.ndarray:

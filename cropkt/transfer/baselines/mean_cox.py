@@ -68,14 +68,14 @@ def _fit(
         return model.fit(columns[train], Surv.from_arrays(event[train].astype(bool), time[train]))
 
 
-def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    columns = target.bags.means().double().cpu().numpy()
+def _measure(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    columns = held.bags.means().double().cpu().numpy()
 
     def learn(fold: int, train: np.ndarray) -> np.ndarray:
-        seed = named_seed(plan.seed, "mean_cox", target.cohort.code, fold) % 2**32
-        return cox_risk(columns, target.time, target.event, train, seed=seed)
+        seed = named_seed(plan.seed, "mean_cox", held.cohort.code, fold) % 2**32
+        return cox_risk(columns, held.time, held.event, train, seed=seed)
 
-    return measure_by_fold("mean_cox", target, plan, learn)
+    return measure_by_fold("mean_cox", held, plan, learn)
 
 
 BASELINE = Baseline(

@@ -6,8 +6,8 @@ from cropkt.transfer.baselines import Baseline, Role
 from cropkt.transfer.pair import PairResult, TargetCohort, measure_pair
 
 
-def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    return measure_pair(_models(target.cohort.code, plan), target)
+def _measure(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    return measure_pair(_models(held.cohort.code, plan), held)
 
 
 def _models(target: str, plan: SourcePlan) -> SourceModels:  # noqa: ARG001

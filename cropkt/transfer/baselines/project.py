@@ -14,8 +14,8 @@ def _projects(cohort: Cohort) -> pd.DataFrame | None:
     return cohort.labels[["project"]] if cohort.labels["project"].nunique() > 1 else None
 
 
-def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    return measure_by_group("project", target, plan, _projects(target.cohort))
+def _measure(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    return measure_by_group("project", held, plan, _projects(held.cohort))
 
 
 BASELINE = Baseline(

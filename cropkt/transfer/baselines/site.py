@@ -15,8 +15,8 @@ def _sites(cohort: Cohort) -> pd.DataFrame | None:
     return cohort.clinical[["site"]] if known else None
 
 
-def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    return measure_by_group("site", target, plan, _sites(target.cohort))
+def _measure(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    return measure_by_group("site", held, plan, _sites(held.cohort))
 
 
 BASELINE = Baseline(

@@ -9,13 +9,13 @@ from cropkt.transfer.measure_baseline import measure_by_fold
 from cropkt.transfer.pair import PairResult, TargetCohort
 
 
-def _measure(target: TargetCohort, plan: SourcePlan) -> PairResult:
-    patches = np.log(target.bags.lengths.cpu().numpy())
+def _measure(held: TargetCohort, plan: SourcePlan) -> PairResult:
+    patches = np.log(held.bags.lengths.cpu().numpy())
 
     def learn(fold: int, train: np.ndarray) -> np.ndarray:  # noqa: ARG001
-        return _directed(patches, target.time[train], target.event[train], train)
+        return _directed(patches, held.time[train], held.event[train], train)
 
-    return measure_by_fold("size", target, plan, learn)
+    return measure_by_fold("size", held, plan, learn)
 
 
 def _directed(value: np.ndarray, time: np.ndarray, event: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -31,17 +31,20 @@ class PrecisionRow:
         return abs(self.bfloat16 - self.float32) / self.standard_error if self.standard_error > 0 else np.nan
 
 
-def precision_rows(results: ResultsFolder, cohorts: Sequence[Cohort], target: Cohort) -> Iterator[PrecisionRow]:
-    """A row per source of `cohorts` on `target`; nothing is stored. Raises CheckpointError for a missing model."""
+def precision_rows(results: ResultsFolder, cohorts: Sequence[Cohort], tested: Cohort) -> Iterator[PrecisionRow]:
+    """A row per source of `cohorts` on the cohort `tested`; nothing is stored.
+
+    Raises CheckpointError for a missing model.
+    """
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for precision, dtype in DTYPES.items():
-        held = hold_target(target, read_bags(target, dtype=dtype))
+        held = hold_target(tested, read_bags(tested, dtype=dtype))
         for source in _sources(results, cohorts, precision):
             pair = measure_pair(source, held).pair
             found.setdefault(source.cohort, {})[precision] = pair.c_index_pooled, pair.standard_error
     for name, by in found.items():
         (exact, error), (rounded, _) = by["float32"], by["bfloat16"]
-        yield PrecisionRow(name, target.code, exact, rounded, error)
+        yield PrecisionRow(name, tested.code, exact, rounded, error)
 
 
 def _sources(results: ResultsFolder, cohorts: Sequence[Cohort], precision: str) -> Iterator[SourceModels]:

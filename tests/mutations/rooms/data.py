@@ -16,8 +16,8 @@ MUTATIONS = (
     Mutation(
         "splits-without-the-seed",
         "cropkt/data/patients/folds.py",
-        'generator(seed, "splits", cohort)',
-        'generator(0, "splits", cohort)',
+        'generator(seed, "splits", code)',
+        'generator(0, "splits", code)',
         ("tests/data/patients/test_folds.py",),
         "another seed would be no other split",
     ),
@@ -68,8 +68,8 @@ MUTATIONS = (
     Mutation(
         "fingerprint-without-the-splits",
         "cropkt/data/identity.py",
-        "tuple(digest(fold.train, fold.test, fold.validation) for fold in folds)",
-        'tuple("" for fold in folds)',
+        "tuple(digest(fold.train, fold.test, fold.validation) for fold in splits)",
+        'tuple("" for fold in splits)',
         IDENTITY,
         "models trained on other splits would count as today's, their test patients among the training ones",
     ),

@@ -129,8 +129,8 @@ MUTATIONS = (
     Mutation(
         "parts-by-patch",
         "cropkt/factors/facts/points.py",
-        "_parts(int(of.max()) + 1, parts, self.seed)[of] for of in self.owner",
-        "_parts(len(of), parts, self.seed) for of in self.owner",
+        "_parts(int(of.max()) + 1, n_parts, self.seed)[of] for of in self.owner",
+        "_parts(len(of), n_parts, self.seed) for of in self.owner",
         ("tests/factors/facts/test_distances.py",),
         "patches of a patient are not independent: they would train and test the classifier of cohorts",
     ),

@@ -27,8 +27,8 @@ MUTATIONS = (
     Mutation(
         "inner-models-see-the-part-they-are-judged-on",
         "cropkt/routing/nested.py",
-        "fold_training(part, model, target.bags, of_part, without(outer, (part,)))",
-        "fold_training(part, model, target.bags, of_part, outer.train)",
+        "fold_training(part, model, held.bags, of_part, without(outer, (part,)))",
+        "fold_training(part, model, held.bags, of_part, outer.train)",
         ("tests/routing/test_nested.py",),
         "leak: a search would choose what fits best, not what predicts best",
     ),
@@ -70,8 +70,8 @@ MUTATIONS = (
     Mutation(
         "final-fit-sees-test-patients",
         "cropkt/routing/methods.py",
-        "target.bags, vectors, outer.train)],",
-        "target.bags, vectors, np.concatenate([outer.train, outer.test]))],",
+        "held.bags, vectors, outer.train)],",
+        "held.bags, vectors, np.concatenate([outer.train, outer.test]))],",
         ("tests/routing/test_nested.py",),
         "leak: every method would be fitted on the patients it is tested on",
     ),

@@ -48,7 +48,7 @@ MUTATIONS = (
     Mutation(
         "pair-fingerprint-without-the-target",
         "cropkt/transfer/pair.py",
-        "digest(TRANSFER_VERSION, source_fingerprint, target.fingerprint, precision)",
+        "digest(TRANSFER_VERSION, source_fingerprint, cohort.fingerprint, precision)",
         "digest(TRANSFER_VERSION, source_fingerprint, precision)",
         ("tests/transfer/test_pair.py",),
         "other labels of the target would not be measured again",
@@ -72,8 +72,8 @@ MUTATIONS = (
     Mutation(
         "baseline-scores-its-training-patients",
         "cropkt/transfer/measure_baseline.py",
-        "tested = target.tested_in[None, :] == np.arange(len(risk))[:, None]",
-        "tested = (target.tested_in[None, :] >= 0) & (np.arange(len(risk)) >= 0)[:, None]",
+        "tested = held.tested_in[None, :] == np.arange(len(risk))[:, None]",
+        "tested = (held.tested_in[None, :] >= 0) & (np.arange(len(risk)) >= 0)[:, None]",
         ("tests/transfer/test_baselines.py",),
         "each fold's Cox model would be scored on the patients it was fitted on",
     ),
@@ -200,7 +200,7 @@ MUTATIONS = (
     Mutation(
         "baselines-learn-from-whom-they-test",
         "cropkt/transfer/measure_baseline.py",
-        "        train = train[~np.isin(train, np.flatnonzero(target.tested_in == fold))]\n",
+        "        train = train[~np.isin(train, np.flatnonzero(held.tested_in == fold))]\n",
         "",
         ("tests/transfer/test_baselines.py",),
         "leak, where a split file names a patient twice",
@@ -296,8 +296,8 @@ MUTATIONS = (
     Mutation(
         "pairs-forget-what-their-models-lack",
         "cropkt/transfer/pair.py",
-        "len(passing_slides(target.cohort, target.bags)) + scored.passing_slides",
-        "len(passing_slides(target.cohort, target.bags))",
+        "len(passing_slides(held.cohort, held.bags)) + scored.passing_slides",
+        "len(passing_slides(held.cohort, held.bags))",
         PASSING,
         "pairs of models that lack a slide would count as whole",
     ),

@@ -87,13 +87,13 @@ def _parser() -> Parser:
     return parser
 
 
-def _nothing_asked(advice: Mapping[str, Any], cohort: str | None) -> str:
+def _nothing_asked(advice: Mapping[str, Any], code: str | None) -> str:
     """No source is taken for the person who asks, but the library may know whom to ask."""
     from cropkt.portable.advice import sentences_of
 
-    if cohort is None:
+    if code is None:
         return "nothing is asked: name a --source; with --cohort, the one the patients are like, it says which"
-    known = sentences_of(advice, cohort)[:1] or [f"the library cannot tell which source reads {cohort} best"]
+    known = sentences_of(advice, code)[:1] or [f"the library cannot tell which source reads {code} best"]
     return f"nothing is asked: name a --source, or --ensemble; {known[0]}"
 
 
