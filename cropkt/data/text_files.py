@@ -6,6 +6,16 @@ import stat
 from pathlib import Path
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+PACKED = {
+    b"PK\x03\x04": (
+        "is a zip archive or a spreadsheet",
+        "unpack it, or save the sheet as CSV (UTF-8), and name that file",
+    ),
+    b"\x1f\x8b": ("is packed by gzip", "unpack it and name the file in it"),
+    b"BZh": ("is packed by bzip2", "unpack it and name the file in it"),
+    b"\xfd7zXZ": ("is packed by xz", "unpack it and name the file in it"),
+}
+"""Beginnings of files that hold no text, and what they are; MCAT's tables, for one, are published as .csv.zip."""
 
 
 class TextFileError(Exception):
@@ -30,6 +40,8 @@ def read_text(path: Path, *, most_bytes: int) -> str:
     except OSError as error:
         raise TextFileError(f"cannot be read ({error.strerror})", "make the file readable") from error
     except UnicodeDecodeError as error:
+        if packed := next((told for start, told in PACKED.items() if content.startswith(start)), None):
+            raise TextFileError(*packed) from error
         reason = f"is not text in {error.encoding.upper()} (byte {error.start + 1})"
         raise TextFileError(reason, "save it as text, or CSV, in UTF-8") from error
     if "\0" in text:

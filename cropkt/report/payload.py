@@ -174,12 +174,17 @@ def _curve_pair(curves: RiskCurves) -> CurvesShown:
     )
 
 
+def _steps(days: np.ndarray) -> list[int]:
+    """Ascending whole days, each as the days since the one before: half as many digits."""
+    return [int(step) for step in np.diff(np.round(days), prepend=0)]
+
+
 def _curve(curve: Curve) -> list[Any]:
     """[days of steps, survival x 1000, days of censoring, numbers at risk, patients, events, lower, upper x 100]."""
     return [
-        [round(float(day)) for day in curve.time],
+        _steps(curve.time),
         [_thousandths(value) for value in curve.survival],
-        [round(float(day)) for day in curve.censored],
+        _steps(curve.censored),
         [int(count) for count in curve.at_risk],
         curve.patients,
         curve.events,

@@ -44,6 +44,7 @@ def test_a_median_follow_up_that_is_not_reached_is_none() -> None:
         ("uni_v1", "uni_v2", False),
         ("conch", "conch_v15", False),
         ("my_encoder", "My-Encoder", True),
+        ("uni_v2-20x_256px_0px_overlap", "MahmoodLab/UNI2-h", True),
     ],
 )
 def test_names_of_one_encoder(one: str, other: str, same: bool) -> None:

@@ -1,5 +1,6 @@
 """Tables and folders as strangers have them: each is read as it is meant, or refused with what to do."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -294,6 +295,13 @@ def test_arrays_under_any_published_name(tmp_path: Path, name: str, axes: int) -
 REFUSED = {
     "a spreadsheet": ("acc.xlsx", b"PK\3\4", "is a spreadsheet; save the sheet as CSV (UTF-8) and name that file"),
     "another encoding": ("acc.csv", "médecin".encode("latin-1"), "is not text in UTF-8 (byte 2); save it as text"),
+    "an archive": (
+        "acc.csv.zip",
+        b"PK\x03\x04\x14\x00\x00\x00\x08\x00\xb1\x9c",
+        "is a zip archive or a spreadsheet",
+    ),
+    "a packed table": ("acc.csv.gz", b"\x1f\x8b\x08\x00\x11\xff\xfe\x81", "is packed by gzip; unpack it"),
+    "a title": ("acc.csv", b"Cohort of 2024,,\n,,\ncase_id,os_days,dead\np,1,1\n", "remove what is above the names of"),
     "no rows": ("acc.csv", b"case_id,os_months,dead\n", "holds no rows; name a table of patients with time and event"),
     "nothing": ("none.csv", None, "there is no such file; name a table of patients"),
 }
@@ -327,6 +335,7 @@ def test_a_folder_of_other_files_says_what_it_holds(tmp_path: Path, capsys: pyte
         ("{}_1", "{}.0", "have lost their form"),
         ("{}", "1.2E+05", "A spreadsheet has shortened long ids (1.2E+05)"),
         ("H{:03d}A", "H{:03d}", '--patient-rule "first 4"'),
+        ("p{:03d}/slide", "p{:03d}", "30 files are called slide: give each slide a name of its own"),
     ],
 )
 def test_ids_that_begin_no_slides_name_say_the_likely_cause(
@@ -344,6 +353,11 @@ def test_ids_that_begin_no_slides_name_say_the_likely_cause(
     ("header", "row", "expected"),
     [
         (["id", "os_weeks", "dead"], lambda p: [p.patient, p.days // 7, p.event], "os_weeks is in weeks"),
+        (
+            ["id", "os_days", "dead"],
+            lambda p: [p.patient, f"{p.days + 1000:,}", p.event],
+            "os_days is called a time, and it holds",
+        ),
         (["id", "day", "dead"], lambda p: [p.patient, on(p.days), p.event], "Dates are in day"),
         (["id", "os_days", "status"], lambda p: [p.patient, p.days, p.event * (1 + p.days % 2)], "--event-value VALUE"),
         (["id", "surgery_date", *DATES], lambda p: [p.patient, on(9), *dates(p)], "--start date_of_diagnosis"),
@@ -371,6 +385,33 @@ def test_suffixes_count_in_any_case(tmp_path: Path, suffix: str) -> None:
     study = opened(tmp_path, tmp_path / "f", table)
     require_all(study)
     assert len(read_bags(study.cohorts["acc"])) == len(PERSONS)
+
+
+def test_letters_with_marks_are_one_however_they_are_written(tmp_path: Path) -> None:
+    """macOS writes the umlaut of a file's name as two characters, its tables as one."""
+    for number in range(30):
+        name = unicodedata.normalize("NFD", f"Müller-{number:02d}_1")
+        write_h5(tmp_path / "f" / f"{name}.h5", values(seed=number))
+    rows = [[f"Müller-{number:02d}", *own(person)[1:]] for number, person in enumerate(PERSONS)]
+    require_all(opened(tmp_path, tmp_path / "f", write_table(tmp_path / "acc.csv", OWN, rows)))
+    slides = [[f"Müller-{number:02d}_1.svs", *row] for number, row in enumerate(rows)]
+    table = write_table(tmp_path / "slides" / "acc.csv", ["slide_id", *OWN], slides)
+    (tmp_path / "by_slide").mkdir()
+    require_all(opened(tmp_path / "by_slide", tmp_path / "f", table))
+
+
+def test_one_encoder_at_two_magnifications_is_no_other_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`init` tells them apart by their grids; their files name the encoder alone."""
+    trident(tmp_path / "t", PERSONS)
+    (tmp_path / "t" / "20x_256px_0px_overlap").rename(tmp_path / "t" / "10x_512px_0px_overlap")
+    table = write_table(tmp_path / "acc.csv", OWN, list(map(own, PERSONS)))
+    require_all(opened(tmp_path, trident(tmp_path / "t", PERSONS), table))
+    told = capsys.readouterr().out
+    assert "uni_v2-10x_512px_0px_overlap" in told
+    assert "another encoder" not in told
+    assert "name the encoder" not in told
 
 
 def test_features_deep_in_a_file_say_where_they_lie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -291,9 +291,14 @@ def test_a_narrow_screen_moves_pictures_not_the_page(page: Any, folder: ResultsF
         open_report(page, folder.out / "report.html")
         whole = page.execute_script("return document.documentElement.scrollWidth")
         picture = page.execute_script("return document.querySelector('#factors img').clientWidth")
+        answers = page.execute_script(
+            "return [...document.querySelectorAll('.picks td')].map((cell) => cell.getBoundingClientRect().right)"
+        )
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert whole <= 400 < picture
+    assert answers
+    assert max(answers) <= 400, "which source for which cohort is read without moving anything"
 
 
 DARK = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}

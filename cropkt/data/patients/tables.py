@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_table(path: Path) -> Table:
 
 
 def _read_text_table(text: str, delimiters: str) -> Table:
-    lines = io.StringIO(text, newline="")
+    lines = io.StringIO(unicodedata.normalize("NFC", text), newline="")
     start = skipped = 0
     delimiter = ""
     while (line := lines.readline()).startswith("#") or (not delimiter and _SEPARATOR_LINE.fullmatch(line)):
@@ -116,4 +117,4 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(int(value))
-    return f"{value:.15g}" if isinstance(value, float) else str(value).strip()
+    return f"{value:.15g}" if isinstance(value, float) else unicodedata.normalize("NFC", str(value).strip())

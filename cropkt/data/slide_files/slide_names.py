@@ -1,6 +1,7 @@
 """Names of slides: the same slide with and without its file's suffix and its UUID, and whose slide it is."""
 
 import re
+import unicodedata
 
 from cropkt.data.persons import TCGA, patient_id, person_of
 
@@ -14,9 +15,9 @@ def slide_id(written: str) -> str:
 
     Folders before it (`without_folders`) and suffixes of slide and feature files are taken off, and after a TCGA
     barcode all from its first dot, elsewhere a UUID after the last one: TCGA-OR-A5J1-01Z-00-DX1.600C7D8C-....svs is
-    TCGA-OR-A5J1-01Z-00-DX1.
+    TCGA-OR-A5J1-01Z-00-DX1. Letters with marks are one character, as tables have them: macOS writes them as two.
     """
-    name = without_folders(written)
+    name = unicodedata.normalize("NFC", without_folders(written))
     while name.lower().endswith(SLIDE_SUFFIXES):
         name = name[: name.rindex(".")]
     if name.upper().startswith("TCGA-"):

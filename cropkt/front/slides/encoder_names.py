@@ -26,7 +26,8 @@ _FEATURES = re.compile(r"(?:patch_)?(?:features|feats|embeddings)[_-](?P<encoder
 
 
 def same_encoder(one: str, other: str) -> bool:
-    """Do two names mean one encoder? Case, marks and the owner on Hugging Face do not count, nor a hash at the end."""
+    """Do two names mean one encoder? Case, marks and the owner on Hugging Face do not count, nor a hash at the end, nor
+    the grid that `init` adds where one encoder has two (uni_v2-20x_256px_0px_overlap)."""
     ours, theirs = _plain(one), _plain(other)
     return ours == theirs or any(ours in names and theirs in names for names in SAME_ENCODER)
 
@@ -49,5 +50,5 @@ def _known_in(folder: str) -> str:
 
 
 def _plain(name: str) -> str:
-    name = re.sub(r"-[0-9a-f]{8}$", "", name.casefold().rsplit("/", 1)[-1])
+    name = re.sub(r"-(?:[0-9a-f]{8}|[\d.]+x_\d+px_\d+px_overlap)$", "", name.casefold().rsplit("/", 1)[-1])
     return re.sub(r"[^a-z0-9]", "", name)

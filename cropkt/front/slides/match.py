@@ -1,6 +1,7 @@
 """Which slides belong to whom: table rows and feature files held against each other by their names."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,4 +125,9 @@ def likely_cause(patients: Sequence[str], slides: Sequence[str]) -> str:
     lengths = {len(patient) for patient in patients}
     if len(lengths) == 1 and {stem[: min(lengths)] for stem in stems} & {patient.casefold() for patient in patients}:
         return f'Slides\' names go on without a break after the id: try --patient-rule "first {min(lengths)}".'
+    if len(set(slides)) < len(slides):
+        often, times = Counter(slides).most_common(1)[0]
+        return (
+            f"{times} files are called {often}: give each slide a name of its own, that begins with the patient's id."
+        )
     return ""

@@ -135,6 +135,9 @@ def _no_pair(table: Table, times: list[str], events: list[str], wanted: str | No
             f"{known}. Dates are in {', '.join(dates[:4])}; days are counted from a date of diagnosis (or surgery) to "
             "one of death and one of last contact, if the columns are called so, beside a column of events"
         )
+    worded = [name for name in table.columns if _is_called_time(name) and cells_of(table, name)]
+    if not times and worded:
+        return f"{known}. {worded[0]} is called a time, and {_seen(table, worded[0])}: write plain numbers"
     return known
 
 
@@ -170,9 +173,13 @@ def _column(table: Table, name: str, flag: str) -> str:
     )
 
 
-def _is_time(name: str, cells: Sequence[str]) -> bool:
+def _is_called_time(name: str) -> bool:
     words = set(words_of(name))
-    if name not in (TOGETHER, DAYS_TOGETHER) and (not words & TIME_WORDS or words & NO_TIME or is_part(name)):
+    return name in (TOGETHER, DAYS_TOGETHER) or bool(words & TIME_WORDS and not words & NO_TIME and not is_part(name))
+
+
+def _is_time(name: str, cells: Sequence[str]) -> bool:
+    if not _is_called_time(name):
         return False
     numbers = [number for number in map(as_number, cells) if math.isfinite(number)]
     return 2 * len(numbers) > len(cells) > 0

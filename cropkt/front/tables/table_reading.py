@@ -66,6 +66,11 @@ def read_input_table(path: Path) -> InputTable:
         raise StudyError(f"{path}: {error}") from error
     if not content.rows:
         raise StudyError(f"{path}: holds no rows; name a table of patients with time and event")
+    named = [name for name in content.columns if name]
+    if 2 * len(named) < len(content.columns):
+        raise StudyError(
+            f"{path}: its first line is {', '.join(named)!r}; remove what is above the names of the columns"
+        )
     rows = _without_second_header(content)
     made = "the rows of names and CDE_IDs below its header are passed over" if rows != content.rows else ""
     return InputTable(path, Table(content.columns, rows), made)

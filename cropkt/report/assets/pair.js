@@ -38,12 +38,13 @@ function drawCurves(source, target) {
   const groups = [["high", "high risk", colours.high, "solid"], ["low", "low risk", colours.low, "dash"]];
   const traces = groups.flatMap(([key, label, colour, dash]) => curveTraces(curves[key], label, colour, dash));
   const [ratio, least, most] = curves.ratio;
-  const told = ratio === null ? "" : `hazard ratio ${times(ratio)} (${times(least)} to ${times(most)}), `;
+  const told = ratio === null ? [] : [`hazard ratio ${times(ratio)} (${times(least)} to ${times(most)})`];
+  const lines = [...told, `log-rank p ${withSign(curves.p)}`].map(plain).join(byId("curves-plot").clientWidth < 480 ? "<br>" : ", ");
   Plotly.react(byId("curves-plot"), traces, plotLayout(colours, {
     height: 400, margin: { l: 60, r: 20, t: 60, b: 45 }, legend: { x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" },
     xaxis: axisLayout(colours, { title: { text: "years" }, rangemode: "tozero", tickvals: curves.ticks, fixedrange: true }),
     yaxis: axisLayout(colours, { title: { text: "survival" }, range: [0, 1.03], tickformat: ".0%", fixedrange: true }),
-    annotations: [{ xref: "paper", yref: "paper", x: 0.02, xanchor: "left", y: 0.02, yanchor: "bottom", showarrow: false, text: plain(`${told}log-rank p ${withSign(curves.p)}`) }],
+    annotations: [{ xref: "paper", yref: "paper", x: 0.02, xanchor: "left", y: 0.02, yanchor: "bottom", align: "left", showarrow: false, text: lines }],
   }), { ...CONFIG, responsive: true });
   const rows = groups.map(([key, label]) => [label, ...curves[key][3]]);
   byId("risk-table").replaceChildren(makeTable(["at risk after", ...curves.ticks.map((tick) => `${tick} y`)], rows));
@@ -68,7 +69,14 @@ function hazardInWords({ p, ratio: [ratio, least, most] }) {
   return events + (ratio > 1 ? "The model tells them apart." : "The model has it the wrong way round.");
 }
 
-function curveTraces([days, survival, censored, , patients, events, lower, upper], label, colour, dash) {
+// Days from the steps between them.
+function daysOf(steps) {
+  let day = 0;
+  return steps.map((step) => (day += step));
+}
+
+function curveTraces([fallSteps, survival, censoredSteps, , patients, events, lower, upper], label, colour, dash) {
+  const [days, censored] = [daysOf(fallSteps), daysOf(censoredSteps)];
   const years = (day) => day / 365.25;
   const at = (day) => {
     let value = 1;

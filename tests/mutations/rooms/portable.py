@@ -5,8 +5,25 @@ from mutation import Mutation
 LIBRARY = "tests/portable/test_library.py"
 REFERENCE = ("tests/portable/test_reference.py",)
 SEEN = ("tests/portable/test_seen.py",)
+HELD_OUT = ("tests/portable/test_held_out.py",)
 
 MUTATIONS = (
+    Mutation(
+        "survival-is-learnt-from-models-own-scales",
+        "cropkt/portable/predict.py",
+        "return library.reference(question.source, question.cohort).standardised(risk[question.source])",
+        "return risk[question.source].mean(axis=0)",
+        HELD_OUT,
+        "new patients would be told the survival of others' risks",
+    ),
+    Mutation(
+        "a-slope-twice-as-steep",
+        "cropkt/survival/calibration.py",
+        "curve = np.exp(-np.exp(self.slope * z)[:, None] * self._at(self.cumulative, times))",
+        "curve = np.exp(-np.exp(2 * self.slope * z)[:, None] * self._at(self.cumulative, times))",
+        HELD_OUT,
+        "survival would be too sure of itself, in the lowest and the highest third",
+    ),
     Mutation(
         "every-fold-has-the-first-ones-weights",
         "cropkt/portable/export.py",
