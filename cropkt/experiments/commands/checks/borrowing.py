@@ -19,11 +19,14 @@ EPILOG = """
 Reads the curve.parquet that cropkt curve has left. Folders of one NAME are put together: their targets are one world.
 SARC, whose reversal is planted in simulated studies, is a column of its own. A cell is a method's mean C-index (the
 true one where a study is simulated), and what borrowing gains over it with the 95 % interval over targets.
+Where OUT also holds the results of cropkt route on the same study, its routers and fusions are rows too ("route: ...").
 Below, how reliable the probability of a gain is: said on each draw, against whether borrowed beat the own ridge model.
 
   cropkt check-borrowing fractions=runs/seed401 fractions=runs/seed402 fractions=runs/seed403 rna=runs/tme
 """
 REVERSED = "sarc"
+ROUTED = "route: "
+"""Before the names of what cropkt route has fitted."""
 TOLD = 0.02
 """Gains and costs of the C-index that are worth a word."""
 RANGES = (0.0, 0.45, 0.55, 0.6, 0.7, 0.8, 0.9, 1.01)
@@ -54,7 +57,9 @@ def _check(folders: Sequence[str], out: Path | None) -> int:
         path = Path(folder) / "curve.parquet"
         if not path.is_file():
             raise ConfigError(f"{named}: no {path}; run cropkt curve first")
-        worlds.setdefault(name, []).append(pd.read_parquet(path).assign(study=folder))
+        curve = pd.read_parquet(path)
+        parts = [curve, *_routed(Path(folder), curve)]
+        worlds.setdefault(name, []).append(pd.concat(parts, ignore_index=True).assign(study=folder))
     rows, found = [], []
     for name, parts in worlds.items():
         curve = pd.concat(parts, ignore_index=True)
@@ -73,6 +78,31 @@ def _check(folders: Sequence[str], out: Path | None) -> int:
         with atomic_path(out) as temporary:
             temporary.write_text(table + "\n", encoding="utf-8")
     return DONE
+
+
+def _routed(folder: Path, curve: "pd.DataFrame") -> "list[pd.DataFrame]":
+    """Routers and fusions of the curve's targets as its rows: the study's folds, everybody tested once.
+
+    What borrows is in both tables, and one of them is enough; the oracle is no method.
+    """
+    import pandas as pd
+
+    from cropkt.rivals import ALL
+    from cropkt.routing.borrowed import BORROWED
+    from cropkt.transfer.rows import ROUTING
+    from cropkt.transfer.source_choice import ORACLE
+
+    path = folder / ROUTING.path
+    if not path.is_file():
+        return []
+    table = ROUTING.filled(pd.read_parquet(path))
+    identity = ["target", "encoder", "architecture"]
+    known = curve.loc[curve["patients"] == ALL, identity].drop_duplicates()
+    kept = table[~table["method"].isin([*BORROWED, ORACLE])].merge(known, on=identity)
+    values = kept[[*identity, "c_index_true"]].assign(
+        method=ROUTED + kept["method"], patients=ALL, draw=0, c_index=kept["c_index_pooled"]
+    )
+    return [values] if len(values) else []
 
 
 def _markdown(rows: Sequence[dict[str, str]]) -> str:
@@ -101,7 +131,8 @@ def _rows(world: str, curve: "pd.DataFrame", measure: str) -> list[dict[str, str
         of_size = curve[curve["patients"] == size]
         focus = of_size[of_size["method"] == FOCUS]
         everywhere = [m for m in own_methods() if (of_size["method"] == m).sum() == len(focus)]
-        found = {m: of_size[of_size["method"].isin([FOCUS, m])] for m in RIVALS if (of_size["method"] == m).any()}
+        names = [*RIVALS, *sorted(m for m in of_size["method"].unique() if m.startswith(ROUTED))]
+        found = {m: of_size[of_size["method"].isin([FOCUS, m])] for m in names if (of_size["method"] == m).any()}
         most = len(by_target(focus, measure))
         where = f"{world}, {size}, {most} targets"
         for method, pair in found.items():
