@@ -40,7 +40,7 @@ def test_intervals_cover_with_few_events_among_many_patients(setting: Setting) -
 
 
 def test_the_page_gives_the_size_of_the_paired_test_and_says_for_which_models() -> None:
-    """Of the last column in docs/significance.md, the first number, measured again: four standard errors are allowed."""
+    """The first number of its column in docs/significance.md, measured again: four standard errors are allowed."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "significance.md").read_text()
     _, table, last = page[page.index("check_significance.py coverage` simulates") :].split("\n\n")[:3]
     rows = [[float(cell) for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| \d.*", table, re.M)]
