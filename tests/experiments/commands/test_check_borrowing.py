@@ -59,6 +59,20 @@ def test_routers_of_the_same_folder_are_rows_of_the_table(tmp_path: Path) -> Non
     assert "oracle" not in shown.read_text()
 
 
+def test_claims_are_counted_folder_by_folder(tmp_path: Path) -> None:
+    """Over own_ridge: pan_cox gains in one of three folders, .03 in each of three targets, and else nothing."""
+    for number, gain in enumerate((0.03, 0.0, -0.03)):
+        write_curve(tmp_path / str(number), {"borrowed": 0.6, "own_ridge": 0.6, "pan_cox": 0.6 + gain})
+    write_curve(tmp_path / "3", {"borrowed": 0.6, "own_ridge": 0.6})
+    shown = tmp_path / "claims.md"
+    worlds = [f"none={tmp_path / str(number)}" for number in range(4)]
+    assert borrowing.main([*worlds, "--over", "own_ridge", "--out", str(shown)]) == 0
+    lines = {line.split(" | ")[1]: line for line in shown.read_text().splitlines()[2:]}
+    assert lines["pan_cox"] == "| none, all | pan_cox | 3 | +.000 | +.030 | 1 of 3 | .008 to .906 |"
+    assert lines["borrowed"].startswith("| none, all | borrowed | 4 | +.000 | +.000 | 0 of 4 | .000 to .6")
+    assert borrowing.main([*worlds, "--over", "own_rigde"]) == 2
+
+
 def test_predict_tells_what_recommend_has_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "routing" / "uni" / "abmil" / "acc"
     model.mkdir(parents=True)
