@@ -275,21 +275,11 @@ def read_rows(
     rows = [0]
     skipped = []
     end = 0
-<<<<<<< HEAD
     parts = buffer.split([patches for *_, patches in slides]) if slides else ()
     faults = _faults([path for _, _, path, _ in slides], parts, there=mapped is not None)
     for (patient, slide, path, patches), part, fault in zip(slides, parts, faults, strict=True):
         if fault is not None:
-            left_out = SkippedSlide(cohort, slide, patient, path, fault.fault, str(fault), fault.passing)
-=======
-    for patient, slide, path, patches in slides:
-        part = buffer[end : end + patches]
-        try:
-            if mapped is None or not patches:
-                read_slide(path, part)
-        except FeatureFileError as error:
-            left_out = SkippedSlide(code, slide, patient, path, error.fault, str(error), error.passing)
->>>>>>> wa
+            left_out = SkippedSlide(code, slide, patient, path, fault.fault, str(fault), fault.passing)
             skipped.append(leave_out(left_out, strict=strict, warn=warn))
             continue
         place = buffer[end : end + patches]

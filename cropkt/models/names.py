@@ -8,7 +8,7 @@ from cropkt.survival.losses import LOSSES
 PRECISION_NAMES = {
     "auto": "bfloat16 where the device multiplies it natively, else float32",
     "float32": "as published",
-    "bfloat16": "2 to 4 times faster where the device multiplies it natively",
+    "bfloat16": "2 to 4 times faster where the device multiplies it natively; has moved a C-index by up to 0.005",
 }
 ARCHITECTURE_NAMES = ARCHITECTURES.labels()
 LOSS_NAMES = LOSSES.labels()

@@ -45,6 +45,22 @@ def told(curve: pd.DataFrame) -> list[str]:
     return lines
 
 
+def numbers(curve: pd.DataFrame) -> dict[str, float]:
+    """What `told` says, as numbers with names: "c_index/METHOD/SIZE", the mean over targets, and
+    "borrowed_minus_c_index/METHOD/SIZE", the gain of borrowing over the method, with "_lower" and "_upper" before the
+    method for its interval. `curve` as for `told`.
+    """
+    found: dict[str, float] = {}
+    for measure in measures(curve):
+        for row in method_means(curve, measure).to_dict("records"):
+            found[f"{measure}/{row['method']}/{row['patients']}"] = float(row["mean"])
+        for row in differences(curve, own_methods(), measure=measure).to_dict("records"):
+            where = f"{str(row['against']).replace(' ', '_')}/{row['patients']}"
+            for name, ending in (("mean", ""), ("lower", "_lower"), ("upper", "_upper")):
+                found[f"{FOCUS}_minus_{measure}{ending}/{where}"] = float(row[name])
+    return found
+
+
 def _label(name: str) -> str:
     return RIVALS[name].label if name in RIVALS else name
 

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from cropkt.borrowing.advice.worth import expected_concordance
 from cropkt.data.patients.folds import Fold
 from cropkt.data.study import Cohort
 from cropkt.errors import CheckpointError
@@ -214,12 +215,14 @@ def store_fold(routing: RoutingFolder, fitted: FittedFold, record: FoldRecord) -
 @dataclass(frozen=True)
 class RoutedFolds:
     """One cross-validation of a routed target: where its fits lie, its folds, what sources and the target's own models
-    say in it (None: not measured), and what borrowing says (borrowed.borrowed_methods)."""
+    say in it (None: not measured), and what borrowing says (borrowed.borrowed_methods). log_risk: (B,) the truth of a
+    simulated study, in the order of the predictions' patients."""
 
     folder: RoutingFolder
     folds: Sequence[Fold]
     predictions: TargetPredictions | None
     borrowed: Mapping[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    log_risk: np.ndarray | None = None
 
     def is_whole(self) -> bool:
         """Whether every fold is fitted."""
@@ -241,6 +244,14 @@ class RoutedFolds:
         there = np.isin(predictions.tested_in, list(records))
         return {name: np.where(there, risk, np.nan) for name, risk in risks.items()}, chosen
 
+    def true_c_index(self, risk: np.ndarray) -> float:
+        """Of (M, B) `risk`, over the pairs that one model ranks within a test fold; NaN where no truth is known."""
+        if self.predictions is None or self.log_risk is None:
+            return np.nan
+        tested_in = self.predictions.tested_in
+        by_fold = [np.where(tested_in == fold, model, np.nan) for model in risk for fold in np.unique(tested_in)]
+        return expected_concordance(np.stack(by_fold), self.log_risk)
+
 
 def method_table(first: RoutedFolds, repeats: Sequence[RoutedFolds] = ()) -> pd.DataFrame:
     """One row per method (rows.ROUTING), fitted here or in the sweep, all on the test patients of the fitted folds.
@@ -254,13 +265,19 @@ def method_table(first: RoutedFolds, repeats: Sequence[RoutedFolds] = ()) -> pd.
         return ROUTING.frame([])
     risks, chosen = first.risks()
     whole = [repeat for repeat in repeats if first.is_whole() and repeat.is_whole()]
-    further = [(repeat.predictions, repeat.risks()[0]) for repeat in whole if repeat.predictions is not None]
+    of_repeats = [(repeat, repeat.risks()[0]) for repeat in whole]
+    further = [(repeat.predictions, said) for repeat, said in of_repeats if repeat.predictions is not None]
     rows = method_rows(predictions, risks, chosen, further)
     tuned = {method for record in records.values() for method in record.tuned}
     order = list(NAMES)
+    cases = [(first, risks), *of_repeats]
     rows = sorted((replace(row, tuned=row.method in tuned) for row in rows), key=lambda row: order.index(row.method))
     kind = vars(Kind(results.encoder, results.architecture))
-    return ROUTING.frame({**kind, **vars(row)} for row in rows)
+    true = {
+        row.method: np.mean([of.true_c_index(said[row.method]) for of, said in cases if row.method in said])
+        for row in rows
+    }
+    return ROUTING.frame({**kind, **vars(row), "c_index_true": true[row.method]} for row in rows)
 
 
 def read_gates(routing: RoutingFolder, n_folds: int) -> pd.DataFrame:

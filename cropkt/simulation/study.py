@@ -29,7 +29,7 @@ from cropkt.simulation.population import (
     event_times,
     show_traits,
 )
-from cropkt.simulation.truth import pair_truth, patient_truth
+from cropkt.simulation.truth import TRUTH, pair_truth, patient_truth
 
 __all__ = ["SimulationConfig", "simulate_study"]
 
@@ -55,7 +55,7 @@ def simulate_study(folder: Path, config: SimulationConfig) -> pd.DataFrame:
                 patients[code], table = _write_cohort(partial, model, config)
                 counts.append(_count(code, table))
             pair_truth(cohorts, config.seed).to_parquet(partial / "truth.parquet", index=False)
-            patient_truth(patients).to_parquet(partial / "truth_patients.parquet", index=False)
+            patient_truth(patients).to_parquet(partial / TRUTH, index=False)
             (partial / "study.yaml").write_text(yaml.safe_dump(_settings(config), sort_keys=False))
     except OSError as error:
         raise StudyError(f"{folder}: cannot be written ({error.strerror or error}); give another folder") from error

@@ -1,6 +1,7 @@
 """What a simulated study should show: every pair's true C-index, and every patient's true risk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ from cropkt.seeds import generator
 from cropkt.simulation.config import PROTOTYPES
 from cropkt.simulation.population import GROUPS, REVERSED, CohortModel, Patients
 
+TRUTH = "truth_patients.parquet"
+"""Where a simulated study keeps every patient's true risk."""
 FRESH_PATIENTS = 10_000
 SHIFTS = 20
 
@@ -66,3 +69,12 @@ def patient_truth(patients: Mapping[str, tuple[list[str], Patients]]) -> pd.Data
             columns |= {f"trait_{number + 1}": drawn.traits[:, number] for number in range(drawn.traits.shape[1])}
         tables.append(pd.DataFrame({"cohort": code, "patient_id": names, "log_risk": drawn.log_risk, **columns}))
     return pd.concat(tables, ignore_index=True)
+
+
+def true_log_risk(folder: Path, code: str, patients: Sequence[str]) -> np.ndarray | None:
+    """(N,) true log-risk of a simulated study's patients; None for other studies."""
+    if not (folder / TRUTH).is_file():
+        return None
+    truth = pd.read_parquet(folder / TRUTH, columns=["cohort", "patient_id", "log_risk"])
+    of_cohort = truth[truth["cohort"] == code].set_index("patient_id")["log_risk"]
+    return of_cohort.loc[list(patients)].to_numpy(dtype=np.float64)

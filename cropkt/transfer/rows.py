@@ -203,6 +203,15 @@ class MethodRow:
 
 
 @dataclass(frozen=True)
+class RoutedRow(MethodRow):
+    """A method on a routed target; in a simulated study also its true C-index."""
+
+    c_index_true: Annotated[
+        float, Column("", "expected concordance under the true risk, within folds, where the study is simulated")
+    ] = NAN
+
+
+@dataclass(frozen=True)
 class RepeatedRow:
     """A model that was trained on the target, over all its cross-validations: what its C-index varies with."""
 
@@ -355,6 +364,9 @@ PREDICTIONS = Table(
     columns_of(PredictionRow),
 )
 ROUTING = Table(
-    "routing.parquet", "routed target and method, a router or a rival of it", METHODS_OF_TARGET, _judged_methods
+    "routing.parquet",
+    "routed target and method, a router or a rival of it",
+    (*columns_of(Kind), *columns_of(RoutedRow)),
+    _judged_methods,
 )
 GATES = Table("gates.parquet", "routed target, test patient and expert", columns_of(GateRow))

@@ -190,6 +190,25 @@ def test_methods_are_compared_on_the_patients_of_the_fitted_folds(results: Resul
     assert table.loc["finetune", "n_events"] == acc.labels.loc[list(acc.folds[0].test), "event"].sum()
 
 
+def test_the_true_c_index_is_over_pairs_of_a_test_fold(results: ResultsFolder, acc: Cohort) -> None:
+    """The truth is so clear that who has the higher risk dies first. uvm's is the wrong way round; a router that ranks
+    the patients of a fold as they die and mixes folds up is without fault."""
+    folder = RoutingFolder(results, "acc")
+    for fold in range(3):
+        fit(folder, acc, fold, ("roupkt",))
+    once = routed(folder, acc)
+    said = once.predictions
+    assert said is not None
+    assert method_table(once)["c_index_true"].isna().all()
+    truth = -100.0 * said.time
+    found = method_table(replace(once, log_risk=truth)).set_index("method")["c_index_true"]
+    assert found[["self", "honest", "roupkt"]].tolist() == pytest.approx([1.0, 0.0, 0.5])
+    mixed = truth + 1e6 * said.tested_in
+    assert replace(once, log_risk=truth).true_c_index(mixed[None, :]) == pytest.approx(1.0)
+    both = np.stack([mixed, -mixed])
+    assert replace(once, log_risk=truth).true_c_index(both) == pytest.approx(0.5), "the mean over models"
+
+
 def test_rows_of_repeated_routing_are_means_over_repeats_with_their_error(results: ResultsFolder, acc: Cohort) -> None:
     """In the repeat the own model ranks the wrong way round: 1 and 0 give .5."""
     first = RoutingFolder(results, "acc")

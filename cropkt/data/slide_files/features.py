@@ -95,7 +95,6 @@ def read_features_into(path: str | Path, destination: "torch.Tensor") -> None:
     seen.require_plausible()
 
 
-<<<<<<< HEAD
 def _blocks(path: Path, content: SlideContent) -> "Iterator[torch.Tensor | np.ndarray]":
     """The features of `content`, the open file `path`, in blocks (n, D), in order."""
     features = content.features
@@ -105,12 +104,8 @@ def _blocks(path: Path, content: SlideContent) -> "Iterator[torch.Tensor | np.nd
         yield features[...].reshape(content.shape)
 
 
-def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", rows: int) -> "Iterator[torch.Tensor]":
-    """A slide's features of `shape` (N, D) in parts of `rows` patches of `dtype`, one after the other.
-=======
 def read_parts(path: str | Path, shape: tuple[int, int], dtype: "torch.dtype", n_rows: int) -> "Iterator[torch.Tensor]":
     """A slide's features of `shape` (N, D) in parts of `n_rows` patches of `dtype`, one after the other.
->>>>>>> wa
 
     Raises FeatureFileError as `read_features_into` does; for values that no encoder gives, after the last part only.
     """

@@ -16,16 +16,19 @@ from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sources.driver import train_missing_sources
+from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.experiments.tune import run_trials
 from cropkt.experiments.workspace import workspace
-from cropkt.report.learning_curves import draw_curves, told
+from cropkt.report.learning_curves import draw_curves, numbers, told
 from cropkt.report.style import save_figure
 from cropkt.rivals import ALL, PAN_CANCER, SOURCES
 from cropkt.rivals.rows import CURVE
 
+PICTURE = "curve.png"
+
 
 def learning_curves(config: CurveConfig) -> int:
-    """Measure what is missing, write OUT/curve.parquet and OUT/curve.png, and print what they say; the exit code."""
+    """Measure what is missing, write OUT/curve.parquet and curve.png, print and log what they say; the exit code."""
     with session(config.cluster) as cluster:
         run = prepare(config, cluster)
         job = CurveJob(run, config.curve.chosen, config.curve.left_out)
@@ -41,6 +44,7 @@ def learning_curves(config: CurveConfig) -> int:
         print(f"failed: {name}: {reason}; the same command tries it again")
     if not table.empty:
         _show(run, table)
+        _log(run, config.curve, table)
     return SOME_FAILED if failed else DONE
 
 
@@ -100,5 +104,26 @@ def curve_table(job: CurveJob, draws: list[Draw]) -> pd.DataFrame:
 def _show(run: Run, table: pd.DataFrame) -> None:
     named = table.assign(study=run.study.name)
     print("\n".join(told(named)))
-    path = save_figure(run.results.out / "curve.png", draw_curves(named))
+    path = save_figure(run.results.out / PICTURE, draw_curves(named))
     print(f"table: {run.results.out / CURVE.path}, picture: {path}")
+
+
+def _log(run: Run, wanted: DrawsConfig, table: pd.DataFrame) -> None:
+    """One run in MLflow with means, gains, table and picture; it replaces that of an earlier curve in this folder."""
+    if not run.config.tracking.wanted:
+        return
+    out = run.results.out
+    parameters = {
+        "targets": ",".join(table["target"].unique()),
+        "patients": ",".join(wanted.patients),
+        "draws": wanted.draws,
+        "methods": ",".join(wanted.chosen),
+        "left_out": wanted.left_out,
+        "encoder": run.results.encoder,
+        "architecture": run.results.architecture,
+        "seed": run.plan.seed,
+    }
+    metrics = numbers(table.assign(study=run.study.name))
+    entry = Analysis("curve", "learning curves", parameters, metrics, files=[out / PICTURE], tables=[out / CURVE.path])
+    if problem := log_analysis(run.results, run.study.name, run.config.tracking, entry):
+        print(f"warning: MLflow could not be used ({problem}); all results are in {out}, run again to log them")

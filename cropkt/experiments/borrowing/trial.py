@@ -7,9 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from cropkt.borrowing.means import fold_splits
 from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
 from cropkt.experiments.borrowing.networks import StoredNetworks, left_out_together, source_models_of
@@ -21,11 +18,11 @@ from cropkt.rivals import ALL, PAN_CANCER, RIVALS, SOURCES
 from cropkt.rivals.draws import splits_of
 from cropkt.rivals.measure import Subject, measure_draw
 from cropkt.rivals.rows import CurveRow
+from cropkt.simulation.truth import true_log_risk
 from cropkt.transfer.columns import row_from_json
 
 CURVE_VERSION = 2
 """Raised when the code changes what a method of the same draw measures."""
-TRUTH = "truth_patients.parquet"
 
 
 @dataclass(frozen=True)
@@ -165,12 +162,3 @@ def hold_subject(job: CurveJob, shelf: CohortShelf, code: str) -> Subject:
         job.networks(code).load(held.bags) if held and PAN_CANCER in job.needs else None,
         source_models_of(run, lenders) if SOURCES in job.needs else {},
     )
-
-
-def true_log_risk(folder: Path, code: str, patients: tuple[str, ...]) -> np.ndarray | None:
-    """(N,) true log-risk of a simulated study's patients; None for other studies."""
-    if not (folder / TRUTH).is_file():
-        return None
-    truth = pd.read_parquet(folder / TRUTH, columns=["cohort", "patient_id", "log_risk"])
-    of_cohort = truth[truth["cohort"] == code].set_index("patient_id")["log_risk"]
-    return of_cohort.loc[list(patients)].to_numpy(dtype=np.float64)

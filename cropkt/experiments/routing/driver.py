@@ -32,6 +32,7 @@ from cropkt.routing.store import (
     read_gates,
     write_routing,
 )
+from cropkt.simulation.truth import true_log_risk
 from cropkt.transfer.columns import Table
 from cropkt.transfer.rows import GATES, ROUTING, Status
 
@@ -221,8 +222,9 @@ def _tables(
 
 def _routed(job: RoutingJob, shelf: CohortShelf, target: str) -> RoutedFolds:
     """What a cross-validation of `target` has left, and what borrowing says in it."""
-    folds = job.run.cohorts[target].folds
-    return RoutedFolds(job.folder(target), folds, job.predictions(target), _borrowed(job, shelf, target))
+    folds, predictions = job.run.cohorts[target].folds, job.predictions(target)
+    truth = true_log_risk(job.run.study.folder, target, predictions.patients) if predictions else None
+    return RoutedFolds(job.folder(target), folds, predictions, _borrowed(job, shelf, target), truth)
 
 
 def _borrowed(job: RoutingJob, shelf: CohortShelf, target: str) -> dict[str, dict[str, np.ndarray]]:

@@ -10,16 +10,18 @@ from typing import Any
 from cropkt.experiments.config import TrackingConfig
 from cropkt.experiments.tracking.card import Card, keep_card, read_tracking_card, tracking_folder
 from cropkt.experiments.tracking.store import Entry, Store, is_whole, reason, tracking_uri
-from cropkt.files import digest, read_json, write_json
+from cropkt.files import content_digest, digest, read_json, write_json
 from cropkt.transfer.store import ResultsFolder
 
 COPIED = (".png", ".csv", ".yaml")
-"""Files that MLflow gets a copy of. Of weights, tables of patients and the report it gets path and digest."""
+"""Files that MLflow gets a copy of, beside an analysis's `tables`. Of weights, tables of patients and the report it
+gets path and digest."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is logged of an analysis of `kind`. A history is a metric with a value per step."""
+    """What is logged of an analysis of `kind`. A history is a metric with a value per step. tables: files of any kind
+    that are small and hold no patient, so that MLflow gets copies."""
 
     kind: str
     name: str
@@ -27,6 +29,7 @@ class Analysis:
     metrics: Mapping[str, float]
     histories: Mapping[str, Sequence[float]] = field(default_factory=dict)
     files: Sequence[Path] = ()
+    tables: Sequence[Path] = ()
 
 
 def log_analysis(results: ResultsFolder, study_name: str, config: TrackingConfig, analysis: Analysis) -> str:
@@ -73,6 +76,7 @@ def _stored(results: ResultsFolder, analysis: Analysis) -> dict[str, Any]:
         "metrics": dict(analysis.metrics),
         "histories": {name: list(values) for name, values in analysis.histories.items()},
         "files": [path.relative_to(results.out).as_posix() for path in analysis.files],
+        "tables": {path.relative_to(results.out).as_posix(): content_digest(path) for path in analysis.tables},
     }
 
 
@@ -87,6 +91,7 @@ def _log(results: ResultsFolder, store: Store, card: Card, stored: Mapping[str, 
     sweeps = store.runs(experiment_id, {"cropkt.kind": "sweep", "cropkt.results": card.id})
     tags |= {"cropkt.sweep_run": sweeps[0].info.run_id} if sweeps else {}
     files = [path for name in stored["files"] if (path := results.out / name).is_file()]
+    tables = [path for name in stored.get("tables", ()) if (path := results.out / name).is_file()]
     histories = {
         name: [float("nan") if x is None else x for x in values] for name, values in stored["histories"].items()
     }
@@ -96,7 +101,7 @@ def _log(results: ResultsFolder, store: Store, card: Card, stored: Mapping[str, 
         stored["parameters"],
         stored["metrics"],
         histories,
-        files=[path for path in files if path.suffix in COPIED],
+        files=[*tables, *(path for path in files if path.suffix in COPIED)],
         references=[path for path in files if path.suffix not in COPIED],
     )
     store.log(experiment_id, entry)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from kept_artifacts import artifact_folder, artifacts
+from mlflow import MlflowClient
 from small_studies import SmallStudy
 
 from cropkt.borrowing.lenders import CohortPatients
@@ -18,13 +20,15 @@ from cropkt.experiments.borrowing import curve
 from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
 from cropkt.experiments.borrowing.curve import curve_table, draws_of, learning_curves
 from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
-from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw, hold_subject, true_log_risk
+from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw, hold_subject
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.command import DONE, SOME_FAILED
-from cropkt.experiments.config import ClusterConfig, StudyConfig
+from cropkt.experiments.config import ClusterConfig, StudyConfig, TrackingConfig
 from cropkt.experiments.run import Run, prepare
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import TrainedWith
+from cropkt.simulation.truth import true_log_risk
+from cropkt.survival.paired import mean_with_interval
 from cropkt.training.pan_cancer import LOSS
 
 CODES = ("acc", "meso", "uvm", "chol")
@@ -153,11 +157,10 @@ def test_targets_with_few_events_are_left_out_and_one_cohort_cannot_borrow(run: 
         draws_of(replace(run, study=alone), DrawsConfig())
 
 
-def test_a_draw_that_failed_is_told_by_the_exit_code(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ray is left out: trials run here, and the one on acc dies."""
-    deaths = {"acc"}
+@pytest.fixture
+def deaths(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Ray is left out: trials run here, and those on targets that are put into this set die."""
+    dead: set[str] = set()
 
     @contextmanager
     def here(_: ClusterConfig) -> Iterator[Cluster]:
@@ -167,7 +170,7 @@ def test_a_draw_that_failed_is_told_by_the_exit_code(
         _: type, job: CurveJob, draws: list[Draw], *__: Any, on_end: Callable[[Draw, Mapping[str, Any], str], None]
     ) -> None:
         for draw in draws:
-            if draw.target in deaths:
+            if draw.target in dead:
                 on_end(draw, {}, "its worker died")
             else:
                 measured(job, draw)
@@ -176,10 +179,21 @@ def test_a_draw_that_failed_is_told_by_the_exit_code(
     monkeypatch.setattr(curve, "session", here)
     monkeypatch.setattr(curve, "measure_missing_means", lambda *_: None)
     monkeypatch.setattr(curve, "run_trials", one_by_one)
-    monkeypatch.setattr(curve, "_show", lambda *_: None)
+    return dead
+
+
+def of_one_method(run: Run, tracking: TrackingConfig) -> CurveConfig:
     config = run.config
     assert isinstance(config, CurveConfig)
-    config = replace(config, curve=replace(config.curve, methods=("own_ridge",)))
+    return replace(config, curve=replace(config.curve, methods=("own_ridge",)), tracking=tracking)
+
+
+def test_a_draw_that_failed_is_told_by_the_exit_code(
+    run: Run, deaths: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(curve, "_show", lambda *_: None)
+    config = of_one_method(run, TrackingConfig(wanted=False))
+    deaths.add("acc")
     assert learning_curves(config) == SOME_FAILED
     told = f"failed: acc, {SIZE} patients, draw 0: its worker died; the same command tries it again"
     assert told in capsys.readouterr().out
@@ -187,3 +201,27 @@ def test_a_draw_that_failed_is_told_by_the_exit_code(
     deaths.clear()
     assert learning_curves(config) == DONE
     assert set(pd.read_parquet(run.results.out / "curve.parquet")["target"]) == set(CODES)
+
+
+@pytest.mark.usefixtures("deaths")
+def test_a_curve_is_one_run_in_mlflow_with_its_numbers_table_and_picture(run: Run, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    config = of_one_method(run, TrackingConfig(uri=uri))
+    for targets in (("acc",), ("acc", "uvm"), ("acc", "uvm")):
+        assert learning_curves(replace(config, pairs=replace(config.pairs, targets=targets))) == DONE
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    (logged,) = client.search_runs([experiment.experiment_id])
+    assert (logged.info.run_name, logged.info.status) == ("learning curves", "FINISHED")
+    assert logged.data.params["targets"] == "uvm,acc", "the last command, in the registry's order"
+    assert logged.data.params["methods"] == "borrowed,own_ridge"
+    table = pd.read_parquet(artifact_folder(uri, logged) / "curve.parquet")
+    assert artifacts(uri, logged) == {"curve.parquet", "curve.png"}
+    wide = table.pivot_table(index="target", columns="method", values="c_index")
+    assert len(wide) == 2
+    metrics = logged.data.metrics
+    assert metrics[f"c_index/own_ridge/{SIZE}"] == pytest.approx(wide["own_ridge"].mean())
+    gain = mean_with_interval((wide["borrowed"] - wide["own_ridge"]).to_numpy())
+    for ending, name in (("", "mean"), ("_lower", "lower"), ("_upper", "upper")):
+        assert metrics[f"borrowed_minus_c_index{ending}/own_ridge/{SIZE}"] == pytest.approx(gain[name])

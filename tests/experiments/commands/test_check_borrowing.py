@@ -12,6 +12,7 @@ from cropkt.borrowing.advice.helps import probability_of_gain
 from cropkt.experiments.commands import predict
 from cropkt.experiments.commands.checks import borrowing
 from cropkt.rivals.rows import CURVE, CurveRow
+from cropkt.transfer.rows import ROUTING
 
 TARGETS = ("acc", "uvm", "meso")
 
@@ -39,6 +40,37 @@ def test_methods_need_not_be_measured_on_the_same_studies(tmp_path: Path, capsys
     assert lines["pan_abmil"] == "| pan_abmil | .610; +.100 (.100 to .100), 3 targets |"
     assert lines["best own method, by hindsight"].startswith("| best own method, by hindsight | +.030 (")
     assert table.read_text() in capsys.readouterr().out
+
+
+def test_routers_of_the_same_folder_are_rows_of_the_table(tmp_path: Path) -> None:
+    """roupkt is known for two of three targets, and a target that the curve lacks counts for nothing."""
+    write_curve(tmp_path / "out", {"borrowed": 0.7, "own_ridge": 0.65})
+    rows = [("acc", "roupkt", 0.66), ("uvm", "roupkt", 0.67), ("chol", "roupkt", 0.1), ("acc", "borrowed", 0.2)]
+    rows += [("acc", "oracle", 0.9)]
+    numbers = {"sources": (), "c_index_mean": 0.5, "standard_error": 0.1, "interval_lower": 0.4, "interval_upper": 0.9}
+    kind = {"encoder": "e", "architecture": "abmil", "n_events": 9}
+    table = [{"target": t, "method": m, "c_index_pooled": value, **numbers, **kind} for t, m, value in rows]
+    ROUTING.write(tmp_path / "out" / "routing.parquet", ROUTING.filled(pd.DataFrame(table)))
+    shown = tmp_path / "table.md"
+    assert borrowing.main([f"rna={tmp_path / 'out'}", "--out", str(shown)]) == 0
+    lines = {line.split(" | ")[0].strip("| "): line for line in shown.read_text().splitlines()}
+    assert lines["borrowed"] == "| borrowed | .710 |"
+    assert lines["route: roupkt"] == "| route: roupkt | .665; +.040 (.040 to .040), 2 targets |"
+    assert "oracle" not in shown.read_text()
+
+
+def test_claims_are_counted_folder_by_folder(tmp_path: Path) -> None:
+    """Over own_ridge: pan_cox gains in one of three folders, .03 in each of three targets, and else nothing."""
+    for number, gain in enumerate((0.03, 0.0, -0.03)):
+        write_curve(tmp_path / str(number), {"borrowed": 0.6, "own_ridge": 0.6, "pan_cox": 0.6 + gain})
+    write_curve(tmp_path / "3", {"borrowed": 0.6, "own_ridge": 0.6})
+    shown = tmp_path / "claims.md"
+    worlds = [f"none={tmp_path / str(number)}" for number in range(4)]
+    assert borrowing.main([*worlds, "--over", "own_ridge", "--out", str(shown)]) == 0
+    lines = {line.split(" | ")[1]: line for line in shown.read_text().splitlines()[2:]}
+    assert lines["pan_cox"] == "| none, all | pan_cox | 3 | +.000 | +.030 | 1 of 3 | .008 to .906 |"
+    assert lines["borrowed"].startswith("| none, all | borrowed | 4 | +.000 | +.000 | 0 of 4 | .000 to .6")
+    assert borrowing.main([*worlds, "--over", "own_rigde"]) == 2
 
 
 def test_predict_tells_what_recommend_has_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

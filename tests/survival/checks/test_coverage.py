@@ -1,10 +1,20 @@
 """The coverage study in small, and that it would notice errors that are too small."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cropkt.survival.checks import coverage
-from cropkt.survival.checks.coverage import FEW_OF_MANY, Setting, coverage_table, error_table, true_c_index
+from cropkt.survival.checks.coverage import (
+    FEW_OF_MANY,
+    SETTINGS,
+    Setting,
+    coverage_table,
+    error_table,
+    true_c_index,
+)
 from cropkt.survival.checks.interval_rules import SHAPES, rule_table
 
 SMALL = (Setting(0.5, 0.3),)
@@ -27,6 +37,18 @@ def test_intervals_cover_with_few_events_among_many_patients(setting: Setting) -
     assert found["coverage_pooled"] >= 0.935
     assert found["coverage_all"] >= 0.925
     assert found["below_1_percent"] <= 0.025
+
+
+def test_the_page_gives_the_size_of_the_paired_test_and_says_for_which_models() -> None:
+    """The first number of its column in docs/significance.md, measured again: four standard errors are allowed."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "significance.md").read_text()
+    _, table, last = page[page.index("check_significance.py coverage` simulates") :].split("\n\n")[:3]
+    rows = [[float(cell) for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| \d.*", table, re.M)]
+    found = coverage_table(300, 3, SETTINGS[:1]).iloc[0]
+    (size,) = (row[-1] for row in rows if row[0] == 60 and row[2] == 0.5 and abs(row[1] - found["events"]) < 1)
+    assert abs(found["size_of_paired_test"] - size) < 4 * np.sqrt(size / 300)
+    assert "for two fixed models" in last.replace("\n", " ")
+    assert "larger without `--repeats`" in last.replace("\n", " ")
 
 
 def test_shapes_of_real_cohorts_are_simulated_as_they_are() -> None:

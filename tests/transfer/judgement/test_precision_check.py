@@ -1,5 +1,6 @@
 """A pair measured again in both precisions: in that of the sweep the numbers are the sweep's."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from small_studies import SmallStudy
 from sweep_here import sweep_here
 
 from cropkt.data.study import open_study
+from cropkt.models.names import PRECISION_NAMES
 from cropkt.transfer.judgement.precision_check import precision_rows
 from cropkt.transfer.store import ResultsFolder
 
@@ -26,6 +28,18 @@ def test_the_sweeps_own_precision_gives_the_sweeps_numbers(
     stored = results.pairs().set_index(["source", "target"]).sort_index()
     pd.testing.assert_series_equal(found[precision], stored["c_index_pooled"], check_names=False)
     assert all(row.errors_away >= 0 for row in rows if row.standard_error > 0)
+
+
+def test_pages_and_help_say_how_far_bfloat16_moves_a_c_index() -> None:
+    """The furthest of 676 pairs is in significance.md; what is said elsewhere is that, rounded up."""
+    docs = Path(__file__).resolve().parents[3] / "docs"
+    measured = re.search(r"the furthest by (\.\d+)", (docs / "significance.md").read_text().replace("\n", " "))
+    said = re.search(r"differs by \.\d+ on average and (\.\d+) at most", (docs / "method.md").read_text())
+    helped = re.search(r"by up to (0\.\d+)", PRECISION_NAMES["bfloat16"])
+    assert measured is not None
+    assert said is not None
+    assert helped is not None
+    assert float(measured[1]) <= float(said[1]) == float(helped[1]) < float(measured[1]) + 0.001
 
 
 def test_models_are_asked_in_both_precisions(

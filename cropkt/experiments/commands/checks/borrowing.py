@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cropkt.errors import ConfigError
+from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.experiments.command import DONE, run_command
 from cropkt.experiments.config import Parser
 from cropkt.files import atomic_path
@@ -19,11 +19,15 @@ EPILOG = """
 Reads the curve.parquet that cropkt curve has left. Folders of one NAME are put together: their targets are one world.
 SARC, whose reversal is planted in simulated studies, is a column of its own. A cell is a method's mean C-index (the
 true one where a study is simulated), and what borrowing gains over it with the 95 % interval over targets.
+Where OUT also holds the results of cropkt route on the same study, its routers and fusions are rows too ("route: ...").
 Below, how reliable the probability of a gain is: said on each draw, against whether borrowed beat the own ridge model.
 
   cropkt check-borrowing fractions=runs/seed401 fractions=runs/seed402 fractions=runs/seed403 rna=runs/tme
+  cropkt check-borrowing --over own_ridge none=runs/none601 none=runs/none602 none=runs/none603
 """
 REVERSED = "sarc"
+ROUTED = "route: "
+"""Before the names of what cropkt route has fitted."""
 TOLD = 0.02
 """Gains and costs of the C-index that are worth a word."""
 RANGES = (0.0, 0.45, 0.55, 0.6, 0.7, 0.8, 0.9, 1.01)
@@ -35,18 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", metavar="NAME=OUT", help="a world's name and a results folder")
 
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there (Markdown)")
+    parser.add_argument(
+        "--over",
+        metavar="METHOD",
+        help="instead, what each method claims over METHOD (own_ridge, say) in each folder alone, and in how many of "
+        "them the interval lies above 0: where nothing can be gained, that is how often gain is claimed",
+    )
 
     def command() -> int:
         chosen = parser.parse_args(arguments)
-        return _check(chosen.folders, chosen.out)
+        return _check(chosen.folders, chosen.out, chosen.over)
 
     return run_command(command)
 
 
-def _check(folders: Sequence[str], out: Path | None) -> int:
+def _check(folders: Sequence[str], out: Path | None, over: str | None) -> int:
     import pandas as pd
-
-    from cropkt.report.learning_curves import measures
 
     worlds: dict[str, list[pd.DataFrame]] = {}
     for named in folders:
@@ -54,7 +62,23 @@ def _check(folders: Sequence[str], out: Path | None) -> int:
         path = Path(folder) / "curve.parquet"
         if not path.is_file():
             raise ConfigError(f"{named}: no {path}; run cropkt curve first")
-        worlds.setdefault(name, []).append(pd.read_parquet(path).assign(study=folder))
+        curve = pd.read_parquet(path)
+        parts = [curve, *_routed(Path(folder), curve)]
+        worlds.setdefault(name, []).append(pd.concat(parts, ignore_index=True).assign(study=folder))
+    table = _claims(worlds, over) if over else _compared(worlds)
+    print(f"\n{table}")
+    if out is not None:
+        with atomic_path(out) as temporary:
+            temporary.write_text(table + "\n", encoding="utf-8")
+    return DONE
+
+
+def _compared(worlds: "Mapping[str, list[pd.DataFrame]]") -> str:
+    """Markdown: methods by worlds, and below it how reliable the probability of a gain is."""
+    import pandas as pd
+
+    from cropkt.report.learning_curves import measures
+
     rows, found = [], []
     for name, parts in worlds.items():
         curve = pd.concat(parts, ignore_index=True)
@@ -66,13 +90,75 @@ def _check(folders: Sequence[str], out: Path | None) -> int:
         if said := _said(name, curve, measure):
             found.append(said)
     table = _markdown(rows)
-    if found:
-        table += f"\n\n{_reliability(found)}"
-    print(f"\n{table}")
-    if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(table + "\n", encoding="utf-8")
-    return DONE
+    return f"{table}\n\n{_reliability(found)}" if found else table
+
+
+def _claims(worlds: "Mapping[str, list[pd.DataFrame]]", over: str) -> str:
+    """Markdown: a row per world, size and method: its gain over the method `over`, mean over all folders, and the share
+    of folders in which the 95 % interval over targets lies above 0, with its own interval (Clopper and Pearson)."""
+    import numpy as np
+    from scipy.stats import binomtest
+
+    from cropkt.rivals import RIVALS
+    from cropkt.rivals.comparison import sizes_in_order
+
+    refuse_unknown("--over", over, list(RIVALS))
+    lines = [
+        f"| world | method | folders | less {over}, mean | largest of a folder | intervals above 0 | 95 % interval |",
+        f"|{'---|' * 7}",
+    ]
+    for name, parts in worlds.items():
+        sizes = sizes_in_order(size for part in parts for size in part["patients"].unique())
+        for size, method in ((size, method) for size in sizes for method in RIVALS if method != over):
+            gains = [gain for part in parts if (gain := _gain_in(part, size, method, over)) is not None]
+            if not gains:
+                continue
+            mean = np.array([gain["mean"] for gain in gains])
+            above = sum(bool(gain["lower"] > 0) for gain in gains)
+            share = binomtest(above, len(gains)).proportion_ci(0.95)
+            shown = (
+                *(f"{name}, {size}", method, str(len(gains)), _number(mean.mean(), "+"), _number(mean.max(), "+")),
+                *(f"{above} of {len(gains)}", f"{_number(share.low)} to {_number(share.high)}"),
+            )
+            lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def _gain_in(curve: "pd.DataFrame", size: str, method: str, over: str) -> "pd.Series[Any] | None":
+    """The gain of `method` in one folder, with its interval over targets; None where one of the two was not measured.
+    SARC of a simulated study has no part in it."""
+    from cropkt.report.learning_curves import measures
+    from cropkt.rivals.comparison import differences
+
+    measure = next(iter(measures(curve)))
+    usual = ~((measure == "c_index_true") & (curve["target"] == REVERSED))
+    pair = curve[(curve["patients"] == size) & curve["method"].isin([method, over]) & usual]
+    return differences(pair, (), of=method, measure=measure).iloc[0] if pair["method"].nunique() == 2 else None
+
+
+def _routed(folder: Path, curve: "pd.DataFrame") -> "list[pd.DataFrame]":
+    """Routers and fusions of the curve's targets as its rows: the study's folds, everybody tested once.
+
+    What borrows is in both tables, and one of them is enough; the oracle is no method.
+    """
+    import pandas as pd
+
+    from cropkt.rivals import ALL
+    from cropkt.routing.borrowed import BORROWED
+    from cropkt.transfer.rows import ROUTING
+    from cropkt.transfer.source_choice import ORACLE
+
+    path = folder / ROUTING.path
+    if not path.is_file():
+        return []
+    table = ROUTING.filled(pd.read_parquet(path))
+    identity = ["target", "encoder", "architecture"]
+    known = curve.loc[curve["patients"] == ALL, identity].drop_duplicates()
+    kept = table[~table["method"].isin([*BORROWED, ORACLE])].merge(known, on=identity)
+    values = kept[[*identity, "c_index_true"]].assign(
+        method=ROUTED + kept["method"], patients=ALL, draw=0, c_index=kept["c_index_pooled"]
+    )
+    return [values] if len(values) else []
 
 
 def _markdown(rows: Sequence[dict[str, str]]) -> str:
@@ -101,7 +187,8 @@ def _rows(world: str, curve: "pd.DataFrame", measure: str) -> list[dict[str, str
         of_size = curve[curve["patients"] == size]
         focus = of_size[of_size["method"] == FOCUS]
         everywhere = [m for m in own_methods() if (of_size["method"] == m).sum() == len(focus)]
-        found = {m: of_size[of_size["method"].isin([FOCUS, m])] for m in RIVALS if (of_size["method"] == m).any()}
+        names = [*RIVALS, *sorted(m for m in of_size["method"].unique() if m.startswith(ROUTED))]
+        found = {m: of_size[of_size["method"].isin([FOCUS, m])] for m in names if (of_size["method"] == m).any()}
         most = len(by_target(focus, measure))
         where = f"{world}, {size}, {most} targets"
         for method, pair in found.items():
