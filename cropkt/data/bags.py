@@ -164,6 +164,13 @@ class Bags:
             self.patients, features, self._rows, self.skipped, mapped=self.mapped and features is self.features
         )
 
+    def sent_to(self, device: torch.device) -> "Bags":
+        """`to(device)` for some bags of many: by way of pinned memory, so that a GPU works on while they come."""
+        if self.device == device:
+            return self
+        pinned = self.features.pin_memory() if device.type == "cuda" else self.features
+        return _bags(self.patients, pinned.to(device, non_blocking=True), self._rows, self.skipped)
+
 
 def places_of(asked: Sequence[str], patients: Sequence[str]) -> np.ndarray:
     """(n,) int64: where in `patients` those `asked` for are, in the order asked; those that are not are left out."""

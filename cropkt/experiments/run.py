@@ -164,9 +164,10 @@ def memory_told(run: Run) -> str:
         return ""
     most = max(resident_bytes(run.cohorts[code], torch_dtype(run.plan.precision)) for code in large)
     room = f"{size_in_words(memory)} of patches a worker (--memory): {', '.join(large)} do not fit"
+    copied = f"copied to {run.plan.folder}, {size_in_words(most)} at most"
     if run.plan.device == "cpu":
-        return f"{room}; to train and route on, they are copied to {run.plan.folder}, {size_in_words(most)} at most"
-    return f"{room}; they are swept in tiles, but to train and route on they have to fit (up to {size_in_words(most)})"
+        return f"{room}; to train and route on, they are {copied}"
+    return f"{room}; to train, they are {copied}, and sent batch by batch; to route on, they have to fit"
 
 
 def claim_results(run: Run) -> None:

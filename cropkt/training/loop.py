@@ -69,7 +69,8 @@ def train_folds(
     """Train every fold's model in place, on the bags its `train` names and no others.
 
     `stream` (the cohort's code) names the random streams; `order` gives the order of bags in an epoch (default:
-    `shuffled`); `report(epoch)` is called after each epoch. Bags, labels and models share one device.
+    `shuffled`); `report(epoch)` is called after each epoch. Labels and models share one device;
+    bags are there too, or on the host, and each piece of a batch is sent when it is its turn.
     Raises ConfigError when a fold's training bags do not fill one update, TrainingError when a loss is not finite.
     """
     for epoch in train_epochs(
@@ -92,10 +93,10 @@ def train_epochs(
 ) -> Iterator[int]:
     """`train_folds` an epoch at a time: yields the epoch after each, with the models in eval mode."""
     order = order or (lambda epoch: shuffled(len(bags), epoch, seed=seed, stream=stream))
-    lesson = _Lesson(bags, labels, config, seed, stream, precision, bags.offsets.cpu().numpy())
+    device = next(trainings[0].model.parameters()).device
+    lesson = _Lesson(bags, labels, config, seed, stream, precision, device, bags.offsets.cpu().numpy())
     optimisers = [build_optimiser(fold.model, config) for fold in trainings]
     updates = [config.updates_per_epoch(len(fold.train)) for fold in trainings]
-    device = bags.features.device
     for epoch in range(config.epochs):
         walk = order(epoch)
         chosen = [walk[np.isin(walk, fold.train)] for fold in trainings]
@@ -126,7 +127,7 @@ def train_epochs(
 
 @dataclass
 class _Lesson:
-    """What all folds of a cohort share; `ends` (B + 1,) are the bags' offsets on the host.
+    """What all folds of a cohort share; `ends` (B + 1,) are the bags' offsets on the host, `device` is the models'.
 
     `recompute`: has memory run out, so that activations are computed again instead of kept? Numbers stay the same.
     """
@@ -137,6 +138,7 @@ class _Lesson:
     seed: int
     stream: str
     precision: str
+    device: torch.device
     ends: np.ndarray
     recompute: bool = False
 
@@ -157,7 +159,7 @@ def _attempt(lesson: _Lesson, training: FoldTraining[Any], batch: np.ndarray, ep
     # Dropout is drawn from a stream of its own for each update, so that a fold trained alone and a fold trained beside
     # four others get the same numbers.
     torch.manual_seed(named_seed(lesson.seed, "dropout", lesson.stream, training.fold, epoch, update))
-    with matmul_precision(lesson.precision, lesson.bags.features.device.type):
+    with matmul_precision(lesson.precision, lesson.device.type):
         if training.forward is None:
             parts = _parts(lesson, batch, epoch)
             logits = logits_of(training.model, parts, recompute=lesson.recompute, before_each=lesson.bags.release)
@@ -172,13 +174,13 @@ def _attempt(lesson: _Lesson, training: FoldTraining[Any], batch: np.ndarray, ep
 def _parts(lesson: _Lesson, batch: np.ndarray, epoch: int) -> Iterator[Bags]:
     """The bags of `batch` in pieces; where bags are sampled, every fold sees the same patches of a bag in an epoch."""
     bags, most, lengths = lesson.bags, lesson.config.patches_per_bag, np.diff(lesson.ends)
-    size = PATCHES_PER_PIECE[bags.features.device.type]
+    size = PATCHES_PER_PIECE[lesson.device.type]
     if not most:
-        yield from (bags.take(piece) for piece in pieces(batch, lengths, size))
+        yield from (bags.take(piece).sent_to(lesson.device) for piece in pieces(batch, lengths, size))
         return
     draw = partial(generator, lesson.seed, "patches", lesson.stream, epoch)
     for piece in pieces(batch, lengths.clip(max=most), size):
-        yield sample_patches(bags, piece, lesson.ends, most, draw)
+        yield sample_patches(bags, piece, lesson.ends, most, draw).sent_to(lesson.device)
 
 
 def _checked(losses: Sequence[Tensor], fold: int, stream: str, epoch: int) -> list[float]:

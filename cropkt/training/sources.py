@@ -160,7 +160,7 @@ def train_cohort(
     a fold has no training patient with features.
     """
     bags = held_bags(plan, cohort)
-    targets = survival_targets(cohort, bags)
+    targets = survival_targets(cohort, bags, device=plan.device)
     jobs = []
     for fold in folds:
         start = load_model(plan.null_path(), device=plan.device).train()
@@ -181,13 +181,14 @@ def train_cohort(
 
 
 def held_bags(plan: SourcePlan, cohort: Cohort) -> Bags:
-    """The bags of `cohort`, resident where they fit in the plan's memory.
+    """The bags of `cohort`, resident on the plan's device where they fit in its memory.
 
-    What does not fit on a CPU is a memory-mapped file beside the models, which vanishes with the bags.
+    Else they are a memory-mapped file beside the models, which vanishes with the bags; a GPU is sent what it works on.
     """
-    scratch = None if plan.holds(cohort) or plan.device != "cpu" else plan.folder
+    holds = plan.holds(cohort)
+    scratch = None if holds else plan.folder
     bags = read_bags(cohort, dtype=torch_dtype(plan.precision), strict=plan.strict, scratch=scratch)
-    return bags.to(plan.device)
+    return bags.to(plan.device) if holds else bags
 
 
 def _store(
@@ -224,7 +225,7 @@ def _store(
 
 
 def _risk(model: MILModel, bags: Bags, chosen: np.ndarray) -> np.ndarray:
-    risk = predict([model], bags.take(chosen)).risk[0]
+    risk = predict([model], bags.take(chosen).sent_to(next(model.parameters()).device)).risk[0]
     bags.release()
     return risk
 

@@ -4,13 +4,16 @@ Needs neither Ray nor MLflow: `pytest -m gpu tests/gpu`.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from small_studies import SmallStudy, small_plan
 
 from cropkt.data.bags import Bags
+from cropkt.data.study import open_study
 from cropkt.models.architectures import ARCHITECTURES
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import Architecture, MILModel, TrainedWith
@@ -22,6 +25,7 @@ from cropkt.training import loop
 from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining, train_folds
 from cropkt.training.pieces import logits_of
+from cropkt.training.sources import held_bags, store_null_model, train_cohort
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -163,3 +167,24 @@ def test_little_memory_gives_the_same_weights(monkeypatch: pytest.MonkeyPatch) -
     )
     again = trained("cuda", "float32", 0.25)
     assert again.losses == pytest.approx(plain.losses, abs=1e-5)
+
+
+def test_bags_on_the_host_teach_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cohort that does not fit on the GPU is sent piece by piece."""
+    monkeypatch.setattr(loop, "PATCHES_PER_PIECE", {"cuda": 400})
+    resident = trained("cuda", "bfloat16", 0.25)
+    monkeypatch.setattr(Bags, "to", lambda bags, _: bags)
+    sent = trained("cuda", "bfloat16", 0.25)
+    assert sent.losses == resident.losses
+
+
+def test_a_cohort_beyond_the_memory_is_trained_as_one_that_fits(small_study: Callable[..., SmallStudy]) -> None:
+    study = small_study("acc")
+    acc = open_study(study.folder).cohorts["acc"]
+    losses = []
+    for memory in (None, 1):
+        plan = replace(small_plan(study.folder / f"models {memory}"), device="cuda", memory=memory)
+        store_null_model(plan)
+        assert held_bags(plan, acc).device.type == ("cuda" if memory is None else "cpu")
+        losses.append([(card.losses, card.test_c_index) for card in train_cohort(plan, acc, [0, 1])])
+    assert losses[0] == losses[1]

@@ -114,4 +114,4 @@ def read_target(run: Run, target: str) -> ResidentTarget:
     cohort = run.cohorts[target]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are named when the target is swept
-        return hold_target(cohort, held_bags(run.plan, cohort))
+        return hold_target(cohort, held_bags(run.plan, cohort).to(run.plan.device))
