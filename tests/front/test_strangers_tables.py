@@ -122,6 +122,9 @@ DATES = ["date_of_diagnosis", "date_of_death", "date_last_contact"]
 BIOTAB = ["bcr_patient_uuid", "bcr_patient_barcode", "vital_status", "last_contact_days_to", "death_days_to"]
 TABLES |= {
     "dates alone": Written(["id", *DATES], lambda p: [p.patient, *dates(p)]),
+    "dates of the dead's last visits": Written(
+        ["id", *DATES], lambda p: [p.patient, on(0), on(p.days) if p.event else "", on(p.days - 3 * p.event)]
+    ),
     "dates with times of day": Written(["id", *DATES], lambda p: [p.patient, *dates(p, "%Y-%m-%dT00:00:00")]),
     "dates, the day first": Written(
         ["id", "Diagnosis date", "Last follow-up", "Status"],

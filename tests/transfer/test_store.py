@@ -90,6 +90,18 @@ def test_a_pair_not_measured_or_of_another_folder_is_not_done(folder: ResultsFol
     assert ResultsFolder(folder.out, "other", "abmil").record("acc", "uvm") is None
 
 
+def test_a_record_that_was_copied_is_not_another_pairs(folder: ResultsFolder) -> None:
+    store(folder, measured("acc", "uvm"))
+    copy = folder.record_path("blca", "uvm")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(folder.record_path("acc", "uvm").read_bytes())
+    for files in (folder.predictions_path, folder.representations_path):
+        files("blca", "uvm").parent.mkdir(parents=True, exist_ok=True)
+        files("blca", "uvm").write_bytes(files("acc", "uvm").read_bytes())
+    assert check_record(folder, "acc", "uvm")[1] == ""
+    assert check_record(folder, "blca", "uvm") == (None, "its record is of another pair")
+
+
 @pytest.mark.parametrize("content", [b"", b'{"fingerprint": "today", "pair": {', b"\xff\xfe\x00", b"\x00" * 40])
 def test_a_damaged_record_is_not_done_and_in_no_table(folder: ResultsFolder, content: bytes) -> None:
     store(folder, measured("acc", "uvm"), measured("uvm", "acc"))

@@ -2,6 +2,7 @@
 
 from mutation import Mutation
 
+SUSPICIONS = ("tests/data/test_suspicions.py",)
 IDENTITY = ("tests/data/test_identity.py",)
 
 MUTATIONS = (
@@ -174,5 +175,21 @@ MUTATIONS = (
             "tests/transfer/test_protocol.py",
         ),
         "leak: a person seen under another id would be scored",
+    ),
+    Mutation(
+        "suspicions-forget-the-unit",
+        "cropkt/data/suspicions.py",
+        'cohort.labels["time"].to_numpy() / DAYS[unit]',
+        'cohort.labels["time"].to_numpy()',
+        SUSPICIONS,
+        "times said to be in months would be judged as if they were days",
+    ),
+    Mutation(
+        "suspicions-of-those-followed-shortest",
+        "cropkt/data/suspicions.py",
+        ".tail(max(FEW_PATIENTS // 2, int(patients * LONGEST_FOLLOWED)))",
+        ".head(max(FEW_PATIENTS // 2, int(patients * LONGEST_FOLLOWED)))",
+        SUSPICIONS,
+        "events and censored exchanged would not be noticed, and sound cohorts be suspected",
     ),
 )

@@ -7,6 +7,10 @@ ROUTING = ("tests/experiments/routing/test_routing_driver.py",)
 SWEEP = "tests/experiments/sweep/test_sweep_driver.py"
 JOURNAL = ("tests/experiments/test_journal.py",)
 FIT = ("tests/experiments/routing/test_fit_and_apply.py",)
+LOGGED = (
+    "tests/experiments/tracking/test_sweep_log.py"
+    "::test_a_file_that_has_everything_is_not_asked_again_until_something_changes",
+)
 REPEATS = ("tests/experiments/sweep/test_repeats.py",)
 
 MUTATIONS = (
@@ -434,5 +438,29 @@ MUTATIONS = (
         "any(repeat.untrained() for repeat in repeats)",
         REPEATS,
         "a repeat that failed would not be in the exit code",
+    ),
+    Mutation(
+        "logged-though-a-record-is-new",
+        "cropkt/experiments/tracking/sweep.py",
+        "for path in (*files, *records, *cards)]",
+        "for path in (*files, *cards)]",
+        LOGGED,
+        "a pair measured since would never reach MLflow, and the file would pass for whole",
+    ),
+    Mutation(
+        "logged-though-somebody-was-at-the-file",
+        "cropkt/experiments/tracking/sweep.py",
+        'f"{there.st_size} {there.st_mtime_ns} {there.st_ino}" if there else ""',
+        '"there" if there else ""',
+        LOGGED,
+        "runs deleted in the file would stay away for good",
+    ),
+    Mutation(
+        "logged-when-the-pairs-are",
+        "cropkt/experiments/tracking/sweep.py",
+        'self._done >= {"sweep", "sources"}',
+        'self._done >= {"sweep"}',
+        ("tests/experiments/tracking/test_sweep_log.py",),
+        "source models that were not asked for, or failed, would pass for logged",
     ),
 )

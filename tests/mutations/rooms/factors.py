@@ -2,6 +2,7 @@
 
 from mutation import Mutation
 
+PAGE = ("tests/report/test_page.py::test_pictures_are_drawn_again_only_where_something_has_changed",)
 FACTS = ("tests/factors/test_facts_of_models.py",)
 
 MUTATIONS = (
@@ -165,5 +166,29 @@ MUTATIONS = (
         '["source", "source_fold"]',
         ("tests/report/test_curves.py",),
         "patients of two folds would be ranked together, though the curves are of risks within folds",
+    ),
+    Mutation(
+        "pictures-of-other-settings",
+        "cropkt/report/page.py",
+        "digest(study_name, dict(settings), _versions(), ",
+        "digest(study_name, _versions(), ",
+        PAGE,
+        "the report would show the settings of the run before",
+    ),
+    Mutation(
+        "pictures-without-sections",
+        "cropkt/report/page.py",
+        "_digests([*tables, *sections, *code])",
+        "_digests([*tables, *code])",
+        PAGE,
+        "an analysis made since would not be in the report",
+    ),
+    Mutation(
+        "pictures-that-are-not-there",
+        "cropkt/report/page.py",
+        ' and kept.get("drawn") == _digests(_pictures(results))',
+        "",
+        PAGE,
+        "a picture that was deleted or damaged would not be drawn again",
     ),
 )

@@ -3,6 +3,7 @@
 from mutation import Mutation
 
 DOOR = "tests/front/test_front_door.py"
+STRANGERS = "tests/front/test_strangers_tables.py::test_a_table_is_read_as_it_is_meant"
 DOCTOR = "tests/front/test_doctor.py"
 
 MUTATIONS = (
@@ -101,5 +102,29 @@ MUTATIONS = (
         "        if deep is None:\n",
         (DOCTOR, DOOR, "tests/front/test_wrong_studies.py"),
         "check --deep would find what it finds without",
+    ),
+    Mutation(
+        "the-dead-live-until-last-contact",
+        "cropkt/front/tables/dates.py",
+        'ends = [*of["death"], *of["last"]]',
+        'ends = [*of["last"], *of["death"]]',
+        (STRANGERS,),
+        "time would end with the last visit, or with a date of last contact after death",
+    ),
+    Mutation(
+        "the-month-first-where-the-day-is",
+        "cropkt/front/tables/dates.py",
+        'any(int(found["month"]) > 12 for found in short):\n        return _MONTH_FIRST',
+        'any(int(found["month"]) > 12 for found in short):\n        return _DAY_FIRST',
+        (STRANGERS,),
+        "dates of a table that has the month first would be missing or another day",
+    ),
+    Mutation(
+        "months-pass-for-days",
+        "cropkt/front/tables/endpoint.py",
+        "if longest > CERTAIN_DAYS:",
+        "if longest > 0:",
+        (STRANGERS, DOOR, DOCTOR),
+        "a column of months would be read as days, and every yearly interval be wrong",
     ),
 )

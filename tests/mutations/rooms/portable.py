@@ -160,4 +160,12 @@ MUTATIONS = (
         (LIBRARY,),
         "slides_unlike would be counted against another cohort than the row says",
     ),
+    Mutation(
+        "advised-by-test-patients",
+        "cropkt/portable/advice.py",
+        'honest = rows.get("honest")',
+        'honest = rows.get("oracle")',
+        (f"{LIBRARY}::test_whom_to_ask_is_the_source_chosen_on_training_patients",),
+        "leak: the source advised would be the one that did best on the test patients",
+    ),
 )

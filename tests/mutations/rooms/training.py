@@ -2,6 +2,7 @@
 
 from mutation import Mutation
 
+PIECES = ("tests/training/test_pieces.py",)
 PASSING = ("tests/experiments/sweep/test_damage.py::test_what_a_passing_fault_touched_is_made_again",)
 
 MUTATIONS = (
@@ -228,5 +229,29 @@ MUTATIONS = (
         "        0,\n",
         PASSING,
         "pairs of models that lack a slide would count as whole",
+    ),
+    Mutation(
+        "zeros-are-patches-of-the-last-bag",
+        "cropkt/training/pieces.py",
+        "torch.cat([offsets, offsets[-1:] + missing])",
+        "torch.cat([offsets[:-1], offsets[-1:] + missing])",
+        PIECES,
+        "what fills a piece up for speed would move the last bag's risk, loss and gradient",
+    ),
+    Mutation(
+        "one-bag-alone-is-not-filled-up",
+        "cropkt/training/pieces.py",
+        "if bags > 1 and features.dtype",
+        "if features.dtype",
+        PIECES,
+        "scoring a bag alone and with others would differ by more than their order",
+    ),
+    Mutation(
+        "float32-is-filled-up",
+        "cropkt/training/pieces.py",
+        "features.dtype == torch.bfloat16 and ",
+        "",
+        PIECES,
+        "training in float32 would round otherwise than it did, for nothing",
     ),
 )
