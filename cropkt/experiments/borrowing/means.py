@@ -18,6 +18,7 @@ from cropkt.experiments.tune import Trial, run_trials
 from cropkt.rivals.case import Others, gather_others
 from cropkt.seeds import named_seed
 from cropkt.survival.cox import RidgeCox, ridge_cox
+from cropkt.transfer.store import ResultsFolder
 
 
 class MeansTrial(Trial):
@@ -30,20 +31,20 @@ class MeansTrial(Trial):
         """Read and store; a cohort that cannot be read stops no other."""
         try:
             cohort = self.job.cohorts[self.point]
-            means_of(cohort, run_means_path(self.job, self.point), strict=self.job.plan.strict)
+            means_of(cohort, run_means_path(self.job.results, self.point), strict=self.job.plan.strict)
         except Exception as error:
             return {"done": True, "failed": f"{type(error).__name__}: {error}"}
         return {"done": True, "failed": ""}
 
 
-def run_means_path(run: Run, code: str) -> Path:
-    """Where the run keeps a cohort's means."""
-    return means_path(run.results.out, run.results.encoder, code)
+def run_means_path(results: ResultsFolder, code: str) -> Path:
+    """Where a run keeps a cohort's means."""
+    return means_path(results.out, results.encoder, code)
 
 
 def measure_missing_means(run: Run, codes: Sequence[str], cluster: Cluster, scratch: Path) -> None:
     """Measure what is not stored of the cohorts `codes`. Raises StudyError with those that cannot be read."""
-    todo = [code for code in codes if stored_means(run_means_path(run, code), run.cohorts[code]) is None]
+    todo = [code for code in codes if stored_means(run_means_path(run.results, code), run.cohorts[code]) is None]
     if not todo:
         return
     failed: dict[str, str] = {}
@@ -72,7 +73,7 @@ class CohortShelf:
     def means(self, code: str) -> CohortMeans:
         """The stored means of a cohort; measured where they are not there."""
         if code not in self._means:
-            path = run_means_path(self._run, code)
+            path = run_means_path(self._run.results, code)
             self._means[code] = means_of(self._run.cohorts[code], path, strict=self._run.plan.strict)
         return self._means[code]
 

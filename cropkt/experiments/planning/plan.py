@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from joblib import cpu_count  # type: ignore[import-untyped]
 
 from cropkt.data.streams.stream import resident_bytes
+from cropkt.data.study import Cohort
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.planning.benchmark import Speed, measure_speed
 from cropkt.experiments.run import Run, not_held
@@ -59,10 +60,10 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
     missing = {code: missing_folds(run.plan, run.cohorts[code], run.folds) for code in run.sources}
     to_train = [code for code, folds in missing.items() if folds]
     trained = sum(_training_patches(run, code, missing[code]) for code in to_train)
-    scored = sum(_patches(run, target) for target in run.targets) * len(run.sources) * len(run.folds)
+    scored = sum(_patches(run.cohorts[target]) for target in run.targets) * len(run.sources) * len(run.folds)
     baselines = len(run.targets) * len(BASELINES) if run.config.pairs.baselines else 0
     pairs = len(run.sources) * len(run.targets)
-    size = {code: _bytes(run, code) for code in {*to_train, *run.targets}}
+    size = {code: _bytes(run.cohorts[code]) for code in {*to_train, *run.targets}}
     train_read, sweep_read = (sum(size[code] for code in codes) for codes in (to_train, run.targets))
     memory = {code: _memory(run, code) for code in size}
     largest = max(memory, key=lambda code: memory[code])
@@ -104,8 +105,8 @@ def _repeats(run: Run, speed: Speed, shared: int) -> list[Stage]:
     if not missing:
         return []
     trained = sum(_training_patches(repeat, code, folds) for repeat, code, folds in missing)
-    scored = sum(_patches(run, code) * len(folds) for _, code, folds in missing)
-    read = 2 * sum(_bytes(run, code) for _, code, _ in missing)
+    scored = sum(_patches(run.cohorts[code]) * len(folds) for _, code, folds in missing)
+    read = 2 * sum(_bytes(run.cohorts[code]) for _, code, _ in missing)
     seconds = read / speed.bytes_read + (trained / speed.patches_trained + scored / speed.patches_scored) / shared
     return [Stage("repeats", f"{sum(len(folds) for *_, folds in missing)} models", seconds / 60)]
 
@@ -118,8 +119,8 @@ def _speed(run: Run) -> Speed:
     return measure_speed(run.plan, files, patches / patients, len(run.folds))
 
 
-def _patches(run: Run, code: str) -> int:
-    return int(run.cohorts[code].slides["patches"].sum())
+def _patches(cohort: Cohort) -> int:
+    return int(cohort.slides["patches"].sum())
 
 
 def _training_patches(run: Run, code: str, folds: Sequence[int]) -> int:
@@ -130,8 +131,8 @@ def _training_patches(run: Run, code: str, folds: Sequence[int]) -> int:
     return once * run.plan.training.epochs
 
 
-def _bytes(run: Run, code: str) -> int:
-    return sum(os.stat(path).st_size for path in run.cohorts[code].slides["path"] if os.path.isfile(path))
+def _bytes(cohort: Cohort) -> int:
+    return sum(os.stat(path).st_size for path in cohort.slides["path"] if os.path.isfile(path))
 
 
 def _memory(run: Run, code: str) -> float:

@@ -23,7 +23,7 @@ from cropkt.experiments.workspace import workspace
 from cropkt.transfer.assemble import stale_message, update_comparison, write_tables
 from cropkt.transfer.rows import Status
 from cropkt.transfer.scores import forget_attempts
-from cropkt.transfer.store import check_record, store_failure
+from cropkt.transfer.store import ResultsFolder, check_record, store_failure
 
 if TYPE_CHECKING:
     from cropkt.experiments.tracking.sweep import Tracker
@@ -71,7 +71,7 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
         for number in range(ROUNDS):
             if todo:
                 _measure(run, todo, cluster, scratch / f"round_{number}", tracker)
-            todo = [pair for pair in todo if _worker_died(run, *pair)]
+            todo = [pair for pair in todo if _worker_died(run.results, *pair)]
         for failure in measure_repeats(run, cluster, scratch):
             print(f"warning: {failure}; the same command tries it again")
         _write_tables(run)
@@ -110,10 +110,10 @@ def _todo(run: Run, untrained: Mapping[str, str]) -> list[tuple[str, str]]:
     return todo
 
 
-def _worker_died(run: Run, source: str, target: str) -> bool:
+def _worker_died(results: ResultsFolder, source: str, target: str) -> bool:
     from cropkt.experiments.tune import WORKER_DIED
 
-    record = run.results.record(source, target)
+    record = results.record(source, target)
     return record is None or record.pair.reason == WORKER_DIED
 
 

@@ -8,7 +8,7 @@ from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run
 from cropkt.transfer.scores import forget_attempts, remove_scores
-from cropkt.transfer.store import store_failure
+from cropkt.transfer.store import ResultsFolder, store_failure
 
 
 def measure_repeats(run: Run, cluster: Cluster, scratch: Path) -> list[str]:
@@ -25,7 +25,7 @@ def measure_repeats(run: Run, cluster: Cluster, scratch: Path) -> list[str]:
         if todo:
             _measure(repeat, todo, cluster, scratch / f"repeat_{number}")
         failed += [
-            f"repeat {number}, {source} on {target}: {_reason(repeat, source, target)}"
+            f"repeat {number}, {source} on {target}: {_reason(repeat.results, source, target)}"
             for source, target in unmeasured(repeat)
         ]
     return failed
@@ -61,6 +61,6 @@ def _measure(repeat: Run, todo: list[tuple[str, str]], cluster: Cluster, scratch
         remove_scores(repeat.results, target)
 
 
-def _reason(repeat: Run, source: str, target: str) -> str:
-    record = repeat.results.record(source, target)
+def _reason(results: ResultsFolder, source: str, target: str) -> str:
+    record = results.record(source, target)
     return record.pair.reason if record is not None else "not measured"

@@ -164,7 +164,9 @@ def asked(results: ResultsFolder, uri: str) -> bool:
 def test_a_file_that_has_everything_is_not_asked_again_until_something_changes(
     results: ResultsFolder, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert asked(results, store)
+    log(results, store)
+    capsys.readouterr()
+    assert asked(results, store), "sources have not been logged"
     said = capsys.readouterr().out
     before = {run.info.run_id for run in runs(store)}
     assert not asked(results, store)

@@ -460,7 +460,7 @@ MUTATIONS = (
         "cropkt/experiments/tracking/sweep.py",
         'self._done >= {"sweep", "sources"}',
         'self._done >= {"sweep"}',
-        ("tests/experiments/tracking/test_sweep_log.py",),
+        LOGGED,
         "source models that were not asked for, or failed, would pass for logged",
     ),
 )

@@ -27,7 +27,7 @@ def test_intervals_cover_and_a_halved_error_would_be_seen(monkeypatch: pytest.Mo
     assert honest["size_of_paired_test"] <= 0.08
     whole = coverage.confidence_interval
     monkeypatch.setattr(coverage, "confidence_interval", lambda c, error, events: whole(c, error / 2, events))
-    assert coverage_table(300, 1, SMALL).iloc[0]["coverage_pooled"] < 0.8
+    assert coverage_table(100, 1, SMALL).iloc[0]["coverage_pooled"] < 0.8
 
 
 @pytest.mark.parametrize("setting", FEW_OF_MANY[:2], ids=lambda setting: f"{setting.patients} patients")
