@@ -13,6 +13,7 @@ from cropkt.data.bags import Bags, read_slides
 from cropkt.data.slide_files.features import SUFFIXES, FeatureFileError, encoder_named_in, header
 from cropkt.data.slide_files.slide_names import slide_id
 from cropkt.errors import ConfigError, InputError, StudyError
+from cropkt.transfer.scores import dealt
 
 PATCHES_A_BLOCK = 400_000
 """Patches that are in memory at once, unless one patient has more: 2.5 GB of 1,536 numbers in float32."""
@@ -114,16 +115,17 @@ def read_blocks(slides: Sequence[NewSlide], width: int, dtype: torch.dtype, *, s
 
 
 def _blocks(slides: Sequence[NewSlide]) -> Iterator[list[NewSlide]]:
-    held: list[NewSlide] = []
-    patches = 0
-    for _, of_patient in groupby(slides, key=lambda new: new.patient):
-        part = list(of_patient)
-        count = sum(_patches(new.path) for new in part)
-        if held and patches + count > PATCHES_A_BLOCK:
-            yield held
-            held, patches = [], 0
-        held, patches = held + part, patches + count
-    if held:
+    """The slides of some patients at a time: as many as a sweep reads together, fewer where they have many patches."""
+    patients = [list(of_patient) for _, of_patient in groupby(slides, key=lambda new: new.patient)]
+    for places in dealt(len(patients)):
+        held: list[NewSlide] = []
+        patches = 0
+        for place in places:
+            count = sum(_patches(new.path) for new in patients[place])
+            if held and patches + count > PATCHES_A_BLOCK:
+                yield held
+                held, patches = [], 0
+            held, patches = held + patients[place], patches + count
         yield held
 
 

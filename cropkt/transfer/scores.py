@@ -62,11 +62,7 @@ class ScoreJob:
     def parts(self) -> list[list[SlideRow]]:
         """The slides in parts of whole patients; the same for every process."""
         patients = [list(rows) for _, rows in groupby(slide_rows(self.cohort), key=lambda row: row[0])]
-        count = min(MOST_PARTS, max(1, len(patients) // PATIENTS_PER_PART))
-        return [
-            [row for number in numbers for row in patients[number]]
-            for numbers in np.array_split(np.arange(len(patients)), count)
-        ]
+        return [[row for number in numbers for row in patients[number]] for numbers in dealt(len(patients))]
 
     def path(self, part: int) -> Path:
         """Where the scores of a part are."""
@@ -85,6 +81,12 @@ class ScoreJob:
             strict=plan.strict,
             facts=facts,
         )
+
+
+def dealt(patients: int) -> list[np.ndarray]:
+    """The places of so many patients, in parts. A matrix product's last bits depend on its rows, so that whoever wants
+    a sweep's very numbers deals the patients as a sweep does."""
+    return np.array_split(np.arange(patients), min(MOST_PARTS, max(1, patients // PATIENTS_PER_PART)))
 
 
 def score_target(job: ScoreJob, load: LoadModels) -> BagStream:

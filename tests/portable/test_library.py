@@ -15,10 +15,12 @@ import pytest
 import torch
 from made_library import CODES, FOLDS, Made
 from safetensors.torch import load_file
+from small_studies import small_plan, write_study
 
 from cropkt.borrowing.advice.recommendation import recommendation_path
 from cropkt.data.persons import person_digest
 from cropkt.data.slide_files.features import read_features, write_h5
+from cropkt.data.study import open_study
 from cropkt.errors import CheckpointError, ConfigError, InputError
 from cropkt.experiments.commands import main
 from cropkt.files import write_json
@@ -31,6 +33,7 @@ from cropkt.portable.export import ExportSettings, export_library
 from cropkt.portable.predict import Question, ask
 from cropkt.portable.seen import SeenFeatures
 from cropkt.training.config import TrainingConfig
+from cropkt.transfer.scores import ScoreJob
 from cropkt.transfer.store import ResultsFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +166,20 @@ def test_more_slides_than_memory_holds_are_read_in_blocks(
     in_blocks = predict(made, "acc", tmp_path / "two", "--source", "uvm,acc", "--cohort", "acc", "--ensemble")
     assert len(list(new_slides._blocks(new_slides.find_slides(tmp_path / "one" / "new", None)))) > 5
     pd.testing.assert_frame_equal(at_once, in_blocks, rtol=1e-4)
+
+
+def test_patients_are_dealt_as_a_sweep_deals_them(tmp_path: Path) -> None:
+    """The last bits of a matrix product depend on its rows: 8 patients of 40, left alone in one, had other risks."""
+    small = write_study(tmp_path / "study", "acc", patients=40)
+    cohort = open_study(small.folder).cohorts["acc"]
+    plan = small_plan(tmp_path)
+    of_sweep = [[row[0] for row in part] for part in ScoreJob(tmp_path, cohort, plan, {}).parts()]
+    (tmp_path / "new").mkdir()
+    for path in cohort.slides["path"]:
+        shutil.copy(path, tmp_path / "new")
+    slides = new_slides.find_slides(tmp_path / "new", small.labels("acc"))
+    assert [[new.patient for new in block] for block in new_slides._blocks(slides)] == of_sweep
+    assert len(of_sweep) == 2
 
 
 @pytest.mark.system

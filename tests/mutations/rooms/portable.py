@@ -17,6 +17,14 @@ MUTATIONS = (
         "new patients would be told the survival of others' risks",
     ),
     Mutation(
+        "all-patients-in-one-part",
+        "cropkt/portable/new_slides.py",
+        "for places in dealt(len(patients)):",
+        "for places in [range(len(patients))]:",
+        (f"{LIBRARY}::test_patients_are_dealt_as_a_sweep_deals_them",),
+        "risks would not be the sweep's to the last bit",
+    ),
+    Mutation(
         "a-slope-twice-as-steep",
         "cropkt/survival/calibration.py",
         "curve = np.exp(-np.exp(self.slope * z)[:, None] * self._at(self.cumulative, times))",
