@@ -23,7 +23,7 @@ Where OUT also holds the results of cropkt route on the same study, its routers 
 Below, how reliable the probability of a gain is: said on each draw, against whether borrowed beat the own ridge model.
 
   cropkt check-borrowing fractions=runs/seed401 fractions=runs/seed402 fractions=runs/seed403 rna=runs/tme
-  cropkt check-borrowing --over own_ridge none=runs/none601 none=runs/none602 none=runs/none603
+  cropkt check-borrowing none=runs/none601 none=runs/none602 none=runs/none603 --over own_ridge
 """
 REVERSED = "sarc"
 ROUTED = "route: "
