@@ -273,7 +273,8 @@ def page(uri: str, experiment_id: str) -> tuple[str, str]:
     if not uri.startswith("sqlite:///"):
         return "", uri.rstrip("/") + there
     artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
-    command = f"mlflow server --backend-store-uri {uri} --artifacts-destination {artifacts}"
+    # One worker: of several that start at once on a busy machine, MLflow kills those that are not up within seconds.
+    command = f"mlflow server --workers 1 --backend-store-uri {uri} --artifacts-destination {artifacts}"
     return command, f"http://127.0.0.1:5000{there}"
 
 

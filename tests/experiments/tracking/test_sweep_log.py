@@ -622,7 +622,7 @@ def test_the_whole_store_is_made_again_from_a_copied_folder(
 def test_the_address_opens_the_table_of_runs_and_not_the_page_about_language_models() -> None:
     command, address = page("sqlite:////data/out/mlflow.db", "3")
     assert command == (
-        "mlflow server --backend-store-uri sqlite:////data/out/mlflow.db "
+        "mlflow server --workers 1 --backend-store-uri sqlite:////data/out/mlflow.db "
         "--artifacts-destination /data/out/mlflow-artifacts"
     )
     assert address.startswith("http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning&")
