@@ -172,7 +172,7 @@ MUTATIONS = (
     ),
     Mutation(
         "truth-in-the-order-of-the-file",
-        "cropkt/experiments/borrowing/trial.py",
+        "cropkt/simulation/truth.py",
         "return of_cohort.loc[list(patients)].to_numpy(dtype=np.float64)",
         "return of_cohort.to_numpy(dtype=np.float64)[: len(patients)]",
         CURVE,

@@ -160,8 +160,8 @@ MUTATIONS = (
     Mutation(
         "training-ignores-precision",
         "cropkt/training/loop.py",
-        "with matmul_precision(lesson.precision, lesson.bags.features.device.type):",
-        'with matmul_precision("float32", lesson.bags.features.device.type):',
+        "with matmul_precision(lesson.precision, lesson.device.type):",
+        'with matmul_precision("float32", lesson.device.type):',
         ("tests/training/test_loop.py",),
         "models would be trained in another precision than their card says",
     ),
