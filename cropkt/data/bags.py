@@ -316,9 +316,11 @@ def _faults(paths: Sequence[str], parts: Sequence[torch.Tensor], *, there: bool)
             None if there and len(part) else _fault(path, part) for path, part in zip(paths, parts, strict=True)
         )
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="read slides", initializer=_compute_alone) as pool:
+    # In the mode of the thread that asks: torch would refuse to fill what was allocated in another one.
+    fault = torch.inference_mode(torch.is_inference_mode_enabled())(_fault)
+    with ThreadPoolExecutor(threads, "read slides", _compute_alone) as pool:
         try:
-            yield from pool.map(_fault, paths, parts)
+            yield from pool.map(fault, paths, parts)
         finally:
             pool.shutdown(cancel_futures=True)
 

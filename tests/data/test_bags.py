@@ -212,6 +212,17 @@ def test_slides_that_are_read_ahead_give_the_same_bags(
 
 
 @pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("inference", [False, True])
+def test_bags_can_be_read_in_any_mode_of_torch(small_study: Callable, inference: bool) -> None:
+    cohort = opened(small_study("acc"))
+    with torch.inference_mode(inference):
+        bags = read_bags(cohort, strict=True)
+    assert bags.features.is_inference() == inference
+    for patient in bags.patients:
+        np.testing.assert_array_equal(bag(bags, patient), expected(cohort, patient))
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: spoil.__name__)
 def test_a_slide_that_is_bad_when_read_is_left_out_and_named(small_study: Callable, spoil: Callable) -> None:
     study = small_study("acc")
