@@ -62,7 +62,7 @@ COHORTS: dict[str, CohortInfo] = _read_table(_TABLE)
 """The registry, by lower-case code, large cohorts first."""
 
 RESERVED = (
-    *("chance", "random", "size", "mean_cox", "self", "null", "oracle", "honest"),
+    *("chance", "random", "size", "mean_cox", "pan_cancer", "self", "null", "oracle", "honest"),
     *("project", "site", "clinical", "ensemble", "own", "transfer", "all", "none", "nan", "na"),
 )
 """Names no cohort may have: baselines and methods stand beside cohorts in results, flags say `all`, and tables are read

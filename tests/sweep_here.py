@@ -14,7 +14,7 @@ import pytest
 from cropkt.experiments.cluster import Cluster, Workers
 from cropkt.experiments.commands import main
 from cropkt.experiments.run import Run
-from cropkt.experiments.sources.worker import CohortJob, train_job
+from cropkt.experiments.sources.worker import TrainingJob, train_job
 from cropkt.experiments.tune import OnEnd, Trial
 from cropkt.training.sources import SourcePlan
 from cropkt.transfer.assemble import update_comparison
@@ -29,9 +29,10 @@ class Said:
     err: str
 
 
-def _train(_plan: SourcePlan, schedule: list[list[CohortJob]], *_where: object) -> None:
+def _train(_plan: SourcePlan, schedule: list[list[TrainingJob]], *_where: object) -> None:
+    held: dict[str, Any] = {}
     for job in (job for jobs in schedule for job in jobs):
-        train_job(_plan, job)
+        train_job(_plan, job, held)
 
 
 def _measure(kind: type[Trial], job: Any, points: Sequence[Any], *_where: object, on_end: OnEnd) -> None:

@@ -5,7 +5,7 @@ that a target is asked (fit): do its coefficients follow from the other lenders,
 probably stands alone lends nothing, and is named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from cropkt.borrowing.axes import AXES, Axes, Moments, build_axes, cohort_moments
 from cropkt.borrowing.prior import CohortModel, fit_cohort_model
 from cropkt.borrowing.summary import Summary, summarise
+from cropkt.data.study import Cohort
 from cropkt.errors import InputError
 
 PRIOR_PROBABILITY = 0.9
@@ -89,3 +90,16 @@ def _log_evidence(summary: Summary, mean: np.ndarray, covariance: np.ndarray) ->
     slope = root.T @ (linear - information @ mean)
     at_mean = linear @ mean - 0.5 * mean @ information @ mean
     return float(at_mean + 0.5 * slope @ np.linalg.solve(inner, slope) - 0.5 * np.linalg.slogdet(inner)[1])
+
+
+def lender_codes(cohorts: Mapping[str, Cohort], target: str, sources: Sequence[str]) -> list[str]:
+    """Those of `sources` that may lend to `target`: other cohorts that share no patient with it.
+
+    A cohort needs two patients to have moments.
+    """
+    patients = cohorts[target].labels.index
+    return [
+        code
+        for code in sources
+        if code != target and len(cohorts[code].labels) > 1 and not cohorts[code].labels.index.isin(patients).any()
+    ]

@@ -16,7 +16,7 @@ from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.experiments.journal import VOICE_HELP
 from cropkt.factors.config import FactConfig
 from cropkt.models.names import ARCHITECTURE_NAMES, PRECISION_NAMES, explained
-from cropkt.training.config import TrainingConfig
+from cropkt.training.config import PAN_CANCER, TrainingConfig
 from cropkt.transfer.baselines import BASELINES
 
 DEMO_STUDY = Path("studies/demo")
@@ -84,7 +84,15 @@ class PairsConfig:
     sources: tuple[str, ...] = setting((), "source cohorts, e.g. BRCA,kipan", read=codes, metavar="A,B", unset="all")
     targets: tuple[str, ...] = setting((), "target cohorts", read=codes, metavar="A,B", unset="all")
     folds: tuple[int, ...] = setting((), "source folds, counted from 0", read=numbers, metavar="0,1", unset="all")
-    baselines: bool = setting(True, f"also measure the baselines: {', '.join(BASELINES.labels().values())}")
+    baselines: bool = setting(
+        True,
+        "also measure the baselines: "
+        + ", ".join(label for name, label in BASELINES.labels().items() if name != PAN_CANCER),
+    )
+    pan_cancer: bool = setting(
+        False,
+        "also train networks on all other cohorts together, for each target, and measure them as one more source",
+    )
 
     def __post_init__(self) -> None:
         if any(fold < 0 for fold in self.folds):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cropkt.borrowing.lenders import lender_codes
 from cropkt.data.packs.read import require_same_numbers
 from cropkt.data.streams.memory import size_in_words
 from cropkt.data.streams.stream import resident_bytes
@@ -17,8 +18,10 @@ from cropkt.models.mil import Architecture
 from cropkt.models.precision import torch_dtype
 from cropkt.seeds import named_seed
 from cropkt.survival.losses import LOSSES
+from cropkt.training.config import PAN_CANCER
+from cropkt.training.pan_cancer_models import PanCancerPlan
 from cropkt.training.sources import SourcePlan, missing_folds, source_fingerprint
-from cropkt.transfer.baselines import BASELINES
+from cropkt.transfer.baselines import BASELINES, Role
 from cropkt.transfer.current import claim, study_folder, what_changed
 from cropkt.transfer.judgement.repeats import Repeat, repeat_folder, stored_repeats
 from cropkt.transfer.measure_baseline import baseline_fingerprint
@@ -54,8 +57,23 @@ class Run:
 
     def pairs(self) -> list[tuple[str, str]]:
         """(source or baseline, target), target by target, so that a worker keeps a target resident."""
-        sources = (*self.sources, *(BASELINES if self.config.pairs.baselines else ()))
-        return [(source, target) for target in self.targets for source in sources]
+        return [(source, target) for target in self.targets for source in (*self.sources, *self.baselines)]
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The baselines that are asked for, sources that are no cohort among them."""
+        wanted = self.config.pairs
+        return tuple(
+            baseline.name
+            for baseline in BASELINES.records()
+            if (wanted.pan_cancer if baseline.role == Role.SOURCE else wanted.baselines)
+        )
+
+    def pan_cancer(self, *left_out: str) -> PanCancerPlan:
+        """The pan-cancer networks that leave out the targets `left_out`: who may lend to each of them trains them."""
+        allowed = [set(lender_codes(self.cohorts, target, self.sources)) for target in left_out]
+        lenders = [code for code in self.sources if all(code in codes for codes in allowed)]
+        return PanCancerPlan(self.plan, left_out, tuple(self.cohorts[code] for code in lenders))
 
     def fingerprint(self, source: str, target: str) -> str | None:
         """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures; None when
@@ -63,6 +81,8 @@ class Run:
         if not {source, target} <= {*self.cohorts, *BASELINES}:
             return None
         plan, cohort = self.plan, self.cohorts[target]
+        if source == PAN_CANCER:
+            return pair_fingerprint(self.pan_cancer(target).fingerprint, cohort, plan.precision)
         if source in BASELINES:
             return baseline_fingerprint(source, cohort, plan)
         return pair_fingerprint(source_fingerprint(plan, self.cohorts[source], self.folds), cohort, plan.precision)

@@ -39,22 +39,24 @@ def predict(models: Sequence[MILModel], bags: PatientBags) -> Predictions:
 def predict_groups(groups: Sequence[Sequence[MILModel]], bags: PatientBags) -> list[Predictions]:
     """Predictions of each of `groups` of models for every bag, in one pass over the bags' tiles.
 
-    Models are alike as in `predict`, over all groups. Those of a group share one matrix product. A long bag is read in
-    parts where the architecture can put it together again; one that cannot raises StudyError where a bag does not fit.
+    Models of a group are alike as in `predict`, and share one matrix product. Groups share architecture and precision,
+    and may differ in their loss. A long bag is read in parts where the architecture can put it together again; one that
+    cannot raises StudyError where a bag does not fit.
     """
     models = [model for group in groups for model in group]
-    reading, device = _common_reading(models), bags.device.type
+    readings, device = [_common_reading(group) for group in groups], bags.device.type
+    precision = _common_precision(readings)
     in_parts = models[0].accumulator() is not None
     if not in_parts:
         bags.require_room(models[0].whole_bag_bytes(bags.longest), f"{models[0].name} on {bags.longest:,} patches")
     longest = LONGEST.get(device, LONGEST["cpu"]) if in_parts else None
     outputs: list[list[_Output]] = [[] for _ in groups]
-    with torch.inference_mode(), matmul_precision(reading.precision, device):
+    with torch.inference_mode(), matmul_precision(precision, device):
         for tile in bags.tiles(PATCHES_PER_TILE.get(device, PATCHES_PER_TILE["cpu"]), longest):
             found = _of_whole(groups, tile) if isinstance(tile, Bags) else _of_long(groups, tile)
             for of_group, output in zip(outputs, found, strict=False):
                 of_group.append(output)
-    return [_read(of_group, reading) for of_group in outputs]
+    return [_read(of_group, reading) for of_group, reading in zip(outputs, readings, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -130,3 +132,10 @@ def _common_reading(models: Sequence[MILModel]) -> TrainedWith:
     if len(readings) > 1:
         raise ValueError(f"models that were trained differently cannot be asked together: {readings}")
     return readings.pop()
+
+
+def _common_precision(readings: Sequence[TrainedWith]) -> str:
+    precisions = {reading.precision for reading in readings}
+    if len(precisions) > 1:
+        raise ValueError(f"models of different precisions cannot be asked together: {sorted(precisions)}")
+    return precisions.pop()

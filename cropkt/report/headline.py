@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cropkt.report.read import ResultTables, has_comparison
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.judgement.names import MEANING, PROVEN, Verdict
 from cropkt.transfer.judgement.verdicts import LEVEL
 from cropkt.transfer.rows import PATIENTS_ONLY, TRAINING_TOO
@@ -74,7 +75,7 @@ def headline(tables: ResultTables) -> tuple[str, list[Line]]:
         if (state in list(Verdict) and (tables.judged or state not in PROVEN)) or counts.get(state, 0):
             count = int(counts.get(state, 0))
             lines.append(Line(state, f"{count} ({100 * count / max(len(away), 1):.0f} %)", meaning[state], state))
-    lines += [*_levels(tables, away), *_starts(tables), *_choices(tables)]
+    lines += [*_levels(tables, away), *_further(tables), *_starts(tables), *_choices(tables)]
     return f"{_helped(tables)}{_sentence(tables, away, counts)}", lines
 
 
@@ -145,6 +146,19 @@ def _sentence(tables: ResultTables, away: pd.DataFrame, counts: pd.Series) -> st
     wrong = counts.get(Verdict.WORSE_THAN_CHANCE, 0)
     backwards = f"; {wrong} {'points' if wrong == 1 else 'point'} the wrong way" if wrong else ""
     return f"{found}; {rest}{backwards}."
+
+
+def _further(tables: ResultTables) -> list[Line]:
+    """Sources that are no cohort, on all targets."""
+    lines = []
+    for name, rows in tables.further.groupby(level="source"):
+        states = rows["state"].value_counts()
+        note = (
+            f"{_also_pooled(rows, 'targets')}; they transfer to {sum(int(states.get(state, 0)) for state in PROVEN)} "
+            f"of {len(rows)}, and are worth borrowing for {states.get(Verdict.WORTH_BORROWING, 0)}"
+        )
+        lines.append(Line(f"C-index of {BASELINES[str(name)].label}", _mean(rows["c_index_mean"]), note))
+    return lines
 
 
 def _starts(tables: ResultTables) -> list[Line]:

@@ -1,8 +1,10 @@
 """The transfer matrix as a picture for a paper, by the rules of the page: rows are sources, columns are targets.
 
 Pooled C-indices with their verdicts; grey where too few events allow no answer; columns named with patients and events.
+Sources that are no cohort (all others together) are rows below the cohorts.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from cropkt.report.style import (
     save_figure,
     styled,
 )
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.judgement.names import Verdict
 
 CELL = 0.2
@@ -42,16 +45,20 @@ def draw_matrix(tables: ResultTables, path: Path, *, title: str, subtitle: str =
     The colour scale is centred on 0.5, symmetric, and ends where a few extreme cells do not wash out the others. Cells
     that cannot tell are grey, unknown ones hatched, cells within a cohort framed; a line parts large and rare cohorts.
     """
-    relied, count = tables.relied_on().to_numpy(), len(tables.codes)
-    reach = colour_reach(relied)
+    count = len(tables.codes)
+    values, states = tables.matrix_of_all("c_index_pooled").astype(float), tables.matrix_of_all("state")
+    relied = values.where(states != Verdict.CANNOT_TELL).to_numpy()
+    reach = colour_reach(tables.relied_on().to_numpy())
     width = min(TWO_COLUMNS, max(ONE_COLUMN, 1.9 + CELL * count))
-    figure, (axes,) = new_figure(1.7 + CELL * count, width=width)
+    figure, (axes,) = new_figure(1.7 + CELL * len(relied), width=width)
     norm = TwoSlopeNorm(0.5, 0.5 - reach, 0.5 + reach)
     image = axes.imshow(np.ma.masked_invalid(relied), cmap=DIVERGING, norm=norm, aspect="equal")
-    _write_cells(axes, tables, norm)
+    _write_cells(axes, values.to_numpy(), states.to_numpy(), norm)
     _frame_within(axes, count)
     _part_large_from_rare(axes, tables.codes)
-    _name_cohorts(axes, tables)
+    if len(relied) > count:
+        axes.axhline(count - 0.5, color="black", linewidth=1.0)
+    _name_cohorts(axes, tables, list(values.index[count:]))
     _explain(figure, axes, image, beyond=bool((np.abs(relied - 0.5) > reach).any()))
     _key(figure, tables, subtitle)
     figure.suptitle(title, fontweight="bold", x=0.01, ha="left")
@@ -68,9 +75,10 @@ def column_names(tables: ResultTables) -> list[str]:
     return [f"{code.upper()} {size}".rstrip() for code, size in zip(tables.codes, sizes(tables), strict=True)]
 
 
-def _name_cohorts(axes: Axes, tables: ResultTables) -> None:
+def _name_cohorts(axes: Axes, tables: ResultTables, further: Sequence[str]) -> None:
+    names = [*(code.upper() for code in tables.codes), *(BASELINES[name].label for name in further)]
     axes.set_xticks(range(len(tables.codes)), column_names(tables), rotation=90)
-    axes.set_yticks(range(len(tables.codes)), [code.upper() for code in tables.codes])
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.set_xlabel("target cohort, patients/events")
     axes.set_ylabel("source cohort")
@@ -88,7 +96,7 @@ def _explain(figure: Figure, axes: Axes, image: AxesImage, *, beyond: bool) -> N
 
 def _key(figure: Figure, tables: ResultTables, subtitle: str) -> None:
     """The marks that the picture has, and what cells without a colour are."""
-    states = set(tables.pairs["state"])
+    states = {*tables.pairs["state"], *tables.further["state"]}
     marks = "   ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in states)
     keys = [Patch(facecolor="none", edgecolor="black", linewidth=0.8, label="within a cohort, matched folds")]
     if Verdict.CANNOT_TELL in states:
@@ -105,8 +113,7 @@ def _key(figure: Figure, tables: ResultTables, subtitle: str) -> None:
     )
 
 
-def _write_cells(axes: Axes, tables: ResultTables, norm: TwoSlopeNorm) -> None:
-    values, states = tables.matrix("c_index_pooled").to_numpy(dtype=float), tables.matrix("state").to_numpy()
+def _write_cells(axes: Axes, values: np.ndarray, states: np.ndarray, norm: TwoSlopeNorm) -> None:
     for (row, column), value in np.ndenumerate(values):
         state = str(states[row, column])
         grey = state == Verdict.CANNOT_TELL

@@ -199,7 +199,7 @@ def _downloads(tables: ResultTables) -> list[dict[str, str]]:
     rows = {"pairs": PAIRS.row, "transfer": FOLDS.row, "source_choice": CHOICE.row, "repeats": REPEATS.row}
     named = [(name, f"one row per {rows[name]}", _as_csv(table)) for name, table in tables.read.items()]
     for value in ("c_index_mean", "c_index_pooled"):
-        csv = tables.matrix(value).to_csv(float_format="%.6f")
+        csv = tables.matrix_of_all(value).to_csv(float_format="%.6f")
         named.append((f"matrix_{value}", "rows are sources, columns are targets", csv))
     return [
         {

@@ -1,6 +1,6 @@
 """The result tables as the report needs them: one row for each pair of cohorts, measured or not, with its state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cropkt.errors import InputError
 from cropkt.transfer.columns import read_table
 from cropkt.transfer.judgement.names import Verdict
 from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, REPEATS, Status
-from cropkt.transfer.significance import compared
+from cropkt.transfer.significance import compared, sources_beyond_cohorts
 from cropkt.transfer.store import ResultsFolder
 
 
@@ -21,13 +21,14 @@ class ResultTables:
     """What was measured with one encoder and architecture.
 
     codes: the cohorts, registry order. pairs: one row for each of codes x codes, indexed by (source, target), `state`
-    says what may be concluded: a Verdict, or why there is none. baselines: indexed by (target, mode). folds, choice: as
-    stored. judged: whether pairs were compared with their start, so that they may be said to transfer. read: the tables
-    as they are on disk.
+    says what may be concluded: a Verdict, or why there is none. further: likewise, of sources that are no cohort, empty
+    where none was measured. baselines: indexed by (target, mode). folds, choice: as stored. judged: whether pairs were
+    compared with their start, so that they may be said to transfer. read: the tables as they are on disk.
     """
 
     codes: tuple[str, ...]
     pairs: pd.DataFrame
+    further: pd.DataFrame
     baselines: pd.DataFrame
     folds: pd.DataFrame
     choice: pd.DataFrame
@@ -37,6 +38,11 @@ class ResultTables:
     def matrix(self, value: str) -> pd.DataFrame:
         """Column `value` as a table, rows = sources, columns = targets; NaN where unknown."""
         return self.pairs[value].unstack("target").reindex(index=self.codes, columns=self.codes)
+
+    def matrix_of_all(self, value: str) -> pd.DataFrame:
+        """As `matrix`, with a row below for each source that is no cohort."""
+        below = self.further[value].unstack("target").reindex(columns=self.codes)
+        return pd.concat([self.matrix(value), below]) if len(below) else self.matrix(value)
 
     def relied_on(self) -> pd.DataFrame:
         """The pooled C-indices as `matrix`, NaN also where too few events allow no answer."""
@@ -91,6 +97,7 @@ def read_tables(results: ResultsFolder) -> ResultTables:
     return ResultTables(
         codes,
         pairs.assign(state=_states(pairs)),
+        _further(baselines, codes),
         baselines.drop_duplicates(["target", "mode"]).set_index(["target", "mode"]).sort_index(),
         read["transfer"],
         read["source_choice"],
@@ -102,6 +109,14 @@ def read_tables(results: ResultsFolder) -> ResultTables:
 def has_comparison(tables: ResultTables, name: str) -> bool:
     """Whether any pair was compared with `name`, one of significance.compared."""
     return name in compared() and bool(tables.pairs[f"difference_{name}"].notna().any())
+
+
+def _further(baselines: pd.DataFrame, codes: Sequence[str]) -> pd.DataFrame:
+    """A row for each source that is no cohort and was measured, on each of the targets `codes`."""
+    there = baselines[baselines["mode"].isin(sources_beyond_cohorts())]
+    whole = pd.MultiIndex.from_product([sorted(set(there["source"])), codes], names=["source", "target"])
+    rows = there.drop_duplicates(["source", "target"]).set_index(["source", "target"]).reindex(whole)
+    return rows.assign(state=_states(rows))
 
 
 def _states(pairs: pd.DataFrame) -> pd.Series:

@@ -10,7 +10,7 @@ from cropkt.models.checkpoint import read_card, save_model
 from cropkt.models.mil import Architecture, MILModel
 from cropkt.training.config import TrainingConfig
 
-Card = TypeVar("Card", "SourceCard", "NullCard")
+Card = TypeVar("Card", "SourceCard", "NullCard", "PanCancerCard")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,28 @@ class SourceCard:
         return self.train_patients + self.validation_patients
 
 
+@dataclass(frozen=True)
+class PanCancerCard:
+    """A network that was trained on many cohorts together, to be used on those that it leaves out.
+
+    cohorts: who trained it; left_out: who did not. part: its number among the networks that share this training; it has
+    not learnt from this part of each cohort's patients. train_patients, passing_slides, losses: as in SourceCard.
+    """
+
+    architecture: Architecture
+    training: TrainingConfig
+    seed: int
+    precision: str
+    left_out: tuple[str, ...]
+    cohorts: tuple[str, ...]
+    part: int
+    fingerprint: str
+    train_patients: tuple[str, ...]
+    passing_slides: tuple[str, ...]
+    losses: tuple[float, ...]
+    kind: str = "pan-cancer network"
+
+
 def read_source_card(path: Path) -> SourceCard | None:
     """The card of the source model at `path`; None when there is no whole one (checkpoint.why_no_model)."""
     return _card(SourceCard, path)
@@ -71,6 +93,11 @@ def read_null_card(path: Path) -> NullCard | None:
     return _card(NullCard, path)
 
 
+def read_pan_cancer_card(path: Path) -> PanCancerCard | None:
+    """The card of the pan-cancer network at `path`; None when there is no whole one."""
+    return _card(PanCancerCard, path)
+
+
 def source_card(path: Path) -> SourceCard:
     """The card of the source model at `path`. Raises CheckpointError when there is no whole one."""
     card = read_source_card(path)
@@ -79,7 +106,7 @@ def source_card(path: Path) -> SourceCard:
     return card
 
 
-def save_with_card(path: Path, model: MILModel, card: SourceCard | NullCard) -> None:
+def save_with_card(path: Path, model: MILModel, card: SourceCard | NullCard | PanCancerCard) -> None:
     """Write the model and its card."""
     save_model(path, model, asdict(card))
 

@@ -9,6 +9,8 @@ from cropkt.errors import ConfigError, refuse_unknown
 from cropkt.survival.losses import LOSSES
 
 SCHEDULES = ("cosine", "constant")
+PAN_CANCER = "pan_cancer"
+"""What the networks that all cohorts but a target have trained are called as its source."""
 
 
 @dataclass(frozen=True)

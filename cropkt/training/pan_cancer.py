@@ -82,8 +82,11 @@ def _parts_of(code: str, event: np.ndarray, seed: int) -> np.ndarray:
 
 def train_pan_cancer(
     pool: Pool, architecture: Architecture, *, seed: int, precision: str, settings: TrainingConfig = SETTINGS
-) -> list[MILModel]:
-    """PARTS networks; network p has learnt from the bags of every other part. `seed` decides everything random."""
+) -> list[FoldTraining[MILModel]]:
+    """PARTS networks; network p has learnt from the bags of every other part. `seed` decides everything random.
+
+    Each comes with the bags that it has learnt from (`train`, indices) and the loss of every update.
+    """
     device = pool.bags.features.device
     targets = SurvivalTargets(
         torch.tensor(pool.time, dtype=torch.float64, device=device),
@@ -99,7 +102,7 @@ def train_pan_cancer(
         train_folds(
             [fold], pool.bags, targets, settings, seed=seed, stream="pan-cancer", precision=precision, order=turns.walk
         )
-        networks.append(fold.model)
+        networks.append(fold)
     return networks
 
 

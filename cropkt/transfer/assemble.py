@@ -37,7 +37,7 @@ from cropkt.transfer.rows import (
     RepeatedRow,
     StaleRow,
 )
-from cropkt.transfer.significance import Comparison, compare, trained_on_target
+from cropkt.transfer.significance import Comparison, compare, sources_beyond_cohorts, trained_on_target
 from cropkt.transfer.source_choice import choose_sources
 from cropkt.transfer.store import BETWEEN_AND_WITHIN, PairRecord, ResultsFolder
 
@@ -227,11 +227,15 @@ def _ordered(table: pd.DataFrame, then: list[str]) -> pd.DataFrame:
 
 
 def matrix(pairs: pd.DataFrame, value: str = "c_index_mean") -> pd.DataFrame:
-    """Rows = sources, columns = targets, in registry order; NaN where a pair is unknown. Baselines are not in it."""
+    """Rows = sources, columns = targets, in registry order; NaN where a pair is unknown. Baselines are not in it.
+
+    Sources that are no cohort are the last rows, where `pairs` (rows.PAIRS) has any.
+    """
+    further = pairs[pairs["mode"].isin(sources_beyond_cohorts())]
     pairs = pairs[pairs["mode"].isin(BETWEEN_AND_WITHIN)]
     codes = in_registry_order(sorted({*pairs["source"], *pairs["target"]}))
-    wide = pairs.pivot(index="source", columns="target", values=value)
-    return wide.reindex(index=codes, columns=codes).astype(float)
+    wide = pd.concat([pairs, further]).pivot(index="source", columns="target", values=value)
+    return wide.reindex(index=[*codes, *sorted(set(further["source"]))], columns=list(codes)).astype(float)
 
 
 def assemble(results: ResultsFolder, expected: Expected, repeats: Sequence[Repeat] = ()) -> Tables:
@@ -274,7 +278,7 @@ def write_tables(results: ResultsFolder, expected: Expected, repeats: Sequence[R
     CHOICE.write(out / CHOICE.path, tables.choice)
     REPEATS.write(out / REPEATS.path, tables.repeats)
     _write_csv(out / STALE.path, tables.stale)
-    _write_csv(out / "transfer_matrix.csv", matrix(results.pairs()), index=True)
+    _write_csv(out / "transfer_matrix.csv", matrix(pd.concat([results.pairs(), results.baselines()])), index=True)
     _write_csv(out / "architecture_agreement.csv", architecture_agreement(tables.pairs))
     return tables
 

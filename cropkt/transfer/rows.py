@@ -290,7 +290,10 @@ class GateRow:
 _MEASURED = columns_of(PairRow)
 _NUMBER = next(column for column in _MEASURED if column.name == "p_chance")
 _TEXT = next(column for column in _MEASURED if column.name == "mode")
-_FAMILY = "(Benjamini and Hochberg) over the pairs between cohorts of one encoder and architecture"
+_FAMILY = (
+    "(Benjamini and Hochberg) over the pairs between cohorts of one encoder and architecture; a source that is no "
+    "cohort is a family of its own"
+)
 
 
 def _judged_columns() -> tuple[TableColumn, ...]:

@@ -36,7 +36,8 @@ Number = TypeVar("Number", float, pd.Series)
 
 def compared() -> tuple[str, ...]:
     """What pairs are compared with beside chance: baselines that say so, and the target's own model ("self")."""
-    return (*(baseline.name for baseline in BASELINES.records() if baseline.role != Role.SHOWN), "self")
+    beside = (Role.SHOWN, Role.SOURCE)
+    return (*(baseline.name for baseline in BASELINES.records() if baseline.role not in beside), "self")
 
 
 def questions() -> tuple[str, ...]:
@@ -47,6 +48,11 @@ def questions() -> tuple[str, ...]:
 def at_home() -> tuple[str, ...]:
     """What a target can train on its own patients: baselines that say so, and its own model ("self")."""
     return (*(baseline.name for baseline in BASELINES.records() if baseline.role == Role.AT_HOME), "self")
+
+
+def sources_beyond_cohorts() -> tuple[str, ...]:
+    """Sources that are no cohort, such as all others together: baselines that say so."""
+    return tuple(baseline.name for baseline in BASELINES.records() if baseline.role == Role.SOURCE)
 
 
 def trained_on_target() -> tuple[str, ...]:
@@ -135,7 +141,7 @@ def _patients(own: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def compare(predictions: TargetPredictions, repeats: Sequence[TargetPredictions] = ()) -> list[Comparison]:
-    """Every source other than the target against each of `compared` that has predictions.
+    """Every source other than the target, cohort or not, against each of `compared` that has predictions.
 
     repeats: what further cross-validations of the target's own models say (judgement/repeats.py), on the patients of
     `predictions`.
@@ -146,7 +152,7 @@ def compare(predictions: TargetPredictions, repeats: Sequence[TargetPredictions]
     return [
         comparison
         for source in predictions.risk
-        if mode_of(source, predictions.own) == "transfer"
+        if mode_of(source, predictions.own) in ("transfer", *sources_beyond_cohorts())
         for comparison in _compared(scorings, source, rivals)
     ]
 

@@ -35,11 +35,14 @@ def test_everything_is_selected_unless_something_is_named(small_study: Write, tm
 def test_pairs_come_target_by_target_and_baselines_with_them(small_study: Write) -> None:
     config = RunConfig(StudyConfig(small_study("acc", "uvm").folder), PairsConfig(sources=("uvm",)))
     run = prepared(config)
-    first = run.targets[0]
-    assert run.pairs()[: 1 + len(BASELINES)] == [(source, first) for source in ("uvm", *BASELINES)]
+    first, baselines = run.targets[0], [name for name in BASELINES if name != "pan_cancer"]
+    assert run.pairs()[: 1 + len(baselines)] == [(source, first) for source in ("uvm", *baselines)]
     assert [target for _, target in run.pairs()] == sorted((t for _, t in run.pairs()), key=run.targets.index)
     without = replace(run, config=replace(config, pairs=replace(config.pairs, baselines=False)))
     assert without.pairs() == [("uvm", target) for target in run.targets]
+    asked = replace(config.pairs, baselines=False, pan_cancer=True)
+    networks = replace(run, config=replace(config, pairs=asked))
+    assert networks.pairs() == [(source, target) for target in run.targets for source in ("uvm", "pan_cancer")]
 
 
 def test_paths_hold_in_workers_that_run_in_other_folders(

@@ -103,7 +103,7 @@ def _scored(source: str, made: MadeUpTarget) -> Scored:
 def _knowledge(source: str, target: str) -> float:
     """How much of the true log-risk a source sees: most at home, some within its group, SARC the wrong way round."""
     if source in BASELINES:
-        return {"mean_cox": 0.4, "random": 0.1}.get(source, 0.0)
+        return {"mean_cox": 0.4, "random": 0.1, "pan_cancer": 1.0}.get(source, 0.0)
     if source == target:
         return 1.2
     if source == "sarc":

@@ -49,11 +49,12 @@ def test_the_picture_has_each_number_mark_and_column_of_the_tables(tables: Resul
     assert f"BLCA {patients:.0f}/{events:.0f}" in column_names(tables)
     for name in column_names(tables):
         assert f">{name}</text>" in drawing
-    values = tables.pairs["c_index_pooled"].astype(float)
+    assert ">pan-cancer networks</text>" in drawing
+    values = tables.matrix_of_all("c_index_pooled").astype(float).to_numpy().ravel()
     expected = pd.Series([cell_number(value) for value in values if np.isfinite(value)]).value_counts()
     for number, count in expected.items():
         assert drawing.count(f">{number}</text>") >= count, number
-    states = tables.pairs["state"].value_counts()
+    states = pd.concat([tables.pairs["state"], tables.further["state"]]).value_counts()
     for state in ("cannot tell", "failed", "worse than chance"):
         # Once more in the key, which is one text.
         assert drawing.count(f">{MARKS[state]}</text>") == states.get(state, 0), state

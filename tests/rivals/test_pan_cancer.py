@@ -66,7 +66,7 @@ def test_every_update_holds_patients_of_one_cohort_and_cohorts_take_turns(pool: 
 
 def test_they_rank_patients_of_a_cohort_that_no_network_has_seen(pool: Pool) -> None:
     _, bags, time, event = cohort("target", patients=80)
-    networks = train_pan_cancer(pool, SMALL, seed=0, precision="float32", settings=QUICK)
+    networks = [one.model for one in train_pan_cancer(pool, SMALL, seed=0, precision="float32", settings=QUICK)]
     found = networks_for(networks, unseen_patients(pool, CODES, networks), bags)
     assert concordance(time, event, found.risk.mean(axis=0)).c_index > 0.7
     fits = found.fits(np.arange(40), time[:40], event[:40])
@@ -84,13 +84,14 @@ def test_a_network_learns_nothing_from_the_part_it_lends_from(pool: Pool) -> Non
         noisy.time[bag] += bag
     quick = replace(QUICK, epochs=1)
     before, after = (train_pan_cancer(one, SMALL, seed=0, precision="float32", settings=quick) for one in (pool, noisy))
-    weights = [[torch.cat([p.flatten() for p in network.parameters()]) for network in kind] for kind in (before, after)]
+    weights = [[torch.cat([p.flatten() for p in one.model.parameters()]) for one in kind] for kind in (before, after)]
     assert not torch.equal(weights[0][0], weights[1][0])
     torch.testing.assert_close(weights[0][1], weights[1][1], rtol=0, atol=0)
 
 
 def test_lenders_of_a_network_are_the_patients_it_has_not_seen(pool: Pool) -> None:
-    networks = train_pan_cancer(pool, SMALL, seed=0, precision="float32", settings=replace(QUICK, epochs=1))
+    quick = replace(QUICK, epochs=1)
+    networks = [one.model for one in train_pan_cancer(pool, SMALL, seed=0, precision="float32", settings=quick)]
     vectors = predict(networks, pool.bags).representation
     for part, cohorts in enumerate(unseen_patients(pool, CODES, networks)):
         assert [one.cohort for one in cohorts] == CODES

@@ -36,5 +36,5 @@ def test_every_kind_of_method_is_measured_by_one_command(tmp_path: Path) -> None
     assert table["c_index_true"].nunique() > 5  # methods are not one another under other names
     assert table.loc["borrowed", "signal"] > 0
     assert "five best sources merged by AdaMerging" in ended.stdout
-    for name in ("curve.png", "models", "borrowing/simulated/pan_cancer/abmil/without-uvm/unseen.safetensors"):
+    for name in ("curve.png", "models", "models/simulated/abmil/pan_cancer/without-uvm/unseen.safetensors"):
         assert (out / name).exists()

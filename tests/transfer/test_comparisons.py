@@ -55,12 +55,21 @@ def test_verdicts_and_choices_follow_what_was_planted(tmp_path: Path) -> None:
     plan = replace(PLAN, folder=folder.models.path)
     store_null_model(plan)
     for name in BASELINES:
-        store(folder, measure_baseline(name, target, plan), patients)
+        if name != "pan_cancer":
+            store(folder, measure_baseline(name, target, plan), patients)
     update_comparison(folder, "acc", target.cohort.folds, today)
     pairs = write_tables(folder, today).pairs.set_index("source")
     verdicts = pairs["verdict"]
     assert verdicts[["brca", "kipan", "lung"]].tolist() == ["worth borrowing", "worse than chance", "not shown"]
-    assert verdicts[[*BASELINES, "acc"]].isna().all()
+    assert verdicts[[*(name for name in BASELINES if name != "pan_cancer"), "acc"]].isna().all()
+    store(folder, source("pan_cancer", target, log_risk), patients)
+    update_comparison(folder, "acc", target.cohort.folds, today)
+    more = write_tables(folder, today).pairs.set_index("source")
+    networks = more.loc["pan_cancer"]
+    assert networks["verdict"] == "worth borrowing"
+    assert networks["q_chance"] == networks["p_chance"] / 2, "a family of its own"
+    pd.testing.assert_frame_equal(more.drop("pan_cancer"), pairs)
+    assert pd.read_csv(tmp_path / "transfer_matrix.csv", index_col=0).index[-1] == "pan_cancer"
     assert pairs.loc["brca", "difference_self"] > 0.1
     assert pairs.loc["brca", "q_self"] < 0.01
     choice = pd.read_parquet(tmp_path / "source_choice.parquet").set_index("method")

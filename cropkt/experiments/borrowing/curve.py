@@ -70,8 +70,9 @@ def _train_missing(job: CurveJob, draws: list[Draw], cluster: Cluster, scratch: 
         failures = train_missing_sources(run, cluster, scratch / "sources")
         failed |= {f"source {code}": reason for code, reason in failures.items()}
     if PAN_CANCER in job.needs:
-        groups = list(dict.fromkeys(job.networks(draw.target).left_out for draw in draws))
-        failed |= train_missing_networks(run, groups, cluster, scratch / "pan_cancer")
+        groups = list(dict.fromkeys(job.networks(draw.target).wanted.left_out for draw in draws))
+        lacking = train_missing_networks(run, groups, cluster, scratch / "pan_cancer")
+        failed |= {f"pan-cancer networks without {', '.join(group)}": reason for group, reason in lacking.items()}
     return failed
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from cropkt.borrowing.axes import Moments, cohort_moments
 from cropkt.borrowing.lenders import CohortPatients, Lenders, gather_lenders
 from cropkt.borrowing.means import CohortMeans, means_of, means_path, stored_means, with_outcomes
-from cropkt.data.study import Cohort
 from cropkt.errors import StudyError
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.progress import stage
@@ -107,16 +106,3 @@ class CohortShelf:
         ridges = {code: ridge for code in codes if (ridge := self.ridge(code)) is not None}
         patients, moments = [self.patients(code) for code in codes], [self.moments(code) for code in codes]
         return gather_others(patients, ridges, moments=moments)
-
-
-def lender_codes(cohorts: Mapping[str, Cohort], target: str, sources: Sequence[str]) -> list[str]:
-    """Those of `sources` that may lend to `target`: other cohorts that share no patient with it.
-
-    A cohort needs two patients to have moments.
-    """
-    patients = cohorts[target].labels.index
-    return [
-        code
-        for code in sources
-        if code != target and len(cohorts[code].labels) > 1 and not cohorts[code].labels.index.isin(patients).any()
-    ]

@@ -10,12 +10,12 @@ from cropkt.borrowing.advice.helps import probability_of_gain
 from cropkt.borrowing.advice.recommendation import Expectation, advice, expect, lender_weights, recommendation_path
 from cropkt.borrowing.fit import fit_target
 from cropkt.borrowing.folds import Split, borrowed_risks
-from cropkt.borrowing.lenders import CohortPatients, Lenders
+from cropkt.borrowing.lenders import CohortPatients, Lenders, lender_codes
 from cropkt.borrowing.means import fold_splits
 from cropkt.data.bags import read_slides
 from cropkt.errors import ConfigError, InputError
 from cropkt.experiments.borrowing.config import RecommendConfig
-from cropkt.experiments.borrowing.means import CohortShelf, lender_codes, measure_missing_means
+from cropkt.experiments.borrowing.means import CohortShelf, measure_missing_means
 from cropkt.experiments.cluster import session
 from cropkt.experiments.command import DONE
 from cropkt.experiments.run import Run, claim_results, prepare

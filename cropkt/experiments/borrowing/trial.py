@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cropkt.borrowing.lenders import lender_codes
 from cropkt.borrowing.means import fold_splits
-from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
-from cropkt.experiments.borrowing.networks import StoredNetworks, left_out_together, source_models_of
+from cropkt.experiments.borrowing.means import CohortShelf
+from cropkt.experiments.borrowing.networks import PanCancerJob, left_out_together, source_models_of
 from cropkt.experiments.run import Run
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
@@ -57,9 +58,9 @@ class CurveJob:
         """The cohorts that lend to a target."""
         return self._lenders[target]
 
-    def networks(self, target: str) -> StoredNetworks:
+    def networks(self, target: str) -> PanCancerJob:
         """Its pan-cancer networks, trained or not."""
-        return StoredNetworks(self.run, left_out_together(self.run.targets, self.left_out)[target])
+        return PanCancerJob(self.run.pan_cancer(*left_out_together(self.run.targets, self.left_out)[target]))
 
     def path(self, draw: Draw) -> Path:
         """Where what a draw has measured is kept."""
@@ -74,7 +75,7 @@ class CurveJob:
         run, plan = self.run, self.run.plan
         cohorts = [run.cohorts[code].fingerprint for code in (draw.target, *self.lenders(draw.target))]
         networks = {
-            PAN_CANCER: lambda: [self.networks(draw.target).fingerprint],
+            PAN_CANCER: lambda: [self.networks(draw.target).wanted.fingerprint],
             SOURCES: lambda: [plan.fingerprint(run.cohorts[code], run.folds[0]) for code in self.lenders(draw.target)],
         }
         made = networks.get(RIVALS[method].needs, list)()

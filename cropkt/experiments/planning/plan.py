@@ -15,8 +15,9 @@ from cropkt.experiments.planning.benchmark import Speed, measure_speed
 from cropkt.experiments.run import Run, not_held
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.precision import torch_dtype
+from cropkt.training.config import PAN_CANCER
+from cropkt.training.pan_cancer import MOST_PATCHES, PARTS, SETTINGS
 from cropkt.training.sources import missing_folds
-from cropkt.transfer.baselines import BASELINES
 
 GB = 1e9
 RAY_SECONDS_A_PAIR = 0.03
@@ -61,7 +62,7 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
     to_train = [code for code, folds in missing.items() if folds]
     trained = sum(_training_patches(run, code, missing[code]) for code in to_train)
     scored = sum(_patches(run.cohorts[target]) for target in run.targets) * len(run.sources) * len(run.folds)
-    baselines = len(run.targets) * len(BASELINES) if run.config.pairs.baselines else 0
+    baselines = len(run.targets) * len(run.baselines)
     pairs = len(run.sources) * len(run.targets)
     size = {code: _bytes(run.cohorts[code]) for code in {*to_train, *run.targets}}
     train_read, sweep_read = (sum(size[code] for code in codes) for codes in (to_train, run.targets))
@@ -82,6 +83,7 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
             (RAY_START_SECONDS + RAY_SECONDS_A_PAIR * (pairs + baselines)) / 60
             + (sweep_read / speed.bytes_read + scored / speed.patches_scored / shared) / 60,
         ),
+        *_pan_cancer(run, speed, shared),
         *_repeats(run, speed, shared),
     )
     there = len(run.sources) * len(run.folds) - models
@@ -91,6 +93,24 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
     return RunPlan(
         models, there, pairs, baselines, workers, *amounts, largest, mapped, stages, plan.device, plan.precision
     )
+
+
+def _pan_cancer(run: Run, speed: Speed, shared: int) -> list[Stage]:
+    """What `--pan-cancer` adds: for each target, networks of the other cohorts, on thinned bags."""
+    plans = [run.pan_cancer(target) for target in run.targets] if PAN_CANCER in run.baselines else []
+    missing = [plan for plan in plans if not plan.done]
+    if not missing:
+        return []
+    kept = {code: _kept_patches(cohort) for code, cohort in run.cohorts.items()}
+    once = sum(kept[cohort.code] for plan in missing for cohort in plan.lenders)
+    trained = once * SETTINGS.epochs * (PARTS - 1)  # each part trains all networks but one
+    seconds = sum(_bytes(run.cohorts[code]) for code in run.sources) / speed.bytes_read
+    seconds += trained / speed.patches_trained / shared
+    return [Stage("pan-cancer", f"{PARTS * len(missing)} networks", seconds / 60)]
+
+
+def _kept_patches(cohort: Cohort) -> int:
+    return int(cohort.slides.groupby("patient_id")["patches"].sum().clip(upper=MOST_PATCHES).sum())
 
 
 def _repeats(run: Run, speed: Speed, shared: int) -> list[Stage]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cropkt.borrowing.lenders import lender_codes
 from cropkt.borrowing.means import fold_splits
 from cropkt.errors import ConfigError, InputError
-from cropkt.experiments.borrowing.means import CohortShelf, lender_codes, measure_missing_means
+from cropkt.experiments.borrowing.means import CohortShelf, measure_missing_means
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import SOME_FAILED
 from cropkt.experiments.progress import stage

@@ -1,8 +1,8 @@
-"""Ray Train: one trainer whose workers go through the cohorts that lack source models.
+"""Ray Train: one trainer whose workers go through the cohorts that lack source models, or other such jobs.
 
 A trainer per cohort would cost seconds of start-up each (docs/cluster.md has the figures), so one worker group takes
-the cohorts in rounds, the largest first, one cohort per worker and round (worker.py). Models that reached the
-results folder are never trained again.
+the jobs in rounds, the largest first, one job per worker and round (worker.py). Models that reached the results folder
+are never trained again.
 """
 
 import signal
@@ -20,6 +20,7 @@ from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sources.worker import (
     ATTEMPTS,
     CohortJob,
+    TrainingJob,
     attempts_path,
     failure_path,
     rounds,
@@ -30,7 +31,7 @@ from cropkt.experiments.workspace import workspace
 from cropkt.files import read_json
 from cropkt.models.checkpoint import card_path, why_no_model
 from cropkt.training.cards import read_source_card
-from cropkt.training.sources import SourcePlan, missing_folds, store_null_model, untrained_folds
+from cropkt.training.sources import SourcePlan, missing_folds, store_null_model
 
 
 def train_sources(config: RunConfig) -> int:
@@ -73,24 +74,39 @@ def train_missing_sources(run: Run, cluster: Cluster, scratch: Path) -> dict[str
     plan = run.plan
     store_null_model(plan)
     jobs = _jobs(run)
-    if jobs:
-        workers = cluster.workers(len(jobs))
-        with _progress(plan, jobs):
-            _fit(plan, rounds(jobs, workers.count), workers, scratch)
-    failures = {}
+    failures = train_jobs(plan, jobs, cluster, scratch, title="training sources", unit="models")
     for job in jobs:
-        if untrained_folds(plan, job.cohort, job.folds):
-            failure = read_json(failure_path(plan, job))
-            failures[job.cohort.code] = str((failure or {}).get("reason", "its worker died"))
-        else:
+        if job.name not in failures:
             card = read_source_card(plan.model_path(job.cohort.code, job.folds[0]))
             if card is not None and card.skipped_slides:
                 print(f"warning: source {job.cohort.code}: slides left out: {', '.join(card.skipped_slides)}")
     return failures
 
 
+def train_jobs(
+    plan: SourcePlan, jobs: Sequence[TrainingJob], cluster: Cluster, scratch: Path, *, title: str, unit: str
+) -> dict[str, str]:
+    """Do `jobs` with Ray Train; returns those that could not be done, by name, with the reason.
+
+    Marks that a killed run has left are removed. `scratch` as in `train_missing_sources`; title, unit: of the progress.
+    """
+    if not jobs:
+        return {}
+    for job in jobs:
+        failure_path(plan, job).unlink(missing_ok=True)
+        attempts_path(plan, job).unlink(missing_ok=True)
+    workers = cluster.workers(len(jobs))
+    with _progress(plan, jobs, title, unit):
+        _fit(plan, rounds(jobs, workers.count), workers, scratch)
+    return {
+        job.name: str((read_json(failure_path(plan, job)) or {}).get("reason", "its worker died"))
+        for job in jobs
+        if not job.done(plan)
+    }
+
+
 def _jobs(run: Run) -> list[CohortJob]:
-    """The missing models of each source cohort; marks that a killed run has left are removed."""
+    """The missing models of each source cohort."""
     plan, jobs, damaged = run.plan, [], []
     for code in run.sources:
         if not run.config.resume:
@@ -100,8 +116,6 @@ def _jobs(run: Run) -> list[CohortJob]:
         damaged += [f"{code}, fold {fold} ({why})" for fold in wanted if (why := _damage(plan.model_path(code, fold)))]
         if wanted:
             jobs.append(CohortJob(run.cohorts[code], tuple(wanted)))
-            failure_path(plan, jobs[-1]).unlink(missing_ok=True)
-            attempts_path(plan, jobs[-1]).unlink(missing_ok=True)
     if damaged:
         print(f"warning: {len(damaged)} damaged models are trained again: {', '.join(damaged[:6])}")
     return jobs
@@ -114,7 +128,7 @@ def _damage(weights: Path) -> str:
     return why_no_model(weights) or ("" if read_source_card(weights) is not None else "its card is damaged")
 
 
-def _fit(plan: SourcePlan, schedule: list[list[CohortJob]], workers: Workers, scratch: Path) -> None:
+def _fit(plan: SourcePlan, schedule: list[list[TrainingJob]], workers: Workers, scratch: Path) -> None:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -146,18 +160,18 @@ def _fit(plan: SourcePlan, schedule: list[list[CohortJob]], workers: Workers, sc
 
 
 @contextmanager
-def _progress(plan: SourcePlan, jobs: Sequence[CohortJob]) -> Iterator[None]:
-    """Show models as they land in the folder, while the block (which waits for Ray) runs."""
-    waiting = {card_path(plan.model_path(job.cohort.code, fold)): job.cohort.code for job in jobs for fold in job.folds}
+def _progress(plan: SourcePlan, jobs: Sequence[TrainingJob], title: str, unit: str) -> Iterator[None]:
+    """Show what lands in the folder, while the block (which waits for Ray) runs."""
+    waiting = {path: job.name for job in jobs for path in job.parts(plan)}
     started = time.time()
     finished = threading.Event()
 
     def watch() -> None:
-        with stage("training sources", len(waiting), "models") as line:
+        with stage(title, len(waiting), unit) as line:
             while waiting:
                 for path in [path for path in waiting if path.exists() and path.stat().st_mtime >= started]:
                     line.advance(waiting.pop(path))
-                line.show(", ".join(job.cohort.code for job in jobs if attempts_path(plan, job).exists()))
+                line.show(", ".join(job.name for job in jobs if attempts_path(plan, job).exists()))
                 if finished.wait(0.5):
                     break
             for path in [path for path in waiting if path.exists()]:

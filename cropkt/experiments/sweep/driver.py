@@ -20,9 +20,12 @@ from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.repeats import measure_repeats, repeats_missing
 from cropkt.experiments.sweep.summary import summary
 from cropkt.experiments.workspace import workspace
+from cropkt.training.config import PAN_CANCER
 from cropkt.transfer.assemble import stale_message, update_comparison, write_tables
+from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.rows import Status
 from cropkt.transfer.scores import forget_attempts
+from cropkt.transfer.significance import sources_beyond_cohorts
 from cropkt.transfer.store import ResultsFolder, check_record, store_failure
 
 if TYPE_CHECKING:
@@ -57,12 +60,20 @@ def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> int:
 
 
 def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
+    from cropkt.experiments.borrowing.networks import train_missing_networks
     from cropkt.experiments.sources.driver import train_missing_sources
     from cropkt.experiments.tracking.card import cohorts_shown
     from cropkt.experiments.tracking.sweep import tracking
     from cropkt.report.page import draw_report
 
-    untrained = train_missing_sources(run, cluster, scratch)
+    untrained = {
+        (source, target): f"source {source} could not be trained: {reason}"
+        for source, reason in train_missing_sources(run, cluster, scratch).items()
+        for target in run.targets
+    }
+    if PAN_CANCER in run.baselines:
+        failures = train_missing_networks(run, [(target,) for target in run.targets], cluster, scratch / "pan_cancer")
+        untrained |= {(PAN_CANCER, target): f"could not be trained: {why}" for (target,), why in failures.items()}
     settings = run.settings()
     shown = cohorts_shown(run.study)
     with tracking(run.results, run.experiment, run.config.tracking, settings=settings, cohorts=shown) as tracker:
@@ -90,19 +101,19 @@ def _write_tables(run: Run) -> None:
         print(f"warning: {message}")
 
 
-def _todo(run: Run, untrained: Mapping[str, str]) -> list[tuple[str, str]]:
+def _todo(run: Run, untrained: Mapping[tuple[str, str], str]) -> list[tuple[str, str]]:
     """The run's pairs and baselines that have no valid record, target by target.
 
-    A pair whose source is untrained is recorded as failed.
+    Those that are `untrained`, with the reason, are recorded as failed.
     """
     todo, damaged = [], []
     for source, target in run.pairs():
-        if source in untrained:
-            store_failure(run.results, source, target, f"source {source} could not be trained: {untrained[source]}")
+        if why := untrained.get((source, target)):
+            store_failure(run.results, source, target, why)
             continue
-        record, why = check_record(run.results, source, target)
+        record, damage = check_record(run.results, source, target)
         if record is None and run.results.record_path(source, target).exists():
-            damaged.append(f"{source} on {target} ({why})")
+            damaged.append(f"{source} on {target} ({damage})")
         if not run.config.resume or record is None or not record.is_done(run.fingerprint(source, target)):
             todo.append((source, target))
     if damaged:
@@ -150,6 +161,9 @@ def _conclude(run: Run) -> int:
         + ", ".join(f"{means[mode]:.3f} {place}" for mode, place in where.items() if pd.notna(means.get(mode)))
         + (f"; {undefined} pairs have no comparable patients" if undefined else "")
     )
+    for name, rows in baselines[baselines["mode"].isin(sources_beyond_cohorts())].groupby("mode"):
+        of_targets = rows[rows["target"].isin(run.targets)]["c_index_mean"]
+        print(f"{BASELINES[str(name)].label}: mean C-index {of_targets.mean():.3f} on {of_targets.count()} targets")
     if passing := int((everything["passing_slides"] > 0).sum()):
         print(f"warning: {passing} results lack slides that could not be read this time; the same command tries again")
     skipped = measured.groupby("target", sort=False)["skipped_slides"].max().fillna(0).astype(int)

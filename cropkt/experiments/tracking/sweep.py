@@ -14,6 +14,8 @@ from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cropkt.errors import ConfigError
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import TrackingConfig
@@ -36,6 +38,7 @@ from cropkt.training.cards import SourceCard, read_source_card
 from cropkt.transfer.assemble import read_comparison
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.rows import CHOICE, FOLDS, PAIRS, STALE, PairRow, Status
+from cropkt.transfer.significance import sources_beyond_cohorts
 from cropkt.transfer.store import PairRecord, ResultsFolder
 
 IDENTITY = tuple(field.name for field in fields(PairRow) if field.default is MISSING)
@@ -201,13 +204,13 @@ class Tracker:
             self._store.log(experiment_id, models.evaluated(entry, *key))
 
     def _records(self, target: str | None = None) -> list[PairRecord]:
-        """Records of pairs that are in no list of stale ones; baselines are rows of the tables, and each pair's
-        comparisons with them are its metrics."""
-        stale = self._results.stale()
+        """Records of pairs that are in no list of stale ones, and of sources that are no cohort; other baselines are
+        rows of the tables, and each pair's comparisons with them are its metrics."""
+        stale, no_pairs = self._results.stale(), set(BASELINES) - {*sources_beyond_cohorts()}
         return [
             record
             for record in self._results.records(target)
-            if record.pair.source not in BASELINES and (record.pair.source, record.pair.target) not in stale
+            if record.pair.source not in no_pairs and (record.pair.source, record.pair.target) not in stale
         ]
 
     def _comparisons(self, target: str) -> dict[tuple[str, str], dict[str, float]]:
@@ -280,7 +283,7 @@ class Tracker:
                 self._store.put(run, self._results.out / name)
         records, now = self._records(), int(time.time() * 1000)
         metrics = [Metric("pairs", float(len(records)), now, 0)]
-        for mode in ("self", "transfer"):
+        for mode in ("self", "transfer", *sources_beyond_cohorts()):
             values = [record.pair.c_index_mean for record in records if record.pair.mode == mode]
             values = [value for value in values if is_number(value)]
             if values:
@@ -300,15 +303,15 @@ def _source_entry(cards: Sequence[SourceCard], paths: Sequence[Path], tags: Mapp
 
 
 def _verdicts(results: ResultsFolder) -> dict[tuple[str, str], dict[str, str]]:
-    """Tags of each pair between cohorts: verdict and, where it has one, its q-value."""
+    """Tags of each pair between cohorts, and of sources that are no cohort: verdict and, if there is one, q-value."""
     if not (results.out / PAIRS.path).is_file():  # targets are logged before the first tables are written
         return {}
-    pairs = results.pairs()
+    rows = pd.concat([results.pairs(), results.baselines()])
     return {
         (row["source"], row["target"]): {
             name: text for name, text in (("verdict", row["verdict"]), ("q", _three_digits(row["q_chance"]))) if text
         }
-        for row in pairs[pairs["mode"] == "transfer"].to_dict("records")
+        for row in rows[rows["mode"].isin(["transfer", *sources_beyond_cohorts()])].to_dict("records")
     }
 
 

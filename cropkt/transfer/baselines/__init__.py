@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """What a baseline is for. Pairs are compared with all but SHOWN; START and AT_HOME decide verdicts."""
+    """What a baseline is for. Pairs are compared with all but SHOWN and SOURCE; START and AT_HOME decide verdicts."""
 
     SHOWN = "shown beside the others"
     COMPARED = "compared with every pair"
     START = "where the sources' training started; a source that is no better has transferred nothing"
     AT_HOME = "the target can train it itself; a source that is no better is not worth borrowing"
     CONFOUNDER = "explains a pair that it reaches alone"
+    SOURCE = "a source that is no cohort: compared and judged as a pair is, in families of its own"
 
 
 def _nothing(cohort: "Cohort") -> "pd.DataFrame | None":  # noqa: ARG001

@@ -2,7 +2,8 @@
 
 Better and worse are two questions, each with one-sided p-values and Benjamini and Hochberg's q-values of its own over
 the pairs between cohorts of one encoder and architecture: many pairs that are better do not make it easier to call one
-worse. A verdict that asks for several things at once has one q-value, from the largest of its one-sided p-values.
+worse. A source that is no cohort (all others together) is judged likewise, in families of its own. A verdict that asks
+for several things at once has one q-value, from the largest of its one-sided p-values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import pandas as pd
 
 from cropkt.transfer.baselines import BASELINES, Role
 from cropkt.transfer.judgement.names import Verdict
-from cropkt.transfer.significance import at_home, one_sided, q_values, questions
+from cropkt.transfer.significance import at_home, one_sided, q_values, questions, sources_beyond_cohorts
 
 FEWEST_EVENTS = 5
 FEWEST_PAIRS = 50
@@ -25,7 +26,7 @@ UNTRAINED = ("no comparable pair", "no event")
 
 
 def judge(pairs: pd.DataFrame) -> pd.DataFrame:
-    """`pairs` (rows.PAIRS, baselines' rows too) with q-values, and verdict and confounders of mode "transfer".
+    """`pairs` (rows.PAIRS, baselines' rows too) with q-values, and verdict and confounders of what `compare` compares.
 
     Pairs with too few events or comparable pairs lose their p-values, count in no family, and are "cannot tell".
     """
@@ -34,21 +35,21 @@ def judge(pairs: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in questions() if f"p_{name}" in pairs]
     tests = [f"p_{name}" for name in names] + [name for name in ("p_beyond_clinical",) if name in pairs]
     pairs[tests] = pairs[tests].astype(float).where(~too_few, np.nan)
-    transfer = pairs["mode"] == "transfer"
-    of_pairs = pairs[transfer]
+    judged = pairs["mode"].isin(["transfer", *sources_beyond_cohorts()])
+    of_pairs = pairs[judged]
     better = {name: _better(of_pairs, name) for name in names}
     wanted = dict(better)
     wanted |= {f"below_{name}": 1 - p for name, p in better.items()}
     wanted["transfers"] = _largest([better["chance"], *_against_start(better, of_pairs.index)])
-    wanted["worth_borrowing"] = _largest([wanted["transfers"], *_against_home(better, pairs)])
+    wanted["worth_borrowing"] = _largest([wanted["transfers"], *_against_home(better, pairs, of_pairs)])
     if "p_beyond_clinical" in pairs:
         wanted["beyond_clinical"] = one_sided(
             of_pairs["p_beyond_clinical"], of_pairs["hazard_ratio_beyond_clinical"] - 1
         )
     for name, p in wanted.items():
-        pairs[f"q_{name}"] = q_of_families(of_pairs[KIND], p).reindex(pairs.index)
-    pairs["verdict"] = _verdicts(pairs).where(transfer)
-    pairs["confounded_by"] = _confounded_by(pairs).where(transfer)
+        pairs[f"q_{name}"] = q_of_families(of_pairs[[*KIND, "mode"]], p).reindex(pairs.index)
+    pairs["verdict"] = _verdicts(pairs).where(judged)
+    pairs["confounded_by"] = _confounded_by(pairs).where(judged)
     return pairs
 
 
@@ -61,9 +62,9 @@ def judge_methods(methods: pd.DataFrame) -> pd.DataFrame:
 
 
 def q_of_families(kinds: pd.DataFrame, p_values: pd.Series) -> pd.Series:
-    """q-values of `p_values`, a family for each encoder and architecture (`kinds`)."""
+    """q-values of `p_values`, a family for each row that `kinds` has: encoder, architecture and, of pairs, mode."""
     found = pd.Series(np.nan, p_values.index, dtype=float)
-    for _, family in kinds.groupby(KIND):
+    for _, family in kinds.groupby(list(kinds.columns)):
         found[family.index] = q_values(p_values[family.index])
     return found
 
@@ -85,13 +86,13 @@ def _against_start(better: Mapping[str, pd.Series], index: pd.Index) -> list[pd.
     return [better.get(name, pd.Series(np.nan, index)) for name in names]
 
 
-def _against_home(better: Mapping[str, pd.Series], pairs: pd.DataFrame) -> list[pd.Series]:
-    """One-sided p-values of "better than" the target's own model and each baseline that it can train at home.
+def _against_home(better: Mapping[str, pd.Series], pairs: pd.DataFrame, of_pairs: pd.DataFrame) -> list[pd.Series]:
+    """One-sided p-values, of `of_pairs` among `pairs`, of "better than" the target's own model and each baseline that
+    it can train at home.
 
     NaN where one was not measured. What a target cannot train, because its patients are too few, is nothing to beat;
     but something must have been compared.
     """
-    of_pairs = pairs[pairs["mode"] == "transfer"]
     targets = pd.MultiIndex.from_frame(of_pairs[OF_TARGET])
     found, absent = [], []
     for name in at_home():

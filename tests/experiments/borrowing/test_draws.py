@@ -13,23 +13,24 @@ from kept_artifacts import artifact_folder, artifacts
 from mlflow import MlflowClient
 from small_studies import SmallStudy
 
-from cropkt.borrowing.lenders import CohortPatients
+from cropkt.borrowing.lenders import lender_codes
 from cropkt.data.bags import read_bags
 from cropkt.errors import ConfigError
 from cropkt.experiments.borrowing import curve
 from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
 from cropkt.experiments.borrowing.curve import curve_table, draws_of, learning_curves
-from cropkt.experiments.borrowing.means import CohortShelf, lender_codes
+from cropkt.experiments.borrowing.means import CohortShelf
 from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw, hold_subject
 from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.config import ClusterConfig, StudyConfig, TrackingConfig
 from cropkt.experiments.run import Run, prepare
-from cropkt.models.checkpoint import build_null_model
-from cropkt.models.mil import TrainedWith
+from cropkt.experiments.sources.worker import train_job
 from cropkt.simulation.truth import true_log_risk
 from cropkt.survival.paired import mean_with_interval
-from cropkt.training.pan_cancer import LOSS
+from cropkt.training import pan_cancer_models
+from cropkt.training.pan_cancer import SETTINGS
+from cropkt.training.pan_cancer_models import PanCancerPlan
 
 CODES = ("acc", "meso", "uvm", "chol")
 CLUSTER = Cluster(ClusterConfig("cpu", "float32"))
@@ -76,32 +77,36 @@ def test_nobody_lends_to_a_target_who_shares_a_patient_with_it(job: CurveJob) ->
 
 
 def test_no_target_trains_the_networks_that_leave_it_out(job: CurveJob) -> None:
-    assert job.networks("acc").lenders == [code for code in job.run.sources if code != "acc"]
-    both = replace(job, left_out=2).networks("acc")
-    assert len(both.left_out) == 2
-    assert both == replace(job, left_out=2).networks(both.left_out[1])
-    assert set(both.lenders) == set(CODES) - set(both.left_out)
+    def lenders(wanted: PanCancerPlan) -> list[str]:
+        return [cohort.code for cohort in wanted.lenders]
+
+    assert lenders(job.networks("acc").wanted) == [code for code in job.run.sources if code != "acc"]
+    both, other = (replace(job, left_out=2).networks(code).wanted for code in job.run.targets[:2])
+    assert both.left_out == other.left_out == job.run.targets[:2]
+    assert set(lenders(both)) == set(CODES) - set(both.left_out)
 
 
-def test_trained_networks_are_found_again_until_a_lender_changes(job: CurveJob) -> None:
-    stored, random = job.networks("acc"), np.random.default_rng(0)
+def test_trained_networks_are_found_again_until_a_lender_changes(
+    job: CurveJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pan_cancer_models, "SETTINGS", replace(SETTINGS, epochs=1))
+    networks, target = job.networks("acc"), read_bags(job.run.cohorts["acc"])
     with pytest.raises(KeyError, match="no pan-cancer networks"):
-        stored.load(read_bags(job.run.cohorts["acc"]))
-    shape = replace(job.run.plan.architecture, intervals=1)
-    networks = [build_null_model(shape, seed).eval() for seed in range(2)]
-    for network in networks:
-        network.trained_with = TrainedWith(LOSS, "float32")
-    width, event = shape.embedding, np.resize([1, 0], 12)
-    unseen = [
-        [CohortPatients(code, random.normal(size=(12, width)), np.arange(12.0), event) for code in stored.lenders]
-        for _ in networks
-    ]
-    stored.store(networks, unseen)
-    assert stored.done
-    found = stored.load(read_bags(job.run.cohorts["acc"]))
-    assert found.vectors.shape == (2, 24, width)
+        networks.load(target)
+    held: dict[str, Any] = {}
+    assert set(train_job(job.run.plan, networks, held)) == {0, 1}
+    assert set(held["thinned"]) == set(CODES) - {"acc"}
+    assert networks.done(job.run.plan)
+    found = networks.load(target)
+    assert found.vectors.shape == (2, 24, job.run.plan.architecture.embedding)
     assert len(found.lenders) == 2
-    assert not changed(job, "uvm", fingerprint="new").networks("acc").done
+    for one in (*networks.parts(job.run.plan), networks.wanted.folder / "network_1.json"):
+        content = one.read_bytes()
+        one.write_bytes(content[: len(content) // 2])
+        assert not networks.done(job.run.plan)
+        one.write_bytes(content)
+    assert networks.done(job.run.plan)
+    assert not changed(job, "uvm", fingerprint="new").networks("acc").done(job.run.plan)
 
 
 def test_what_a_draw_may_use_of_others_holds_nothing_of_its_target(job: CurveJob) -> None:

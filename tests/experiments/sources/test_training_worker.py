@@ -43,7 +43,7 @@ def test_a_job_trains_what_is_missing_and_leaves_no_mark(small_study: Write, tmp
     plan = small_plan(tmp_path / "models", epochs=1)
     store_null_model(plan)
     job = CohortJob(cohort, (0, 2))
-    losses = train_job(plan, job)
+    losses = train_job(plan, job, {})
     assert set(losses) == {0, 2}
     assert all(np.isfinite(list(losses.values())))
     assert missing_folds(plan, cohort, [0, 1, 2]) == [1]
@@ -60,7 +60,7 @@ def test_a_cohort_that_cannot_be_trained_says_why_and_stops_nobody(small_study: 
     plan = small_plan(tmp_path / "models", epochs=1)
     store_null_model(plan)
     job = CohortJob(cohort, (0,))
-    assert train_job(plan, job) == {}
+    assert train_job(plan, job, {}) == {}
     reason = json.loads(failure_path(plan, job).read_text())["reason"]
     assert "none of its 16 slides can be used" in reason
     assert "NaN or infinite features" in reason  # the warning that names a slide comes along
@@ -74,10 +74,10 @@ def test_a_cohort_that_keeps_killing_its_worker_is_given_up(small_study: Write, 
     job = CohortJob(cohort, (0,))
     attempts_path(plan, job).parent.mkdir(parents=True)
     attempts_path(plan, job).write_text(json.dumps({"begun": ATTEMPTS}))
-    assert train_job(plan, job) == {}
+    assert train_job(plan, job, {}) == {}
     assert "its worker died 3 times" in json.loads(failure_path(plan, job).read_text())["reason"]
     attempts_path(plan, job).write_text(json.dumps({"begun": ATTEMPTS - 1}))
-    assert set(train_job(plan, job)) == {0}
+    assert set(train_job(plan, job, {})) == {0}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

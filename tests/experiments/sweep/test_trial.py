@@ -3,6 +3,7 @@
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from small_studies import SmallStudy
 from cropkt.data.bags import read_bags
 from cropkt.data.slide_files import features
 from cropkt.experiments.cluster import Cluster
-from cropkt.experiments.config import ClusterConfig, RunConfig, StudyConfig
+from cropkt.experiments.config import ClusterConfig, PairsConfig, RunConfig, StudyConfig
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep.trial import PairTrial, SweepJob
 from cropkt.training.config import TrainingConfig
+from cropkt.training.pan_cancer_models import train_networks
 from cropkt.training.sources import load_source_models, store_null_model, train_cohort
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.measure_baseline import measure_baseline
@@ -86,6 +88,9 @@ def test_every_slide_is_read_once_for_all_pairs_and_baselines_of_its_target(
 
 
 def test_stored_scores_give_what_a_resident_target_gives(run: Run) -> None:
+    """The pan-cancer networks have another loss than the sources, and are run in the same pass."""
+    run = replace(run, config=replace(run.config, pairs=PairsConfig(pan_cancer=True)))
+    train_networks(run.pan_cancer("uvm"), {})
     worker = trial(run, ("acc", "uvm"))
     held = hold_target(run.cohorts["uvm"], read_bags(run.cohorts["uvm"]))
     expected = {

@@ -113,8 +113,8 @@ MUTATIONS = (
     Mutation(
         "baselines-not-wanted-are-measured",
         "cropkt/experiments/run.py",
-        "*(BASELINES if self.config.pairs.baselines else ())",
-        "*BASELINES",
+        "else wanted.baselines)",
+        "else True)",
         RUN,
         "--no-baselines would change nothing",
     ),
@@ -273,8 +273,8 @@ MUTATIONS = (
     Mutation(
         "finished-cohorts-train-again",
         "cropkt/experiments/sources/worker.py",
-        "missing_folds(plan, job.cohort, job.folds))",
-        "job.folds)",
+        "missing_folds(plan, self.cohort, self.folds))",
+        "self.folds)",
         ("tests/experiments/sources/test_training_worker.py",),
         "after a worker's death models that are there would be trained again",
         harmless="training is deterministic: the same weights come out, only time is lost",

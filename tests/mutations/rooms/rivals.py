@@ -4,6 +4,7 @@ from mutation import Mutation
 
 METHODS = "tests/rivals/test_methods.py"
 COMPARISON = ("tests/rivals/test_comparison.py",)
+PAN_CANCER = "tests/experiments/sweep/test_pan_cancer.py"
 CURVE = ("tests/experiments/borrowing/test_draws.py",)
 
 MUTATIONS = (
@@ -41,11 +42,35 @@ MUTATIONS = (
     ),
     Mutation(
         "pan-cancer-networks-learn-from-their-target",
-        "cropkt/experiments/borrowing/networks.py",
+        "cropkt/experiments/run.py",
         "if all(code in codes for codes in allowed)]",
         "if any(code in codes for codes in allowed)]",
         ("tests/experiments/borrowing/test_draws.py",),
         "leak: with several targets left out together, each would train the networks of the others and its own",
+    ),
+    Mutation(
+        "pan-cancer-networks-of-another-target",
+        "cropkt/transfer/baselines/pan_cancer.py",
+        "return load_pan_cancer(plan, (target,))",
+        "return load_pan_cancer(plan, (sorted(plan.folder.glob('pan_cancer/*'))[0].name.removeprefix('without-'),))",
+        (PAN_CANCER,),
+        "leak: a target would be tested with networks that it has trained",
+    ),
+    Mutation(
+        "pan-cancer-networks-have-seen-nobody",
+        "cropkt/training/pan_cancer_models.py",
+        "tuple(card.train_patients for card in cards)",
+        "((),) * len(cards)",
+        (PAN_CANCER,),
+        "leak: a person who is in two cohorts under two ids would be tested with a network that has learnt from them",
+    ),
+    Mutation(
+        "pan-cancer-networks-of-old-cohorts",
+        "cropkt/training/pan_cancer_models.py",
+        "cohorts = [cohort.fingerprint for cohort in self.lenders]",
+        "cohorts = [cohort.code for cohort in self.lenders]",
+        (PAN_CANCER,),
+        "networks and their rows would stay when the cohorts that trained them change",
     ),
     Mutation(
         "pan-cancer-networks-tuned-on-whom-they-are-tested-on",
@@ -132,7 +157,7 @@ MUTATIONS = (
     ),
     Mutation(
         "lenders-share-patients-with-the-target",
-        "cropkt/experiments/borrowing/means.py",
+        "cropkt/borrowing/lenders.py",
         "len(cohorts[code].labels) > 1 and not cohorts[code].labels.index.isin(patients).any()",
         "len(cohorts[code].labels) > 1",
         CURVE,

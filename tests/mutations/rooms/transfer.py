@@ -120,10 +120,26 @@ MUTATIONS = (
     Mutation(
         "one-family-for-all-architectures",
         "cropkt/transfer/judgement/verdicts.py",
-        "kinds.groupby(KIND)",
+        "kinds.groupby(list(kinds.columns))",
         'kinds.groupby(["encoder"])',
         VERDICTS,
         "q-values of one architecture would depend on which others were measured",
+    ),
+    Mutation(
+        "pan-cancer-networks-in-the-family-of-the-pairs",
+        "cropkt/transfer/judgement/verdicts.py",
+        'q_of_families(of_pairs[[*KIND, "mode"]], p)',
+        "q_of_families(of_pairs[KIND], p)",
+        VERDICTS,
+        "what --pan-cancer adds would change the verdicts of pairs that it has nothing to do with",
+    ),
+    Mutation(
+        "pan-cancer-networks-are-not-compared",
+        "cropkt/transfer/significance.py",
+        'in ("transfer", *sources_beyond_cohorts())',
+        'in ("transfer",)',
+        VERDICTS,
+        "the pan-cancer source would have no verdict",
     ),
     Mutation(
         "too-few-events-are-judged",
