@@ -75,7 +75,7 @@ def _run(command: str, study: Path, out: Path, *flags: str) -> Said:
     said, warned = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(warned):
         patch.setattr(Cluster, "workers", lambda *_: Workers(1, 1, 0))
-        patch.setattr("cropkt.experiments.sources.driver._fit", _train)
+        patch.setattr("cropkt.experiments.sources.trainer._fit", _train)
         patch.setattr("cropkt.experiments.tune.run_trials", _measure)
         patch.setattr("cropkt.experiments.sweep.follow.ray", _RAY)
         patch.setattr("cropkt.experiments.sweep.follow._compare", _COMPARE)

@@ -69,11 +69,17 @@ class Run:
             if (wanted.pan_cancer if baseline.role == Role.SOURCE else wanted.baselines)
         )
 
-    def pan_cancer(self, *left_out: str) -> PanCancerPlan:
-        """The pan-cancer networks that leave out the targets `left_out`: who may lend to each of them trains them."""
-        allowed = [set(lender_codes(self.cohorts, target, self.sources)) for target in left_out]
-        lenders = [code for code in self.sources if all(code in codes for codes in allowed)]
-        return PanCancerPlan(self.plan, left_out, tuple(self.cohorts[code] for code in lenders))
+    def pan_cancer(self, *left_out: str, among: Sequence[str] = ()) -> PanCancerPlan:
+        """The pan-cancer networks that leave out the targets `left_out`: who may lend to each of them trains them, of
+        the cohorts `among` (all of the study's by default)."""
+        everyone = self._lend_to_all(left_out, tuple(self.cohorts))
+        lenders = self._lend_to_all(left_out, among) if among else everyone
+        cohorts = tuple(self.cohorts[code] for code in lenders)
+        return PanCancerPlan(self.plan, left_out, cohorts, some=lenders != everyone)
+
+    def _lend_to_all(self, targets: Sequence[str], among: Sequence[str]) -> list[str]:
+        allowed = [set(lender_codes(self.cohorts, target, among)) for target in targets]
+        return [code for code in among if all(code in codes for codes in allowed)]
 
     def fingerprint(self, source: str, target: str) -> str | None:
         """Changes whenever anything changes that decides what the pair, or the baseline `source`, measures; None when

@@ -75,7 +75,7 @@ def headline(tables: ResultTables) -> tuple[str, list[Line]]:
         if (state in list(Verdict) and (tables.judged or state not in PROVEN)) or counts.get(state, 0):
             count = int(counts.get(state, 0))
             lines.append(Line(state, f"{count} ({100 * count / max(len(away), 1):.0f} %)", meaning[state], state))
-    lines += [*_levels(tables, away), *_further(tables), *_starts(tables), *_choices(tables)]
+    lines += [*_levels(tables, away), *_beyond_cohorts(tables), *_starts(tables), *_choices(tables)]
     return f"{_helped(tables)}{_sentence(tables, away, counts)}", lines
 
 
@@ -148,16 +148,20 @@ def _sentence(tables: ResultTables, away: pd.DataFrame, counts: pd.Series) -> st
     return f"{found}; {rest}{backwards}."
 
 
-def _further(tables: ResultTables) -> list[Line]:
+def _beyond_cohorts(tables: ResultTables) -> list[Line]:
     """Sources that are no cohort, on all targets."""
     lines = []
-    for name, rows in tables.further.groupby(level="source"):
-        states = rows["state"].value_counts()
-        note = (
-            f"{_also_pooled(rows, 'targets')}; they transfer to {sum(int(states.get(state, 0)) for state in PROVEN)} "
-            f"of {len(rows)}, and are worth borrowing for {states.get(Verdict.WORTH_BORROWING, 0)}"
-        )
-        lines.append(Line(f"C-index of {BASELINES[str(name)].label}", _mean(rows["c_index_mean"]), note))
+    for name, rows in tables.beyond_cohorts.groupby(level="source"):
+        there = rows[rows["c_index_pooled"].notna()]
+        states = there["state"].value_counts()
+        found = f"better than chance on {states.get(Verdict.BETTER_THAN_CHANCE, 0)}"
+        if tables.judged:
+            transfers = sum(int(states.get(state, 0)) for state in PROVEN)
+            found = (
+                f"they transfer to {transfers}, and are worth borrowing for {states.get(Verdict.WORTH_BORROWING, 0)}"
+            )
+        note = f"{_also_pooled(there, 'targets')}; {found}"
+        lines.append(Line(f"C-index of {BASELINES[str(name)].label}", _mean(there["c_index_mean"]), note))
     return lines
 
 

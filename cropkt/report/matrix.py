@@ -96,7 +96,7 @@ def _explain(figure: Figure, axes: Axes, image: AxesImage, *, beyond: bool) -> N
 
 def _key(figure: Figure, tables: ResultTables, subtitle: str) -> None:
     """The marks that the picture has, and what cells without a colour are."""
-    states = {*tables.pairs["state"], *tables.further["state"]}
+    states = {*tables.pairs["state"], *tables.beyond_cohorts["state"]}
     marks = "   ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in states)
     keys = [Patch(facecolor="none", edgecolor="black", linewidth=0.8, label="within a cohort, matched folds")]
     if Verdict.CANNOT_TELL in states:

@@ -21,14 +21,14 @@ class ResultTables:
     """What was measured with one encoder and architecture.
 
     codes: the cohorts, registry order. pairs: one row for each of codes x codes, indexed by (source, target), `state`
-    says what may be concluded: a Verdict, or why there is none. further: likewise, of sources that are no cohort, empty
-    where none was measured. baselines: indexed by (target, mode). folds, choice: as stored. judged: whether pairs were
-    compared with their start, so that they may be said to transfer. read: the tables as they are on disk.
+    says what may be concluded: a Verdict, or why there is none. beyond_cohorts: likewise of sources that are no cohort,
+    empty where none was measured. baselines: indexed by (target, mode). folds, choice: as stored. judged: whether pairs
+    were compared with their start, so that they may be said to transfer. read: the tables as they are on disk.
     """
 
     codes: tuple[str, ...]
     pairs: pd.DataFrame
-    further: pd.DataFrame
+    beyond_cohorts: pd.DataFrame
     baselines: pd.DataFrame
     folds: pd.DataFrame
     choice: pd.DataFrame
@@ -41,7 +41,7 @@ class ResultTables:
 
     def matrix_of_all(self, value: str) -> pd.DataFrame:
         """As `matrix`, with a row below for each source that is no cohort."""
-        below = self.further[value].unstack("target").reindex(columns=self.codes)
+        below = self.beyond_cohorts[value].unstack("target").reindex(columns=self.codes)
         return pd.concat([self.matrix(value), below]) if len(below) else self.matrix(value)
 
     def relied_on(self) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def read_tables(results: ResultsFolder) -> ResultTables:
     return ResultTables(
         codes,
         pairs.assign(state=_states(pairs)),
-        _further(baselines, codes),
+        _beyond_cohorts(baselines, codes),
         baselines.drop_duplicates(["target", "mode"]).set_index(["target", "mode"]).sort_index(),
         read["transfer"],
         read["source_choice"],
@@ -111,7 +111,7 @@ def has_comparison(tables: ResultTables, name: str) -> bool:
     return name in compared() and bool(tables.pairs[f"difference_{name}"].notna().any())
 
 
-def _further(baselines: pd.DataFrame, codes: Sequence[str]) -> pd.DataFrame:
+def _beyond_cohorts(baselines: pd.DataFrame, codes: Sequence[str]) -> pd.DataFrame:
     """A row for each source that is no cohort and was measured, on each of the targets `codes`."""
     there = baselines[baselines["mode"].isin(sources_beyond_cohorts())]
     whole = pd.MultiIndex.from_product([sorted(set(there["source"])), codes], names=["source", "target"])

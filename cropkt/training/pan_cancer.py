@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from cropkt.data.bags import Bags
+from cropkt.data.persons import person_of
+from cropkt.errors import StudyError
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import Architecture, MILModel
 from cropkt.seeds import generator
@@ -23,7 +25,7 @@ from cropkt.training.config import TrainingConfig
 from cropkt.training.loop import FoldTraining, train_folds
 from cropkt.training.pieces import sample_patches
 
-PAN_CANCER_VERSION = 1
+PAN_CANCER_VERSION = 2
 """Raised when the code changes what a network of the same patients and settings learns."""
 PARTS = 2
 MOST_PATCHES = 256
@@ -58,7 +60,10 @@ def thin(bags: Bags, *, seed: int) -> Bags:
 
 
 def pool_bags(parts: Sequence[tuple[str, Bags, np.ndarray, np.ndarray]], *, seed: int) -> Pool:
-    """The pool of cohorts, each given as (code, bags, time, event); events are spread evenly over its parts."""
+    """The pool of cohorts, each given as (code, bags, time, event); events are spread evenly over its parts.
+
+    A person who is in several cohorts is in one part, that of the first.
+    """
     features = torch.cat([bags.features for _, bags, _, _ in parts])
     lengths = torch.cat([bags.lengths for _, bags, _, _ in parts])
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
@@ -66,7 +71,7 @@ def pool_bags(parts: Sequence[tuple[str, Bags, np.ndarray, np.ndarray]], *, seed
     return Pool(
         Bags(patients, features, offsets),
         np.concatenate([np.full(len(bags), number) for number, (_, bags, _, _) in enumerate(parts)]),
-        np.concatenate([_parts_of(code, event, seed) for code, _, _, event in parts]),
+        _one_part_a_person(patients, np.concatenate([_parts_of(code, event, seed) for code, _, _, event in parts])),
         np.concatenate([time for _, _, time, _ in parts]),
         np.concatenate([event for _, _, _, event in parts]),
     )
@@ -80,12 +85,20 @@ def _parts_of(code: str, event: np.ndarray, seed: int) -> np.ndarray:
     return part
 
 
+def _one_part_a_person(patients: Sequence[str], part: np.ndarray) -> np.ndarray:
+    first: dict[str, int] = {}
+    return np.array(
+        [first.setdefault(person_of(patient), int(one)) for patient, one in zip(patients, part, strict=True)]
+    )
+
+
 def train_pan_cancer(
     pool: Pool, architecture: Architecture, *, seed: int, precision: str, settings: TrainingConfig = SETTINGS
 ) -> list[FoldTraining[MILModel]]:
     """PARTS networks; network p has learnt from the bags of every other part. `seed` decides everything random.
 
-    Each comes with the bags that it has learnt from (`train`, indices) and the loss of every update.
+    Each comes with the bags that it has learnt from (`train`, indices) and the loss of every update. Raises StudyError
+    where a network has no event to learn from.
     """
     device = pool.bags.features.device
     targets = SurvivalTargets(
@@ -97,6 +110,10 @@ def train_pan_cancer(
     networks = []
     for part in range(PARTS):
         train = np.flatnonzero(pool.part != part)
+        if not pool.event[train].any():
+            raise StudyError(
+                f"the cohorts that train them have {int(pool.event.sum())} events; each network needs some"
+            )
         turns = _Turns(pool, train, settings.bags_per_update, seed, part)
         fold = FoldTraining(part, build_null_model(shape, seed).to(device), train)
         train_folds(

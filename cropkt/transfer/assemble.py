@@ -41,7 +41,7 @@ from cropkt.transfer.significance import Comparison, compare, sources_beyond_coh
 from cropkt.transfer.source_choice import choose_sources
 from cropkt.transfer.store import BETWEEN_AND_WITHIN, PairRecord, ResultsFolder
 
-COMPARISON_VERSION = 6
+COMPARISON_VERSION = 7
 """Raised when the code changes what a comparison of the same predictions says."""
 
 

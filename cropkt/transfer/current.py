@@ -20,6 +20,7 @@ from cropkt.errors import ConfigError
 from cropkt.files import digest, read_json, stored_files, write_json
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.rows import StaleRow
+from cropkt.transfer.significance import sources_beyond_cohorts
 from cropkt.transfer.store import PairRecord, ResultsFolder, check_record
 
 Expected = Callable[[str, str], str | None]
@@ -191,7 +192,10 @@ def remembered(results: ResultsFolder) -> Expected:
     now = known.cohorts if known else {}
 
     def expected(source: str, target: str) -> str | None:
-        cohorts = [target] if source in BASELINES else [source, target]
+        if source in sources_beyond_cohorts():  # any cohort may have trained it
+            cohorts = sorted({*then, *now})
+        else:
+            cohorts = [target] if source in BASELINES else [source, target]
         if any(now.get(code) != then.get(code) for code in cohorts):
             return None
         return fingerprints.get(target, {}).get(source)

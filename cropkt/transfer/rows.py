@@ -290,10 +290,7 @@ class GateRow:
 _MEASURED = columns_of(PairRow)
 _NUMBER = next(column for column in _MEASURED if column.name == "p_chance")
 _TEXT = next(column for column in _MEASURED if column.name == "mode")
-_FAMILY = (
-    "(Benjamini and Hochberg) over the pairs between cohorts of one encoder and architecture; a source that is no "
-    "cohort is a family of its own"
-)
+_FAMILY = "(Benjamini and Hochberg) over the pairs between cohorts of one encoder and architecture"
 
 
 def _judged_columns() -> tuple[TableColumn, ...]:
@@ -323,7 +320,9 @@ def _judged_columns() -> tuple[TableColumn, ...]:
         + _listed(Role.CONFOUNDER)
         + " that are better than chance (p < 0.05) and reach "
         "the interval of this pair's C-index all alone",
-        "verdict": "what may be concluded of a pair between cohorts: "
+        "verdict": "what may be concluded of a pair between cohorts, or of a source that is no cohort ("
+        + _listed(Role.SOURCE)
+        + "), whose q-values are families of their own: "
         + "; ".join(f"{v}: {MEANING[v]}" for v in MEANING),
     }
     numbers = tuple(_NUMBER.renamed(*item) for item in meanings.items())

@@ -54,7 +54,7 @@ def test_the_picture_has_each_number_mark_and_column_of_the_tables(tables: Resul
     expected = pd.Series([cell_number(value) for value in values if np.isfinite(value)]).value_counts()
     for number, count in expected.items():
         assert drawing.count(f">{number}</text>") >= count, number
-    states = pd.concat([tables.pairs["state"], tables.further["state"]]).value_counts()
+    states = pd.concat([tables.pairs["state"], tables.beyond_cohorts["state"]]).value_counts()
     for state in ("cannot tell", "failed", "worse than chance"):
         # Once more in the key, which is one text.
         assert drawing.count(f">{MARKS[state]}</text>") == states.get(state, 0), state

@@ -52,6 +52,16 @@ def test_a_pool_keeps_every_cohorts_patients_and_shares_out_its_events(pool: Poo
         assert max(events) - min(events) <= 1
 
 
+def test_a_person_of_two_cohorts_is_in_one_part() -> None:
+    """Else a network's unseen patients would be people it has learnt from, under another cohort's name."""
+    code, bags, time, event = cohort("uvm")
+    twice = replace(bags, patients=tuple(f"ACC-{number}" for number in range(len(bags))))
+    both = pool_bags([cohort("acc"), (code, twice, time, event)], seed=1)
+    np.testing.assert_array_equal(both.part[:48], both.part[48:])
+    apart = pool_bags([cohort("acc"), cohort("uvm")], seed=1)
+    assert (apart.part[:48] != apart.part[48:]).any()
+
+
 def test_every_update_holds_patients_of_one_cohort_and_cohorts_take_turns(pool: Pool) -> None:
     train = np.flatnonzero((pool.part != 0) & (pool.cohort != 2) | (pool.bags.offsets[:-1].numpy() < 0))
     walk = pan_cancer._Turns(pool, train, 16, seed=0, part=0).walk(0)

@@ -13,7 +13,17 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from cropkt.data.bags import Bags, SlideRow, leave_out, no_bag_left, places_of, read_rows, read_slide, slide_rows
+from cropkt.data.bags import (
+    Bags,
+    NoBagError,
+    SlideRow,
+    leave_out,
+    no_bag_left,
+    places_of,
+    read_rows,
+    read_slide,
+    slide_rows,
+)
 from cropkt.data.slide_files.features import FeatureFileError, read_parts
 from cropkt.data.slide_files.slide_faults import SkippedSlide
 from cropkt.data.streams.memory import size_in_words
@@ -55,7 +65,7 @@ class _Walk:
         )
 
 
-class NoBagLeftError(StudyError):
+class NoBagLeftError(NoBagError):
     """No slide of a stream can be used; `facts` has them all among its skipped ones."""
 
     def __init__(self, reason: str, facts: BagFacts) -> None:

@@ -9,13 +9,13 @@ import pandas as pd
 from cropkt.errors import ConfigError
 from cropkt.experiments.borrowing.config import CurveConfig, DrawsConfig
 from cropkt.experiments.borrowing.means import measure_missing_means
-from cropkt.experiments.borrowing.networks import train_missing_networks
 from cropkt.experiments.borrowing.trial import CurveJob, CurveTrial, Draw
 from cropkt.experiments.cluster import Cluster, session
 from cropkt.experiments.command import DONE, SOME_FAILED
 from cropkt.experiments.progress import stage
 from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sources.driver import train_missing_sources
+from cropkt.experiments.sources.pan_cancer import train_missing_networks
 from cropkt.experiments.tracking.analysis import Analysis, log_analysis
 from cropkt.experiments.tune import run_trials
 from cropkt.experiments.workspace import workspace
@@ -70,9 +70,8 @@ def _train_missing(job: CurveJob, draws: list[Draw], cluster: Cluster, scratch: 
         failures = train_missing_sources(run, cluster, scratch / "sources")
         failed |= {f"source {code}": reason for code, reason in failures.items()}
     if PAN_CANCER in job.needs:
-        groups = list(dict.fromkeys(job.networks(draw.target).wanted.left_out for draw in draws))
-        lacking = train_missing_networks(run, groups, cluster, scratch / "pan_cancer")
-        failed |= {f"pan-cancer networks without {', '.join(group)}": reason for group, reason in lacking.items()}
+        jobs = {of_target.name: of_target for draw in draws for of_target in [job.networks(draw.target)]}
+        failed |= train_missing_networks(run, list(jobs.values()), cluster, scratch / "pan_cancer")
     return failed
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from cropkt.borrowing.lenders import lender_codes
 from cropkt.borrowing.means import fold_splits
 from cropkt.experiments.borrowing.means import CohortShelf
-from cropkt.experiments.borrowing.networks import PanCancerJob, left_out_together, source_models_of
+from cropkt.experiments.borrowing.networks import left_out_together, source_models_of
 from cropkt.experiments.run import Run
+from cropkt.experiments.sources.pan_cancer import PanCancerJob
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.files import digest, read_json, write_json
@@ -60,7 +61,8 @@ class CurveJob:
 
     def networks(self, target: str) -> PanCancerJob:
         """Its pan-cancer networks, trained or not."""
-        return PanCancerJob(self.run.pan_cancer(*left_out_together(self.run.targets, self.left_out)[target]))
+        left_out = left_out_together(self.run.targets, self.left_out)[target]
+        return PanCancerJob(self.run.pan_cancer(*left_out, among=self.run.sources))
 
     def path(self, draw: Draw) -> Path:
         """Where what a draw has measured is kept."""
@@ -75,7 +77,7 @@ class CurveJob:
         run, plan = self.run, self.run.plan
         cohorts = [run.cohorts[code].fingerprint for code in (draw.target, *self.lenders(draw.target))]
         networks = {
-            PAN_CANCER: lambda: [self.networks(draw.target).wanted.fingerprint],
+            PAN_CANCER: lambda: [self.networks(draw.target).networks.fingerprint],
             SOURCES: lambda: [plan.fingerprint(run.cohorts[code], run.folds[0]) for code in self.lenders(draw.target)],
         }
         made = networks.get(RIVALS[method].needs, list)()

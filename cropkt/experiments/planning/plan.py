@@ -16,7 +16,8 @@ from cropkt.experiments.run import Run, not_held
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.precision import torch_dtype
 from cropkt.training.config import PAN_CANCER
-from cropkt.training.pan_cancer import MOST_PATCHES, PARTS, SETTINGS
+from cropkt.training.pan_cancer import PARTS, SETTINGS
+from cropkt.training.pan_cancer_models import PanCancerPlan, kept_patches
 from cropkt.training.sources import missing_folds
 
 GB = 1e9
@@ -67,6 +68,8 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
     size = {code: _bytes(run.cohorts[code]) for code in {*to_train, *run.targets}}
     train_read, sweep_read = (sum(size[code] for code in codes) for codes in (to_train, run.targets))
     memory = {code: _memory(run, code) for code in size}
+    if networks := _missing_networks(run):
+        memory["pan-cancer networks"] = _process() + max(one.bytes_held for one in networks)
     largest = max(memory, key=lambda code: memory[code])
     speed = _speed(run)
     local = run.config.cluster.ray_address is None
@@ -95,22 +98,22 @@ def plan_run(run: Run, cluster: Cluster) -> RunPlan:
     )
 
 
+def _missing_networks(run: Run) -> list[PanCancerPlan]:
+    wanted = [run.pan_cancer(target) for target in run.targets] if PAN_CANCER in run.baselines else []
+    return [networks for networks in wanted if not networks.done]
+
+
 def _pan_cancer(run: Run, speed: Speed, shared: int) -> list[Stage]:
     """What `--pan-cancer` adds: for each target, networks of the other cohorts, on thinned bags."""
-    plans = [run.pan_cancer(target) for target in run.targets] if PAN_CANCER in run.baselines else []
-    missing = [plan for plan in plans if not plan.done]
+    missing = _missing_networks(run)
     if not missing:
         return []
-    kept = {code: _kept_patches(cohort) for code, cohort in run.cohorts.items()}
-    once = sum(kept[cohort.code] for plan in missing for cohort in plan.lenders)
+    kept = {code: kept_patches(cohort) for code, cohort in run.cohorts.items()}
+    once = sum(kept[cohort.code] for networks in missing for cohort in networks.lenders)
     trained = once * SETTINGS.epochs * (PARTS - 1)  # each part trains all networks but one
     seconds = sum(_bytes(run.cohorts[code]) for code in run.sources) / speed.bytes_read
     seconds += trained / speed.patches_trained / shared
     return [Stage("pan-cancer", f"{PARTS * len(missing)} networks", seconds / 60)]
-
-
-def _kept_patches(cohort: Cohort) -> int:
-    return int(cohort.slides.groupby("patient_id")["patches"].sum().clip(upper=MOST_PATCHES).sum())
 
 
 def _repeats(run: Run, speed: Speed, shared: int) -> list[Stage]:
@@ -157,10 +160,13 @@ def _bytes(cohort: Cohort) -> int:
 
 def _memory(run: Run, code: str) -> float:
     """Bytes a worker holds: the process as it is here, and the cohort's patches, as far as they may fill memory."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     patches = resident_bytes(run.cohorts[code], torch_dtype(run.plan.precision))
-    return process + (patches if run.plan.memory is None else min(patches, run.plan.memory))
+    return _process() + (patches if run.plan.memory is None else min(patches, run.plan.memory))
+
+
+def _process() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def _written(run: Run, n_models: int) -> float:

@@ -1,1 +1,1 @@
-"""Source models trained by Ray Train: the driver and its workers."""
+"""Source models and pan-cancer networks, trained by Ray Train: what is missing, the trainer, and its workers."""

@@ -60,8 +60,8 @@ def sweep_if_needed(run: Run, cluster: Cluster, scratch: Path) -> int:
 
 
 def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
-    from cropkt.experiments.borrowing.networks import train_missing_networks
     from cropkt.experiments.sources.driver import train_missing_sources
+    from cropkt.experiments.sources.pan_cancer import train_pan_cancer_networks
     from cropkt.experiments.tracking.card import cohorts_shown
     from cropkt.experiments.tracking.sweep import tracking
     from cropkt.report.page import draw_report
@@ -72,8 +72,8 @@ def _sweep(run: Run, cluster: Cluster, scratch: Path) -> None:
         for target in run.targets
     }
     if PAN_CANCER in run.baselines:
-        failures = train_missing_networks(run, [(target,) for target in run.targets], cluster, scratch / "pan_cancer")
-        untrained |= {(PAN_CANCER, target): f"could not be trained: {why}" for (target,), why in failures.items()}
+        failures = train_pan_cancer_networks(run, cluster, scratch / "pan_cancer")
+        untrained |= {(PAN_CANCER, target): f"could not be trained: {why}" for target, why in failures.items()}
     settings = run.settings()
     shown = cohorts_shown(run.study)
     with tracking(run.results, run.experiment, run.config.tracking, settings=settings, cohorts=shown) as tracker:
@@ -161,9 +161,9 @@ def _conclude(run: Run) -> int:
         + ", ".join(f"{means[mode]:.3f} {place}" for mode, place in where.items() if pd.notna(means.get(mode)))
         + (f"; {undefined} pairs have no comparable patients" if undefined else "")
     )
-    for name, rows in baselines[baselines["mode"].isin(sources_beyond_cohorts())].groupby("mode"):
-        of_targets = rows[rows["target"].isin(run.targets)]["c_index_mean"]
-        print(f"{BASELINES[str(name)].label}: mean C-index {of_targets.mean():.3f} on {of_targets.count()} targets")
+    beyond = everything[everything["mode"].isin(sources_beyond_cohorts()) & everything["c_index_mean"].notna()]
+    for name, values in beyond.groupby("mode")["c_index_mean"]:
+        print(f"{BASELINES[str(name)].label}: mean C-index {values.mean():.3f} on {len(values)} targets")
     if passing := int((everything["passing_slides"] > 0).sum()):
         print(f"warning: {passing} results lack slides that could not be read this time; the same command tries again")
     skipped = measured.groupby("target", sort=False)["skipped_slides"].max().fillna(0).astype(int)

@@ -12,7 +12,10 @@ from typing import Any
 
 from cropkt.experiments.run import Run
 from cropkt.experiments.tune import Trial
+from cropkt.files import content_digest, digest
+from cropkt.models.checkpoint import card_path
 from cropkt.models.mil import MILModel
+from cropkt.training.config import PAN_CANCER
 from cropkt.training.sources import SourceModels, held_bags, load_source_models
 from cropkt.transfer.baselines import BASELINES
 from cropkt.transfer.measure_baseline import measure_baseline
@@ -33,8 +36,22 @@ class SweepJob:
         run = self.run
         names = [source for source, of_target in self.pairs if of_target == target]
         modelled = [name for name in names if name not in BASELINES or BASELINES[name].models is not None]
-        wanted = {name: version for name in modelled if (version := run.fingerprint(name, target)) is not None}
+        wanted = {
+            name: digest(version, self._models_made(name, target))
+            for name in modelled
+            if (version := run.fingerprint(name, target)) is not None
+        }
         return ScoreJob(scores_folder(run.results) / target, run.cohorts[target], run.plan, wanted)
+
+    def _models_made(self, name: str, target: str) -> list[str]:
+        """What the cards of its trained models say. A fingerprint does not tell which slides were missing
+        (cards.SourceCard), and scores that a killed run has left may be older than the models."""
+        run = self.run
+        if name == PAN_CANCER:
+            paths = run.pan_cancer(target).weights
+        else:
+            paths = [] if name in BASELINES else [run.plan.model_path(name, fold) for fold in run.folds]
+        return [content_digest(card) for path in paths if (card := card_path(path)).is_file()]
 
 
 class PairTrial(Trial):

@@ -282,7 +282,8 @@ class Tracker:
             if (self._results.out / name).exists():
                 self._store.put(run, self._results.out / name)
         records, now = self._records(), int(time.time() * 1000)
-        metrics = [Metric("pairs", float(len(records)), now, 0)]
+        n_pairs = sum(record.pair.source not in BASELINES for record in records)
+        metrics = [Metric("pairs", float(n_pairs), now, 0)]
         for mode in ("self", "transfer", *sources_beyond_cohorts()):
             values = [record.pair.c_index_mean for record in records if record.pair.mode == mode]
             values = [value for value in values if is_number(value)]

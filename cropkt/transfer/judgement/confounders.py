@@ -6,7 +6,7 @@ import numpy as np
 
 from cropkt.survival.confounders import gain_beyond, standardised_within
 from cropkt.transfer.protocol import mode_of
-from cropkt.transfer.significance import TargetPredictions
+from cropkt.transfer.significance import TargetPredictions, sources_beyond_cohorts
 
 CLINICAL = "clinical"
 """The baseline whose risk stands for what is known without a slide."""
@@ -34,7 +34,7 @@ def gains_beyond_clinical(predictions: TargetPredictions) -> list[Gain]:
     known = np.isfinite(clinical)
     found = []
     for name in predictions.risk:
-        if mode_of(name, predictions.own) not in ("transfer", "self"):
+        if mode_of(name, predictions.own) not in ("transfer", "self", *sources_beyond_cohorts()):
             continue
         risk = _risk(predictions, name)
         used = known & np.isfinite(risk)

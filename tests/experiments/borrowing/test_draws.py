@@ -80,8 +80,8 @@ def test_no_target_trains_the_networks_that_leave_it_out(job: CurveJob) -> None:
     def lenders(wanted: PanCancerPlan) -> list[str]:
         return [cohort.code for cohort in wanted.lenders]
 
-    assert lenders(job.networks("acc").wanted) == [code for code in job.run.sources if code != "acc"]
-    both, other = (replace(job, left_out=2).networks(code).wanted for code in job.run.targets[:2])
+    assert lenders(job.networks("acc").networks) == [code for code in job.run.sources if code != "acc"]
+    both, other = (replace(job, left_out=2).networks(code).networks for code in job.run.targets[:2])
     assert both.left_out == other.left_out == job.run.targets[:2]
     assert set(lenders(both)) == set(CODES) - set(both.left_out)
 
@@ -100,7 +100,7 @@ def test_trained_networks_are_found_again_until_a_lender_changes(
     found = networks.load(target)
     assert found.vectors.shape == (2, 24, job.run.plan.architecture.embedding)
     assert len(found.lenders) == 2
-    for one in (*networks.parts(job.run.plan), networks.wanted.folder / "network_1.json"):
+    for one in (*networks.parts(job.run.plan), networks.networks.folder / "network_1.json"):
         content = one.read_bytes()
         one.write_bytes(content[: len(content) // 2])
         assert not networks.done(job.run.plan)

@@ -18,6 +18,8 @@ from cropkt.experiments.cluster import Cluster
 from cropkt.experiments.config import ClusterConfig, PairsConfig, RunConfig, StudyConfig
 from cropkt.experiments.run import Run, prepare
 from cropkt.experiments.sweep.trial import PairTrial, SweepJob
+from cropkt.models.checkpoint import build_null_model
+from cropkt.training.cards import save_with_card, source_card
 from cropkt.training.config import TrainingConfig
 from cropkt.training.pan_cancer_models import train_networks
 from cropkt.training.sources import load_source_models, store_null_model, train_cohort
@@ -121,3 +123,18 @@ def test_a_pair_that_cannot_be_measured_is_recorded_and_stops_no_other(run: Run)
     assert (record.pair.status, record.pair.reason) == (Status.FAILED, result["failed"])
     worker.reset_config({"point": ("acc", "acc")})
     assert worker.step()["failed"] == ""
+
+
+def test_scores_that_a_killed_run_has_left_are_not_those_of_a_model_trained_since(run: Run) -> None:
+    """A model that lacked slides for a passing reason is trained again under the same fingerprint."""
+    first = trial(run, ("acc", "uvm")).step()
+    path = run.plan.model_path("acc", run.folds[0])
+    card = source_card(path)
+    again = build_null_model(run.plan.architecture, seed=99)
+    again.trained_with = run.plan.trained_with
+    save_with_card(path, again, card)
+    second = trial(run, ("acc", "uvm")).step()
+    assert first["c_index_pooled"] != second["c_index_pooled"]
+    held = hold_target(run.cohorts["uvm"], read_bags(run.cohorts["uvm"]))
+    expected = measure_pair(load_source_models(run.plan, "acc", run.folds), held).pair
+    assert second["c_index_pooled"] == expected.c_index_pooled

@@ -51,10 +51,18 @@ MUTATIONS = (
     Mutation(
         "pan-cancer-networks-of-another-target",
         "cropkt/transfer/baselines/pan_cancer.py",
-        "return load_pan_cancer(plan, (target,))",
-        "return load_pan_cancer(plan, (sorted(plan.folder.glob('pan_cancer/*'))[0].name.removeprefix('without-'),))",
+        "return load_pan_cancer(plan, weights_without(plan, target))",
+        "return load_pan_cancer(plan, sorted(plan.folder.glob('pan_cancer/*/*.safetensors'))[:2])",
         (PAN_CANCER,),
         "leak: a target would be tested with networks that it has trained",
+    ),
+    Mutation(
+        "a-person-in-both-parts",
+        "cropkt/training/pan_cancer.py",
+        "first.setdefault(person_of(patient), int(one))",
+        "int(one)",
+        ("tests/rivals/test_pan_cancer.py",),
+        "leak: unseen patients of a network could be people that it has learnt from, under another cohort's name",
     ),
     Mutation(
         "pan-cancer-networks-have-seen-nobody",

@@ -134,6 +134,22 @@ MUTATIONS = (
         "what --pan-cancer adds would change the verdicts of pairs that it has nothing to do with",
     ),
     Mutation(
+        "scores-of-a-model-that-is-gone",
+        "cropkt/experiments/sweep/trial.py",
+        "name: digest(version, self._models_made(name, target))",
+        "name: version",
+        ("tests/experiments/sweep/test_trial.py",),
+        "a model trained again after a passing fault would be measured by what the old one had said",
+    ),
+    Mutation(
+        "rows-outlive-the-cohorts-that-trained-them",
+        "cropkt/transfer/current.py",
+        "if source in sources_beyond_cohorts():",
+        "if False:",
+        ("tests/experiments/sweep/test_pan_cancer.py",),
+        "tables would hold rows of networks that were trained on labels of yesterday",
+    ),
+    Mutation(
         "pan-cancer-networks-are-not-compared",
         "cropkt/transfer/significance.py",
         'in ("transfer", *sources_beyond_cohorts())',
