@@ -49,6 +49,9 @@ _BELOW_TEMPORARY = len("/session_2026-11-26_00-25-24_123456_1234567/sockets/plas
 """What Ray puts behind its temporary folder at the longest."""
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
+STARTS = 3
+"""How often Ray is started on this machine: it gives itself 30 s, which are few where others compute."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -84,27 +87,33 @@ class Cluster:
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # "token authentication is enabled"
         address, local = self._config.ray_address, self._config.ray_address is None
         level = logging.INFO if voice().verbose else logging.CRITICAL
-        try:
-            if address is not None:
-                _knock(address)
-            with own_sigterm():
-                ray.init(
-                    address=address or "local",
-                    num_cpus=max(cpu_count(), self._config.workers) if local else None,
-                    include_dashboard=False if local else None,
-                    log_to_driver=voice().verbose,
-                    logging_level=level,
-                    _temp_dir=str(self._temporary) if local and self._temporary else None,
-                )
-        except (OSError, ValueError) as error:
-            if local:
-                raise
-            raise ConfigError(f"--ray-address {address}: no Ray cluster answers there ({error})") from error
-        except Exception as error:  # Ray's own, of no other class
-            if not local or "timed out" not in str(error):
-                raise
-            load = f"{os.getloadavg()[0]:.0f} processes wait for its {cpu_count()} cores"
-            raise ConfigError(f"Ray did not start in its 30 s on this machine, where {load}; run it again") from error
+        for attempt in range(STARTS):
+            try:
+                if address is not None:
+                    _knock(address)
+                with own_sigterm():
+                    ray.init(
+                        address=address or "local",
+                        num_cpus=max(cpu_count(), self._config.workers) if local else None,
+                        include_dashboard=False if local else None,
+                        log_to_driver=voice().verbose,
+                        logging_level=level,
+                        _temp_dir=str(self._temporary) if local and self._temporary else None,
+                    )
+                break
+            except (OSError, ValueError) as error:
+                if local:
+                    raise
+                raise ConfigError(f"--ray-address {address}: no Ray cluster answers there ({error})") from error
+            except Exception as error:  # Ray's own, of no other class
+                if not local or "timed out" not in str(error):
+                    raise
+                ray.shutdown()
+                load = f"{os.getloadavg()[0]:.0f} processes wait for its {cpu_count()} cores"
+                late = f"Ray did not start in its 30 s on this machine, where {load}"
+                if attempt + 1 == STARTS:
+                    raise ConfigError(f"{late}, {STARTS} times in turn; run it again when less waits") from error
+                print(f"warning: {late}; it is started again", file=sys.stderr)
         for name in ("ray", "ray.train", "ray.tune", "ray.data"):
             logging.getLogger(name).setLevel(level)
 

@@ -79,3 +79,25 @@ def test_cuda_is_refused_where_torch_finds_none(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigError, match="this machine has no CUDA device"):
         _ = Cluster(ClusterConfig("cuda")).device
     assert Cluster(ClusterConfig("cuda", ray_address="auto")).device == "cuda"
+
+
+@pytest.mark.parametrize(("late", "ended"), [(0, ""), (2, ""), (3, "3 times in turn")])
+def test_ray_that_is_late_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], late: int, ended: str
+) -> None:
+    starts: list[int] = []
+
+    def init(**_: object) -> None:
+        starts.append(1)
+        if len(starts) <= late:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    if ended:
+        with pytest.raises(ConfigError, match=ended):
+            Cluster(ClusterConfig("cpu")).connect()
+    else:
+        Cluster(ClusterConfig("cpu")).connect()
+    assert len(starts) == min(late + 1, 3)
+    assert capsys.readouterr().err.count("it is started again") == min(late, 2)
