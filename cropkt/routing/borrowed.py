@@ -10,6 +10,7 @@ from cropkt.borrowing.lenders import CohortPatients, Lenders
 BORROWED = {
     "borrowed": "borrowed coefficients, averaged with the own ones",
     "borrowed_prior": "borrowed coefficients alone, no outcome of the target",
+    "borrowed_vectors": "borrowed coefficients on the vectors of the other cohorts' models",
     "own_ridge": "own ridge Cox model of mean features",
     "own_alone": "own Cox model, shrinkage learnt on other cohorts",
 }
@@ -31,6 +32,14 @@ def borrowed_methods(
         "own_alone": found.alone,
     }
     return {name: dict(zip(patients, risk.T, strict=True)) for name, risk in risks.items()}
+
+
+def borrowed_on_vectors(
+    lenders: Lenders, held: CohortPatients, patients: Sequence[str], splits: Sequence[Split]
+) -> dict[str, dict[str, np.ndarray]]:
+    """As `borrowed_methods`, of patients whose features are vectors by other cohorts' models, and lenders likewise."""
+    found = borrowed_risks(lenders, held, splits)
+    return {"borrowed_vectors": dict(zip(patients, found.averaged.T, strict=True))}
 
 
 def in_order(risks: dict[str, np.ndarray], patients: Sequence[str]) -> np.ndarray:

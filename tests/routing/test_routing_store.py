@@ -273,7 +273,7 @@ def test_borrowed_rows_come_first_and_are_of_the_same_patients(results: ResultsF
     without_first = CohortPatients("acc", target.features[kept], target.time[kept], target.event[kept])
     found = borrowed_methods(lenders, without_first, patients[1:], fold_splits(acc, patients[1:]), seed=0)
     table = method_table(replace(routed(folder, acc), borrowed=found))
-    assert table["method"].tolist()[:4] == list(BORROWED)
+    assert table["method"].tolist()[: len(found)] == [name for name in BORROWED if name in found]
     tested = {patient for fold in acc.folds[:2] for patient in fold.test} - {patients[0]}
     events = table.set_index("method")["n_events"]
     assert events["borrowed"] == acc.labels.loc[list(tested), "event"].sum()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cropkt.borrowing.lenders import lender_codes
-from cropkt.borrowing.means import fold_splits
+from cropkt.borrowing.means import fold_splits, with_outcomes
 from cropkt.errors import ConfigError, InputError
 from cropkt.experiments.borrowing.means import CohortShelf, measure_missing_means
 from cropkt.experiments.cluster import Cluster, session
@@ -18,11 +18,12 @@ from cropkt.experiments.progress import stage
 from cropkt.experiments.routing.config import RoutingConfig, SearchConfig
 from cropkt.experiments.routing.job import FoldFit, RoutingJob, RoutingOutcome, TrialRecord, Unit, routing_settings
 from cropkt.experiments.routing.space import SearchSpace, read_space
+from cropkt.experiments.routing.vectors import VectorShelf
 from cropkt.experiments.run import Run, claim_results, prepare
 from cropkt.experiments.sweep.driver import sweep_if_needed
 from cropkt.experiments.workspace import workspace
 from cropkt.files import digest
-from cropkt.routing.borrowed import borrowed_methods
+from cropkt.routing.borrowed import borrowed_methods, borrowed_on_vectors
 from cropkt.routing.recalibrated import store_calibration
 from cropkt.routing.store import (
     RoutedFolds,
@@ -209,10 +210,10 @@ def _tables(
     """The methods' table and the gates of `targets`; and OUT/routing.parquet and gates.parquet, which keep the rows of
     other targets."""
     methods, gates = [], []
-    shelf = CohortShelf(job.run)
+    shelf, vectors = CohortShelf(job.run), VectorShelf(job.lenders)
     for target in targets:
         folder, cohort = job.folder(target), job.run.cohorts[target]
-        first, *further = (_routed(of, shelf, target) for of in (job, *repeats))
+        first, *further = (_routed(of, shelf, vectors, target) for of in (job, *repeats))
         methods.append(method_table(first, further))
         store_calibration(folder, len(cohort.folds))
         gates.append(read_gates(folder, len(cohort.folds)))
@@ -221,15 +222,20 @@ def _tables(
     return routed
 
 
-def _routed(job: RoutingJob, shelf: CohortShelf, target: str) -> RoutedFolds:
+def _routed(job: RoutingJob, shelf: CohortShelf, vectors: VectorShelf, target: str) -> RoutedFolds:
     """What a cross-validation of `target` has left, and what borrowing says in it."""
     folds, predictions = job.run.cohorts[target].folds, job.predictions(target)
     truth = true_log_risk(job.run.study.folder, target, predictions.patients) if predictions else None
-    return RoutedFolds(job.folder(target), folds, predictions, _borrowed(job, shelf, target), truth)
+    return RoutedFolds(job.folder(target), folds, predictions, _borrowed(job, shelf, vectors, target), truth)
 
 
-def _borrowed(job: RoutingJob, shelf: CohortShelf, target: str) -> dict[str, dict[str, np.ndarray]]:
-    """What borrowing says of the target's test patients; the sources lend. Nothing, with a warning, where it cannot."""
+def _borrowed(
+    job: RoutingJob, shelf: CohortShelf, vectors: VectorShelf, target: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """What borrowing says of the target's test patients; the sources lend. Nothing, with a warning, where it cannot.
+
+    Vectors are borrowed from where all pairs of those who lend are measured.
+    """
     run, codes = job.run, lender_codes(job.run.cohorts, target, job.lenders.sources)
     if not codes:
         return {}
@@ -240,7 +246,12 @@ def _borrowed(job: RoutingJob, shelf: CohortShelf, target: str) -> dict[str, dic
         return {}
     patients = shelf.means(target).patients
     folds = fold_splits(run.cohorts[target], patients)
-    return borrowed_methods(lenders, shelf.patients(target), patients, folds, seed=run.plan.seed)
+    found = borrowed_methods(lenders, shelf.patients(target), patients, folds, seed=run.plan.seed)
+    seen, lending = vectors.vectors(target, codes), vectors.lenders(codes)
+    if seen is not None and lending is not None:
+        held = with_outcomes(run.cohorts[target], seen)
+        found |= borrowed_on_vectors(lending, held, seen.patients, fold_splits(run.cohorts[target], seen.patients))
+    return found
 
 
 def _joined(parts: Sequence[pd.DataFrame], table: Table) -> pd.DataFrame:

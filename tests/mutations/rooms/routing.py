@@ -4,7 +4,33 @@ from mutation import Mutation
 
 FIT = ("tests/experiments/routing/test_fit_and_apply.py",)
 
+VECTORS = ("tests/experiments/routing/test_vectors.py",)
+
 MUTATIONS = (
+    Mutation(
+        "the-targets-models-see-the-lenders",
+        "cropkt/experiments/routing/vectors.py",
+        "if source not in wanted:",
+        "if False:",
+        VECTORS,
+        "leak: lenders would be seen by models that the target's test patients have trained",
+    ),
+    Mutation(
+        "lenders-see-themselves",
+        "cropkt/experiments/routing/vectors.py",
+        "record = self.run.results.record(source, code) if source != code else None",
+        "record = self.run.results.record(source, code)",
+        VECTORS,
+        "leak: a lender's vectors would remember the outcomes of the patients that trained its models",
+    ),
+    Mutation(
+        "vectors-of-yesterday-lend",
+        "cropkt/experiments/routing/vectors.py",
+        "record.is_done(self.run.fingerprint(source, code))",
+        "True",
+        VECTORS,
+        "vectors of other labels or models would be borrowed from",
+    ),
     Mutation(
         "expert-vectors-of-other-patients",
         "cropkt/routing/combination.py",

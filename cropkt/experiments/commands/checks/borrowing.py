@@ -139,12 +139,11 @@ def _gain_in(curve: "pd.DataFrame", size: str, method: str, over: str) -> "pd.Se
 def _routed(folder: Path, curve: "pd.DataFrame") -> "list[pd.DataFrame]":
     """Routers and fusions of the curve's targets as its rows: the study's folds, everybody tested once.
 
-    What borrows is in both tables, and one of them is enough; the oracle is no method.
+    A method of both tables is shown once; the oracle is no method.
     """
     import pandas as pd
 
-    from cropkt.rivals import ALL
-    from cropkt.routing.borrowed import BORROWED
+    from cropkt.rivals import ALL, RIVALS
     from cropkt.transfer.rows import ROUTING
     from cropkt.transfer.source_choice import ORACLE
 
@@ -154,7 +153,7 @@ def _routed(folder: Path, curve: "pd.DataFrame") -> "list[pd.DataFrame]":
     table = ROUTING.filled(pd.read_parquet(path))
     identity = ["target", "encoder", "architecture"]
     known = curve.loc[curve["patients"] == ALL, identity].drop_duplicates()
-    kept = table[~table["method"].isin([*BORROWED, ORACLE])].merge(known, on=identity)
+    kept = table[~table["method"].isin([*RIVALS, ORACLE])].merge(known, on=identity)
     values = kept[[*identity, "c_index_true"]].assign(
         method=ROUTED + kept["method"], patients=ALL, draw=0, c_index=kept["c_index_pooled"]
     )
