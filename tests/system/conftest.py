@@ -19,6 +19,7 @@ SHARE_A_SWEEP = ("test_kills", "test_signals", "test_sweep")
 """Files whose tests share one Ray cluster and one undisturbed sweep; the others start what they need."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:

@@ -80,7 +80,7 @@ def test_failures_are_listed_and_stop_nobody_and_a_store_that_is_down_is_caught_
     assert ended.code == 1, ended
     assert "4 of 9 pairs measured" in ended.out
     assert "5 pairs failed" in ended.out
-    assert "source acc could not be trained: StudyError: acc: none of its 16 slides can be used" in ended.out
+    assert "source acc could not be trained: NoBagError: acc: none of its 16 slides can be used" in ended.out
     pairs = pd.read_parquet(out / "pairs.parquet").set_index(["source", "target"])["status"]
     failed = {pair for pair, status in pairs.items() if status.startswith("failed")}
     assert failed == {pair for pair in pairs.index if "acc" in pair}
