@@ -20,7 +20,7 @@ demo: setup
 # First the tests that start no processes of their own; then, two at a time, those that start Ray and MLflow.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" -n logical --dist loadfile
-	$(BIN)/python -m pytest -m system -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m system -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

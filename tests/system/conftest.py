@@ -15,16 +15,10 @@ if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 
-SHARE_A_SWEEP = ("test_kills", "test_signals", "test_sweep")
-"""Files whose tests share one Ray cluster and one undisturbed sweep; the others start what they need."""
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.system)
-            item.add_marker(pytest.mark.xdist_group("one sweep" if item.path.stem in SHARE_A_SWEEP else "others"))
             item.add_marker(pytest.mark.timeout(900))  # a busy machine is slow, and no reason to fail
 
 
