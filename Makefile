@@ -17,10 +17,10 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/python scripts/sweep_transfer.py
 
-# First the tests that start no processes of their own; then, two at a time, those that start Ray and MLflow.
+# Tests that start no processes of their own share the cores; those that start Ray and MLflow have them to themselves.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" -n logical --dist loadfile
-	$(BIN)/python -m pytest -m system -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m system
 
 lint: setup
 	$(BIN)/ruff check .
