@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs clean
+.PHONY: setup demo test test-slow lint docs clean
 
 setup: .venv/ready
 
@@ -19,8 +19,12 @@ demo: setup
 
 # Tests that start no processes of their own share the cores; those that start Ray and MLflow have them to themselves.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system" -n logical --dist loadfile
-	$(BIN)/python -m pytest -m system
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not system and not slow" -n logical --dist loadfile
+	$(BIN)/python -m pytest -m "system and not slow"
+
+# What takes minutes and changes rarely; run it before a release.
+test-slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check .

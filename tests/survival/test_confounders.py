@@ -122,6 +122,7 @@ def drawn(random: np.random.Generator, own: float) -> tuple[np.ndarray, ...]:
     return np.minimum(dies, leaves), dies <= leaves, risk + clinical, clinical, fold
 
 
+@pytest.mark.slow
 def test_a_risk_that_only_repeats_the_clinic_gains_nothing_beyond_it() -> None:
     random = np.random.default_rng(2)
     p_values, unadjusted = [], []

@@ -83,6 +83,7 @@ def test_parts_of_the_variance_are_those_that_were_put_in() -> None:
     assert np.isnan(together.seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [Learning(1.0, 0.2), Learning(1.0, 0.5)], ids=["10 events", "20 events"])
 def test_the_size_of_comparisons_with_models_trained_on_the_target(setting: Learning) -> None:
     """250 cohorts; a true size of 5 % is found between 2 and 9 %. One repeat takes the models as they are."""

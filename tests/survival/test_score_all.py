@@ -73,6 +73,7 @@ def test_the_error_of_five_models_that_agree_in_part_is_that_of_drawing_patients
     assert found > 1.3 * np.mean(alone) / np.sqrt(5), "models that score the same patients are not independent"
 
 
+@pytest.mark.slow
 def test_its_intervals_cover() -> None:
     found = coverage_table(500, 5, (Setting(0.5, 0.2),)).iloc[0]
     assert 0.925 <= found["coverage_all"] <= 0.98

@@ -78,6 +78,7 @@ def test_help_is_there_at_once(installed: Installed) -> None:
     assert processor_seconds(installed, "sweep", "--help") < 0.3
 
 
+@pytest.mark.slow
 def test_models_of_a_sweep_travel_to_where_there_is_no_study(installed: Installed) -> None:
     """The risks that they give there are those the sweep has stored, bit for bit."""
     study = write_study(installed.folder / "study", *CODES)

@@ -30,6 +30,7 @@ def test_intervals_cover_and_a_halved_error_would_be_seen(monkeypatch: pytest.Mo
     assert coverage_table(100, 1, SMALL).iloc[0]["coverage_pooled"] < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", FEW_OF_MANY[:2], ids=lambda setting: f"{setting.patients} patients")
 def test_intervals_cover_with_few_events_among_many_patients(setting: Setting) -> None:
     """Bars that 2 (events - 1) degrees of freedom and the error as it is, right at 60 patients, do not reach here."""
@@ -60,6 +61,7 @@ def test_shapes_of_real_cohorts_are_simulated_as_they_are() -> None:
         assert np.mean(at_risk) == pytest.approx(shape.at_risk, abs=0.15)
 
 
+@pytest.mark.slow
 def test_the_rule_in_use_is_the_one_that_the_comparison_of_rules_chose() -> None:
     """At one shape of few events the rules differ, and `confidence_interval` covers as the last of them does."""
     shape = next(shape for shape in SHAPES if shape.cohort == "prad")
@@ -72,6 +74,7 @@ def test_the_rule_in_use_is_the_one_that_the_comparison_of_rules_chose() -> None
     assert np.nanmean(covered) == pytest.approx(within.iloc[-1])
 
 
+@pytest.mark.slow
 def test_the_error_is_that_of_the_bootstrap_and_of_permutations() -> None:
     row = error_table(12, 0, (Setting(0.0, 0.5),)).iloc[0]
     assert row["over_bootstrap"] == pytest.approx(1, abs=0.15)
