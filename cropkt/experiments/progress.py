@@ -6,7 +6,7 @@ is seen to. Both are in OUT/log.txt.
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -80,13 +80,20 @@ def stage(name: str, total: int, unit: str) -> Iterator[Stage]:
 @contextmanager
 def _each_minute(line: Stage) -> Iterator[None]:
     """Tell of progress every minute, whether or not any piece of work has ended in it."""
-    finished = threading.Event()
 
-    def tell() -> None:
+    def tell(finished: threading.Event) -> None:
         while not finished.wait(EVERY):
             line.tell()
 
-    thread = threading.Thread(target=tell, daemon=True)
+    with beside(tell):
+        yield
+
+
+@contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do `work` in a thread while the block runs; the event that it is given says that the block has ended."""
+    finished = threading.Event()
+    thread = threading.Thread(target=work, args=(finished,), daemon=True)
     thread.start()
     try:
         yield

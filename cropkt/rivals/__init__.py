@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cropkt.rivals.case import Case
 
 
-PAN_CANCER, SOURCES = "pan-cancer networks", "source models"
-NEEDS = ("means", "bags", PAN_CANCER, SOURCES)
+POOLED, SOURCES = "pan-cancer networks", "source models"
+NEEDS = ("means", "bags", POOLED, SOURCES)
 """What a rival is given: patients' mean features; the target's bags too; and networks that were trained on other
 cohorts, on all of them together, or on each alone."""
 

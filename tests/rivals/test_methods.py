@@ -18,7 +18,7 @@ from cropkt.data.study import open_study
 from cropkt.models.checkpoint import build_null_model
 from cropkt.models.mil import Architecture, MILModel, TrainedWith
 from cropkt.models.predict import predict
-from cropkt.rivals import PAN_CANCER, RIVALS, SOURCES, networks
+from cropkt.rivals import POOLED, RIVALS, SOURCES, networks
 from cropkt.rivals.case import Case, Others, gather_others
 from cropkt.rivals.methods import own_abmil_tuned
 from cropkt.rivals.pan_cancer import PanCancerNetworks
@@ -33,7 +33,7 @@ from cropkt.transfer.pair import hold_target
 
 LINEAR = [name for name in RIVALS if RIVALS[name].needs == "means"]
 NETWORKS = [name for name in RIVALS if RIVALS[name].needs == "bags"] + ["pan_abmil_tuned"]
-BORROWED_NETWORKS = [name for name in RIVALS if RIVALS[name].needs in {PAN_CANCER, SOURCES}]
+BORROWED_NETWORKS = [name for name in RIVALS if RIVALS[name].needs in {POOLED, SOURCES}]
 TRAIN, TEST = np.arange(40), np.arange(40, 100)
 
 

@@ -21,7 +21,7 @@ from cropkt.experiments.tune import run_trials
 from cropkt.experiments.workspace import workspace
 from cropkt.report.learning_curves import draw_curves, numbers, told
 from cropkt.report.style import save_figure
-from cropkt.rivals import ALL, PAN_CANCER, SOURCES
+from cropkt.rivals import ALL, POOLED, SOURCES
 from cropkt.rivals.rows import CURVE
 
 PICTURE = "curve.png"
@@ -69,8 +69,8 @@ def _train_missing(job: CurveJob, draws: list[Draw], cluster: Cluster, scratch: 
     if SOURCES in job.needs:
         failures = train_missing_sources(run, cluster, scratch / "sources")
         failed |= {f"source {code}": reason for code, reason in failures.items()}
-    if PAN_CANCER in job.needs:
-        jobs = {of_target.name: of_target for draw in draws for of_target in [job.networks(draw.target)]}
+    if POOLED in job.needs:
+        jobs = {networks.name: networks for networks in (job.networks(draw.target) for draw in draws)}
         failed |= train_missing_networks(run, list(jobs.values()), cluster, scratch / "pan_cancer")
     return failed
 

@@ -16,7 +16,7 @@ from cropkt.experiments.sources.pan_cancer import PanCancerJob
 from cropkt.experiments.sweep.trial import read_target
 from cropkt.experiments.tune import Trial
 from cropkt.files import digest, read_json, write_json
-from cropkt.rivals import ALL, PAN_CANCER, RIVALS, SOURCES
+from cropkt.rivals import ALL, POOLED, RIVALS, SOURCES
 from cropkt.rivals.draws import splits_of
 from cropkt.rivals.measure import Subject, measure_draw
 from cropkt.rivals.rows import CurveRow
@@ -61,8 +61,14 @@ class CurveJob:
 
     def networks(self, target: str) -> PanCancerJob:
         """Its pan-cancer networks, trained or not."""
-        left_out = left_out_together(self.run.targets, self.left_out)[target]
-        return PanCancerJob(self.run.pan_cancer(*left_out, among=self.run.sources))
+        return self._networks[target]
+
+    @cached_property
+    def _networks(self) -> dict[str, PanCancerJob]:
+        """By target, as `_lenders`."""
+        run = self.run
+        groups = left_out_together(run.targets, self.left_out)
+        return {target: PanCancerJob(run.pan_cancer(*group, among=run.sources)) for target, group in groups.items()}
 
     def path(self, draw: Draw) -> Path:
         """Where what a draw has measured is kept."""
@@ -77,7 +83,7 @@ class CurveJob:
         run, plan = self.run, self.run.plan
         cohorts = [run.cohorts[code].fingerprint for code in (draw.target, *self.lenders(draw.target))]
         networks = {
-            PAN_CANCER: lambda: [self.networks(draw.target).networks.fingerprint],
+            POOLED: lambda: [self.networks(draw.target).networks.fingerprint],
             SOURCES: lambda: [plan.fingerprint(run.cohorts[code], run.folds[0]) for code in self.lenders(draw.target)],
         }
         made = networks.get(RIVALS[method].needs, list)()
@@ -162,6 +168,6 @@ def hold_subject(job: CurveJob, shelf: CohortShelf, code: str) -> Subject:
         run.plan,
         held,
         true_log_risk(run.study.folder, code, means.patients),
-        job.networks(code).load(held.bags) if held and PAN_CANCER in job.needs else None,
+        job.networks(code).load(held.bags) if held and POOLED in job.needs else None,
         source_models_of(run, lenders) if SOURCES in job.needs else {},
     )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cropkt.experiments.cluster import Cluster, Workers
-from cropkt.experiments.progress import stage
+from cropkt.experiments.progress import beside, stage
 from cropkt.experiments.sources.worker import ATTEMPTS, TrainingJob, attempts_path, failure_path, rounds, train_rounds
 from cropkt.files import read_json
 from cropkt.training.sources import SourcePlan
@@ -87,9 +87,8 @@ def _progress(plan: SourcePlan, jobs: Sequence[TrainingJob], title: str, unit: s
     """Show what lands in the folder, while the block (which waits for Ray) runs."""
     waiting = {path: job.name for job in jobs for path in job.parts(plan)}
     started = time.time()
-    finished = threading.Event()
 
-    def watch() -> None:
+    def watch(finished: threading.Event) -> None:
         with stage(title, len(waiting), unit) as line:
             while waiting:
                 for path in [path for path in waiting if path.exists() and path.stat().st_mtime >= started]:
@@ -100,10 +99,5 @@ def _progress(plan: SourcePlan, jobs: Sequence[TrainingJob], title: str, unit: s
             for path in [path for path in waiting if path.exists()]:
                 line.advance(waiting.pop(path))
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with beside(watch):
         yield
-    finally:
-        finished.set()
-        thread.join()

@@ -5,7 +5,7 @@ Where fractions of tissue decide, mean features are best; where few patches do, 
 
 import numpy as np
 
-from cropkt.rivals import PAN_CANCER, RIVALS, Rival
+from cropkt.rivals import POOLED, RIVALS, Rival
 from cropkt.rivals.case import Case
 
 
@@ -14,4 +14,4 @@ def _fit(case: Case) -> np.ndarray | None:
     return np.asarray(sum(part for part in parts if part is not None))
 
 
-RIVAL = Rival("borrowed_both", label="borrowed on mean features and on vectors, added", fit=_fit, needs=PAN_CANCER)
+RIVAL = Rival("borrowed_both", label="borrowed on mean features and on vectors, added", fit=_fit, needs=POOLED)

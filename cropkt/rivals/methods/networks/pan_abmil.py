@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cropkt.rivals import PAN_CANCER, Rival
+from cropkt.rivals import POOLED, Rival
 from cropkt.rivals.case import Case
 
 
@@ -11,4 +11,4 @@ def _fit(case: Case) -> np.ndarray:
     return np.asarray(case.pan_cancer.risk[:, case.test].mean(axis=0))
 
 
-RIVAL = Rival("pan_abmil", label="pan-cancer networks, zero-shot", fit=_fit, needs=PAN_CANCER)
+RIVAL = Rival("pan_abmil", label="pan-cancer networks, zero-shot", fit=_fit, needs=POOLED)

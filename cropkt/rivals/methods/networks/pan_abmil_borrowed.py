@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cropkt.rivals import PAN_CANCER, Rival
+from cropkt.rivals import POOLED, Rival
 from cropkt.rivals.case import Case
 
 
@@ -14,4 +14,4 @@ def _fit(case: Case) -> np.ndarray:
     return np.asarray(np.mean([vectors[case.test] @ fit.averaged for vectors, fit in parts], axis=0))
 
 
-RIVAL = Rival("pan_abmil_borrowed", label="borrowed coefficients on pan-cancer vectors", fit=_fit, needs=PAN_CANCER)
+RIVAL = Rival("pan_abmil_borrowed", label="borrowed coefficients on pan-cancer vectors", fit=_fit, needs=POOLED)

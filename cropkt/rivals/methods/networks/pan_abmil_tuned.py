@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cropkt.rivals import PAN_CANCER, Rival
+from cropkt.rivals import POOLED, Rival
 from cropkt.rivals.case import Case
 from cropkt.rivals.networks import risks_after, train_from
 from cropkt.training.pan_cancer import LOSS
@@ -23,4 +23,4 @@ def _fit(case: Case) -> np.ndarray | None:
     return np.asarray(np.mean([risks_after(case, network, case.test) for network in tuned], axis=0))
 
 
-RIVAL = Rival("pan_abmil_tuned", label="pan-cancer networks, fine-tuned", fit=_fit, needs=PAN_CANCER)
+RIVAL = Rival("pan_abmil_tuned", label="pan-cancer networks, fine-tuned", fit=_fit, needs=POOLED)
